@@ -1,0 +1,33 @@
+"""Sort images that nobody has labelled.
+
+>>> import selfsort
+>>> digits = selfsort.load_images("digits")
+>>> model = selfsort.KMeans(n_classes=10).fit(digits)
+>>> model.labels_.shape
+(1797,)
+"""
+
+from typing import Any
+
+__all__ = ["ImageSet", "UserError", "Views", "load", "load_images", "methods"]
+_HOMES = {"ImageSet": "images", "load_images": "images", "UserError": "errors", "Views": "augment", "load": "methods"}
+
+
+def __getattr__(name: str) -> Any:
+    # Everything is imported when it is first used: `import selfsort` and `selfsort --help` need no torch.
+    from importlib import import_module
+
+    if name in _HOMES:
+        return getattr(import_module(f"selfsort.{_HOMES[name]}"), name)
+    if name[:1].isupper():
+        methods = import_module("selfsort.methods")
+        for method in methods.names():
+            if methods.find(method).__name__ == name:
+                return methods.find(method)
+    raise AttributeError(f"module 'selfsort' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from selfsort import methods
+
+    return sorted({*__all__, *(methods.find(method).__name__ for method in methods.names())})

@@ -1,0 +1,30 @@
+"""The `selfsort` command: runs it, and turns every error a user can cause into one sentence."""
+
+import sys
+
+from selfsort.cli import app
+from selfsort.errors import UserError
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except UserError as error:
+        _stop(str(error), 1)
+    except OSError as error:
+        place = f"{error.filename!r}: " if error.filename else ""
+        _stop(f"{place}{error.strerror or error}.", 1)
+    except MemoryError:
+        _stop("There is not enough memory: use a smaller --size, fewer pictures or a smaller --batch-size.", 1)
+    except KeyboardInterrupt:
+        _stop("Stopped.", 130)
+
+
+def _stop(sentence: str, code: int) -> None:
+    print(f"selfsort: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""Random views of whole batches, each picture with its own random parameters, on the device that holds it.
+
+All geometry of a view (crop, flips, rotation, shear, shift) is one affine map and one resampling; all its colour
+changes are one 3x3 matrix and an offset. Per-operation libraries resample and recolour once for every operation:
+`benchmarks/throughput.py` measures Kornia's equivalent beside this one.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import get_args, get_type_hints
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsort.errors import UserError
+
+Range = tuple[float, float]
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Strengths of the random changes that make a view; everything off by default.
+
+    Parameters
+    ----------
+    crop_scale, crop_ratio : share of the picture's area that a crop covers, and its width / height
+    rotation, shear : largest angle to either side, in degrees
+    translation : largest shift to either side, as a share of the side
+    horizontal_flip, vertical_flip : probability
+    jitter : probability that brightness, contrast, saturation and hue change at all
+    brightness, contrast, saturation : factors are drawn from [1 - value, 1 + value]
+    hue : largest turn of the hue to either side, as a share of the colour circle (at most 0.5)
+    grayscale : probability
+    blur : probability of a Gaussian blur whose sigma, in pixels, is drawn from `blur_sigma`
+    noise : standard deviation of added Gaussian noise
+
+    """
+
+    crop_scale: Range = (1.0, 1.0)
+    crop_ratio: Range = (1.0, 1.0)
+    rotation: float = 0.0
+    shear: float = 0.0
+    translation: float = 0.0
+    horizontal_flip: float = 0.0
+    vertical_flip: float = 0.0
+    jitter: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grayscale: float = 0.0
+    blur: float = 0.0
+    blur_sigma: Range = (0.1, 2.0)
+    noise: float = 0.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return one view of each picture: (B, C, H, W) floats in [0, 1] in, the same shape and range out."""
+        if self._moves:
+            images = self._warp(images, generator)
+        if self._recolours:
+            images = self._recolour(images, generator)
+        if self.blur > 0:
+            images = self._blur(images, generator)
+        if self.noise > 0:
+            noise = torch.randn(images.shape, generator=generator, device=images.device)
+            images = (images + self.noise * noise).clamp_(0, 1)
+        return images
+
+    @property
+    def _moves(self) -> bool:
+        still = (1.0, 1.0)
+        angles = self.rotation or self.shear or self.translation
+        flips = self.horizontal_flip or self.vertical_flip
+        return bool(self.crop_scale != still or self.crop_ratio != still or angles or flips)
+
+    @property
+    def _recolours(self) -> bool:
+        strengths = self.brightness or self.contrast or self.saturation or self.hue
+        return bool(self.grayscale or (self.jitter and strengths))
+
+    def _warp(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        matrix = self._affine(len(images), images.shape[-2:], images.device, generator)
+        # Written out, the grid costs a third of torch's affine_grid, which multiplies (x, y, 1) for every pixel.
+        y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=images.device) for n in images.shape[-2:])
+        row = matrix[:, None, :, 0] * x[None, :, None] + matrix[:, None, :, 2]  # (B, W, 2)
+        column = matrix[:, None, :, 1] * y[None, :, None]  # (B, H, 2)
+        grid = row[:, None] + column[:, :, None]  # (B, H, W, 2)
+        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+    def _affine(self, n: int, shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        """Draw (n, 2, 3) maps from view to picture coordinates, both in [-1, 1]."""
+        draw = _Draw(n, device, generator)
+        height, width = shape
+        area = draw.between(*self.crop_scale)
+        ratio = draw.between(math.log(self.crop_ratio[0]), math.log(self.crop_ratio[1])).exp()
+        # The ratio is in pixels, the coordinates are shares of each side.
+        across = (area * ratio * height / width).sqrt().clamp(max=1.0)
+        down = (area / ratio * width / height).sqrt().clamp(max=1.0)
+        shift_x = draw.between(-1, 1) * (1 - across + 2 * self.translation)
+        shift_y = draw.between(-1, 1) * (1 - down + 2 * self.translation)
+        angle = draw.between(-self.rotation, self.rotation) * (math.pi / 180)
+        slant = (draw.between(-self.shear, self.shear) * (math.pi / 180)).tan()
+        mirror_x = 1 - 2 * draw.happens(self.horizontal_flip)
+        mirror_y = 1 - 2 * draw.happens(self.vertical_flip)
+        cos, sin, aspect = angle.cos(), angle.sin(), height / width
+        a, b = cos, slant * cos - sin
+        c, d = sin, slant * sin + cos
+        rows = [a * across * mirror_x, b * down * mirror_y * aspect, shift_x]
+        rows += [c * across * mirror_x / aspect, d * down * mirror_y, shift_y]
+        return torch.stack(rows, 1).view(n, 2, 3)
+
+    def _recolour(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        draw = _Draw(len(images), images.device, generator)
+        on = draw.happens(self.jitter)
+        brightness = 1 + on * draw.between(-self.brightness, self.brightness)
+        contrast = 1 + on * draw.between(-self.contrast, self.contrast)
+        saturation = 1 + on * draw.between(-self.saturation, self.saturation)
+        angle = on * draw.between(-self.hue, self.hue) * (2 * math.pi)
+        saturation = saturation * (1 - draw.happens(self.grayscale))
+        channels = images.shape[1]
+        luma = images.new_tensor(_LUMA if channels == 3 else [1 / channels] * channels)
+        mean = images.mean((2, 3)) @ luma  # (B,)
+        offset = (1 - contrast) * brightness * mean
+        matrix = (brightness * contrast)[:, None, None] * _saturate_and_turn(saturation, angle, luma)
+        pixels = images.flatten(2)  # (B, C, HW)
+        mixed = torch.baddbmm(offset[:, None, None], matrix, pixels)
+        return mixed.view(images.shape).clamp_(0, 1)
+
+    def _blur(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        draw = _Draw(len(images), images.device, generator)
+        sigma = draw.between(*self.blur_sigma)
+        chosen = draw.happens(self.blur).bool().nonzero().squeeze(1)
+        if len(chosen) == 0:
+            return images
+        # A kernel of a tenth of the side (SimCLR, appendix A).
+        radius = max(1, round(0.05 * min(images.shape[-2:])))
+        offsets = torch.arange(-radius, radius + 1, device=images.device)
+        weights = torch.exp(-(offsets**2) / (2 * sigma[chosen, None] ** 2))
+        weights = (weights / weights.sum(1, keepdim=True))[:, :, None, None, None]  # (b, taps, 1, 1, 1)
+        blurred = images[chosen]
+        for axis in (2, 3):
+            blurred = _weighted_shifts(blurred, weights, radius, axis)
+        return images.index_copy(0, chosen, blurred)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Random numbers, one per picture."""
+
+    n: int
+    device: torch.device
+    generator: torch.Generator | None
+
+    def between(self, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(self.n, generator=self.generator, device=self.device)
+
+    def happens(self, probability: float) -> Tensor:
+        return (torch.rand(self.n, generator=self.generator, device=self.device) < probability).float()
+
+
+def _saturate_and_turn(saturation: Tensor, angle: Tensor, luma: Tensor) -> Tensor:
+    """Return (B, C, C) matrices that scale saturation and turn the hue about the grey axis, keeping the luma."""
+    channels = len(luma)
+    identity = torch.eye(channels, device=luma.device)
+    grey = luma.expand(channels, channels)  # maps a colour to its grey
+    if channels != 3:
+        return identity.expand(len(saturation), -1, -1)
+    # Rodrigues' rotation about (1, 1, 1) / sqrt 3, then the luma is put back.
+    root = 1 / math.sqrt(3)
+    cross = luma.new_tensor([[0, -root, root], [root, 0, -root], [-root, root, 0]])
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    turn = cos * identity + sin * cross + (1 - cos) / 3
+    turn = turn - grey @ turn + grey
+    strength = saturation[:, None, None]
+    return strength * turn + (1 - strength) * grey
+
+
+def _weighted_shifts(images: Tensor, weights: Tensor, radius: int, axis: int) -> Tensor:
+    pad = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+    padded = F.pad(images, pad, mode="reflect")
+    size = images.shape[axis]
+    total = weights[:, 0] * padded.narrow(axis, 0, size)
+    for tap in range(1, 2 * radius + 1):
+        total.addcmul_(weights[:, tap], padded.narrow(axis, tap, size))
+    return total
+
+
+PRESETS: dict[str, Views] = {
+    "natural": Views(
+        crop_scale=(0.08, 1.0),
+        crop_ratio=(3 / 4, 4 / 3),
+        horizontal_flip=0.5,
+        jitter=0.8,
+        brightness=0.8,
+        contrast=0.8,
+        saturation=0.8,
+        hue=0.2,
+        grayscale=0.2,
+        blur=0.5,
+    ),
+    "digits": Views(
+        crop_scale=(0.6, 1.0),
+        crop_ratio=(3 / 4, 4 / 3),
+        rotation=15,
+        shear=15,
+        translation=0.05,
+        jitter=0.8,
+        brightness=0.3,
+        contrast=0.3,
+    ),
+    "cells": Views(
+        crop_scale=(0.4, 1.0),
+        crop_ratio=(4 / 5, 5 / 4),
+        rotation=180,
+        horizontal_flip=0.5,
+        vertical_flip=0.5,
+        jitter=0.8,
+        brightness=0.2,
+        contrast=0.2,
+        saturation=0.2,
+        hue=0.05,
+        blur=0.2,
+    ),
+    "none": Views(),
+}
+
+
+def views_from(spec: "str | Views") -> Views:
+    """Return the views that a preset's name describes, with strengths changed after a colon.
+
+    >>> views_from("digits:rotation=30,crop_scale=0.5..1").rotation
+    30.0
+
+    Raises
+    ------
+    UserError
+        For an unknown preset or strength, or a value out of range.
+
+    """
+    if isinstance(spec, Views):
+        return _checked(spec)
+    name, _, changes = spec.partition(":")
+    if name not in PRESETS:
+        raise UserError(f"Unknown views {name!r}: choose one of {', '.join(PRESETS)}.")
+    changed = dict(_strength(item) for item in changes.split(",") if item)
+    return _checked(replace(PRESETS[name], **changed))  # type: ignore[arg-type]
+
+
+def _strength(item: str) -> tuple[str, float | Range]:
+    name, _, text = item.partition("=")
+    types = get_type_hints(Views)
+    if name not in types:
+        raise UserError(f"Views have no strength {name!r}: choose among {', '.join(types)}.")
+    try:
+        numbers = [float(part) for part in text.split("..")]
+    except ValueError:
+        raise UserError(f"{item!r} is not a strength: write {name}=0.5, or a range as 0.5..1.") from None
+    if not get_args(types[name]):
+        if len(numbers) != 1:
+            raise UserError(f"{item!r}: {name} takes one number, not a range.")
+        return name, numbers[0]
+    low, high = (numbers * 2)[:2]
+    return name, (low, high)
+
+
+_PROBABILITIES = ("horizontal_flip", "vertical_flip", "jitter", "grayscale", "blur")
+
+
+def _checked(views: Views) -> Views:
+    for field in fields(views):
+        value = getattr(views, field.name)
+        low, high = value if isinstance(value, tuple) else (value, value)
+        limit = 1 if field.name in (*_PROBABILITIES, "crop_scale") else math.inf
+        positive = isinstance(value, tuple) and low <= 0
+        if not (0 <= low <= high <= limit) or positive:
+            raise UserError(f"{field.name}={value} is out of range for views: see `selfsort views --help`.")
+    return views

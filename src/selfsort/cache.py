@@ -1,0 +1,206 @@
+"""Decoded pictures on disk: every set once, as one file of raw `uint8` that is mapped into memory.
+
+The cache lies in the folder named by the environment variable `SELFSORT_CACHE`, else in the user's cache folder. Each
+set is a folder there, named by a hash of all that decides its pixels: `pixels`, the raw array, and `index.json`, its
+shape and what else was noted about it. It appears whole, by a rename. A lock per set, which the system frees when its
+holder dies, lets the second of two equal commands wait for the first, and tells the half-written sets of dead processes
+from those of living ones.
+"""
+
+import errno
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import platformdirs
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from selfsort.errors import UserError
+from selfsort.files import remove
+
+FORMAT = 1
+VARIABLE = "SELFSORT_CACHE"
+
+_log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Writer(Protocol):
+    """Where decoded pictures go, block by block."""
+
+    def append(self, block: NDArray[np.uint8]) -> None:
+        """Add (n, H, W, C) pictures behind those already there."""
+
+
+Notes = dict[str, Any]
+Build = Callable[[Writer], Notes]
+
+
+class Usage(NamedTuple):
+    """What the cache holds."""
+
+    path: Path
+    sets: int
+    bytes: int
+
+
+class Unavailable(Exception):
+    """The cache's place cannot be written."""
+
+
+def location() -> Path:
+    """Return the cache's folder, which need not exist."""
+    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("selfsort")).expanduser() / f"images-{FORMAT}"
+
+
+def usage() -> Usage:
+    """Count the sets in the cache and the bytes they take."""
+    sets = [path for path in _children() if path.is_dir()]
+    return Usage(location(), sum(not path.name.startswith(".") for path in sets), sum(map(_bytes, sets)))
+
+
+def clear() -> int:
+    """Delete every set in the cache, apart from those being written, and return the number of bytes freed.
+
+    Arrays that are mapped into a running process stay valid on POSIX systems.
+    """
+    freed = 0
+    for path in _children():
+        if path.is_dir() and not path.name.startswith("."):
+            freed += _bytes(path)
+            remove(path)
+    return freed + _sweep()
+
+
+def load(key: str, build: Build) -> tuple[NDArray[np.uint8], Notes]:
+    """Return the pictures and notes kept under `key`, a file name; have `build` make them first where there are none.
+
+    The pictures are a read-only memory map. Raises `Unavailable` where the cache cannot be written, and `UserError`
+    when the disk is full; nothing is left behind then, nor when `build` fails.
+    """
+    if (found := _find(key)) is not None:
+        return found
+    with _writing():
+        location().mkdir(parents=True, exist_ok=True)
+        _sweep()
+    with _locked(key):
+        if (found := _find(key)) is None:
+            _make(key, build)
+            found = _find(key)
+    if found is None:
+        raise Unavailable(f"{location() / key} was damaged as soon as it was written")
+    return found
+
+
+def _make(key: str, build: Build) -> None:
+    folder = location() / key
+    with _writing():
+        partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder.parent))
+    try:
+        with _FileWriter(partial / "pixels") as writer:
+            notes = build(writer)
+        with _writing():
+            (partial / "index.json").write_text(json.dumps({"shape": writer.shape, "notes": notes}), encoding="ascii")
+            remove(folder)  # damaged, or it would have been found
+            os.replace(partial, folder)
+    finally:
+        remove(partial)
+
+
+def _find(key: str) -> tuple[NDArray[np.uint8], Notes] | None:
+    folder = location() / key
+    try:
+        index = json.loads((folder / "index.json").read_bytes())
+        shape, notes = tuple(index["shape"]), index["notes"]
+        if (folder / "pixels").stat().st_size != math.prod(shape):
+            return None
+        return np.memmap(folder / "pixels", np.uint8, mode="r", shape=shape), notes
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class _FileWriter:
+    """Appends pictures to a new file, which is safe on the disk when the `with` block ends."""
+
+    def __init__(self, path: Path) -> None:
+        with _writing():
+            self._file = open(path, "wb")
+        self.shape: tuple[int, ...] = (0,)
+
+    def append(self, block: NDArray[np.uint8]) -> None:
+        """Add (n, H, W, C) pictures behind those already there."""
+        with _writing():
+            self._file.write(np.ascontiguousarray(block).data)
+        self.shape = (self.shape[0] + len(block), *block.shape[1:])
+
+    def __enter__(self) -> "_FileWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with _writing(), self._file as file:
+            if kind is None:
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut could leave the new name with holes for pixels
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"The disk is too full to keep the decoded pictures in {str(location())!r}; make room, clear the "
+                f"cache, name another place in {VARIABLE}, or load with cache=False."
+            ) from error
+        raise Unavailable(str(error)) from error
+
+
+@contextmanager
+def _locked(key: str) -> Iterator[None]:
+    lock = FileLock(location() / f".{key}.lock")
+    with _writing():
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("Another process is reading the same pictures; waiting for it to finish.")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep() -> int:
+    """Delete what dead processes left half-written and return its size in bytes."""
+    freed = 0
+    for path in _children():
+        if path.is_dir() and path.name.startswith("."):
+            lock = FileLock(path.parent / f".{path.name.split('.')[1]}.lock")
+            with suppress(Timeout, OSError), lock.acquire(timeout=0):
+                freed += _bytes(path)
+                remove(path)
+    return freed
+
+
+def _children() -> list[Path]:
+    try:
+        return list(location().iterdir())
+    except OSError:
+        return []
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    with suppress(OSError):  # it may vanish while it is measured
+        for path in folder.iterdir():
+            total += path.stat().st_size
+    return total

@@ -1,0 +1,7 @@
+"""Groups of points: k-means, reduced spaces, and the assignment of new points."""
+
+from selfsort.clustering.assign import Clustering, fit_clustering
+from selfsort.clustering.kmeans import KMeansResult, kmeans
+from selfsort.clustering.space import Space, reduce
+
+__all__ = ["Clustering", "KMeansResult", "Space", "fit_clustering", "kmeans", "reduce"]

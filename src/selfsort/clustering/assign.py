@@ -1,0 +1,141 @@
+"""Clusters that new points can join without fitting again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from selfsort.clustering.kmeans import check_n_clusters, kmeans
+from selfsort.clustering.neighbours import as_points, nearest
+from selfsort.clustering.space import Space, check_space, reduce
+from selfsort.errors import UserError
+
+_MOST_REFERENCES = 20_000
+_NEIGHBORS = 15
+_CHUNK_VOTES = 2**22  # probabilities computed at a time, 32 MiB in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """Labelled points of the embedding, whose nearest ones vote on the cluster of any other point.
+
+    reference (M, D) float32 and reference_labels (M,) int64 are the voters; `n_neighbors` of them vote, each with the
+    weight exp(-d^2 / scale), d being the Euclidean distance.
+    """
+
+    reference: NDArray[np.float32]
+    reference_labels: NDArray[np.int64]
+    n_clusters: int
+    n_neighbors: int
+    scale: float
+
+    def predict_proba(self, points: ArrayLike) -> NDArray[np.float32]:
+        """Return each point's share of votes per cluster, (N, n_clusters) float32, rows summing to 1.
+
+        A row depends on its own point only, bit for bit. Raises UserError for points of another width or not finite.
+        """
+        array = as_points(points)
+        if array.shape[1] != self.reference.shape[1]:
+            raise UserError(
+                f"The points have {array.shape[1]} features, but the clusters were made "
+                f"with {self.reference.shape[1]}: embed them with the same model."
+            )
+        shares = np.empty((len(array), self.n_clusters), dtype=np.float32)
+        step = max(1, _CHUNK_VOTES // (self.n_clusters + self.n_neighbors))
+        for start in range(0, len(array), step):
+            shares[start : start + step] = self._votes(array[start : start + step])
+        return shares
+
+    def predict(self, points: ArrayLike) -> NDArray[np.int64]:
+        """Return the cluster with the most votes for each point, (N,) int64; the lower number wins a tie."""
+        labels: NDArray[np.int64] = self.predict_proba(points).argmax(axis=1)
+        return labels
+
+    def _votes(self, points: NDArray[np.float32]) -> NDArray[np.float64]:
+        squared, indices = nearest(points, self.reference, self.n_neighbors)
+        # Relative to the nearest voter, so that at least one weight is 1 however far away the point is.
+        weights = np.exp((squared[:, :1].astype(np.float64) - squared) / self.scale)
+        cells = np.arange(len(points))[:, None] * self.n_clusters + self.reference_labels[indices]
+        votes = np.bincount(cells.ravel(), weights.ravel(), minlength=len(points) * self.n_clusters)
+        votes = votes.reshape(len(points), self.n_clusters)
+        shares: NDArray[np.float64] = votes / votes.sum(axis=1, keepdims=True)
+        return shares
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return all that `from_state` needs, as plain arrays."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> "Clustering":
+        """Restore what `state` returned; raise UserError when an array is missing, left over or of the wrong shape."""
+        names = {field.name for field in fields(cls)}
+        if set(state) != names:
+            raise UserError(
+                f"The saved clusters hold {sorted(state)} instead of {sorted(names)}: "
+                "save the model again with this version."
+            )
+        reference, labels = state["reference"], state["reference_labels"]
+        if reference.ndim != 2 or labels.shape != reference.shape[:1]:
+            raise UserError(
+                f"The saved clusters are damaged (points {reference.shape}, labels {labels.shape}): use another copy."
+            )
+        return cls(
+            np.ascontiguousarray(reference, dtype=np.float32),
+            labels.astype(np.int64),
+            int(state["n_clusters"]),
+            int(state["n_neighbors"]),
+            float(state["scale"]),
+        )
+
+
+def fit_clustering(
+    points: ArrayLike, n_clusters: int, *, space: Space = "embedding", restarts: int = 10, random_state: int = 0
+) -> Clustering:
+    """Cluster points (N, D) with k-means in the given space; see `reduce` and `kmeans`.
+
+    In the embedding itself the K centers vote. In a reduced space the points themselves do (a seeded sample of 20,000
+    when there are more): neighbours in the embedding stand in for the map into that space, which is thrown away.
+
+    Raises UserError for fewer than 2 clusters, more clusters than different points, an unknown space, or values that
+    are not finite.
+
+    >>> clusters = fit_clustering([[0.0], [0.2], [5.0], [5.2]], 2)
+    >>> labels = clusters.predict([[0.1], [0.3], [4.0]])
+    >>> bool(labels[0] == labels[1] != labels[2])
+    True
+    """
+    check_space(space)
+    array = as_points(points)
+    check_n_clusters(n_clusters, len(array))
+    result = kmeans(
+        reduce(array, space, random_state=random_state), n_clusters, restarts=restarts, random_state=random_state
+    )
+    if space == "embedding":
+        voters = np.arange(n_clusters, dtype=np.int64)
+        return Clustering(result.centers, voters, n_clusters, n_clusters, _scale(result.inertia / len(array)))
+    return _from_labelled(array, result.labels, n_clusters, random_state)
+
+
+def _from_labelled(
+    points: NDArray[np.float32], labels: NDArray[np.int64], n_clusters: int, random_state: int
+) -> Clustering:
+    chosen = _sample(labels, random_state)
+    reference = points[chosen]
+    # More voters than half a cluster would outvote the smaller clusters on their own ground.
+    n_neighbors = min(_NEIGHBORS, max(1, len(reference) // (2 * n_clusters)))
+    squared, _ = nearest(reference, reference, n_neighbors + 1)  # the first is the point itself
+    scale = _scale(float(squared[:, -1].mean(dtype=np.float64)))
+    return Clustering(reference, labels[chosen], n_clusters, n_neighbors, scale)
+
+
+def _sample(labels: NDArray[np.int64], random_state: int) -> NDArray[np.int64]:
+    """Return the ascending indices of at most about 20,000 points, every cluster among them."""
+    order = np.random.default_rng(random_state).permutation(len(labels))
+    _, first = np.unique(labels[order], return_index=True)
+    return np.union1d(order[:_MOST_REFERENCES], order[first]).astype(np.int64)
+
+
+def _scale(mean_squared_distance: float) -> float:
+    # Equal points have no distances: the least scale then lets the nearest voter decide alone.
+    return max(mean_squared_distance, float(np.finfo(np.float32).tiny))

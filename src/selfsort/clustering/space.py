@@ -1,0 +1,76 @@
+"""The space in which points are clustered: as they are, or with fewer dimensions."""
+
+import warnings
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from selfsort.clustering.neighbours import as_points
+from selfsort.errors import UserError
+
+Space = Literal["embedding", "umap", "pca"]
+
+_PCA_COMPONENTS = 50
+_UMAP_COMPONENTS = 5
+_UMAP_NEIGHBORS = 15  # UMAP's default; 30 gained 5 points of accuracy on digits' pixels and lost 5 on MNIST's
+_UMAP_LEAST_POINTS = 50  # a neighbourhood graph of fewer points says little, and its spectral layout fails
+
+
+def check_space(space: str) -> None:
+    """Raise UserError unless `space` is one of "embedding", "umap" and "pca"."""
+    if space not in get_args(Space):
+        raise UserError(f"{space!r} is no cluster space: choose one of {', '.join(get_args(Space))}.")
+
+
+def reduce(points: ArrayLike, space: Space, *, random_state: int = 0) -> NDArray[np.float32]:
+    """Return points (N, D) in the space where they are to be clustered, (N, d) float32.
+
+    "embedding" returns them as they are, "pca" keeps at most 50 principal components, "umap" (McInnes et al. 2018)
+    makes 5 components that keep each point's 15 nearest neighbours together; fewer than 50 points take "pca" instead.
+    The same seed gives the same bits on the same machine. Raises UserError for another space or values not finite.
+    """
+    check_space(space)
+    array = as_points(points)
+    if space == "embedding":
+        return array
+    if space == "umap" and len(array) >= _UMAP_LEAST_POINTS:
+        return _umap(array, random_state)
+    return _pca(array, random_state)
+
+
+def _pca(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
+    from sklearn.decomposition import PCA
+
+    with np.errstate(invalid="ignore"):  # the share of explained variance is 0 / 0 when all points are equal
+        reduced = PCA(min(_PCA_COMPONENTS, *points.shape), random_state=random_state).fit_transform(points)
+    return np.ascontiguousarray(reduced, dtype=np.float32)
+
+
+def _umap(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
+    n_neighbors = min(_UMAP_NEIGHBORS, len(points) - 1)
+    with warnings.catch_warnings():
+        # It warns of a missing TensorFlow, a missing search index, unconnected groups and of falling back from a
+        # spectral start: none of them matters to a layout that is made once and only clustered.
+        warnings.simplefilter("ignore")
+        import umap
+
+        layout = umap.UMAP(
+            n_neighbors=n_neighbors,
+            n_components=_UMAP_COMPONENTS,
+            min_dist=0.0,
+            random_state=random_state,
+            n_jobs=1,
+            precomputed_knn=_neighbor_graph(points, n_neighbors),
+            force_approximation_algorithm=True,  # otherwise it ignores the neighbours given when points are few
+        ).fit_transform(points)
+    return np.ascontiguousarray(layout, dtype=np.float32)
+
+
+def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return indices and distances (N, n_neighbors); exact, and found faster than by UMAP's approximate search."""
+    import faiss
+
+    centered = points - points.mean(axis=0)
+    squared, indices = faiss.knn(centered, centered, n_neighbors)
+    return indices, np.sqrt(np.maximum(squared, 0.0))

@@ -1,0 +1,72 @@
+"""What `selfsort evaluate` measures: clusters against labels, and probes on the frozen embedding."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from selfsort.evaluation.metrics import clustering_scores, silhouette
+from selfsort.evaluation.probes import probe, stratified_split
+
+from selfsort.errors import UserError
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Embedded pictures with labels.
+
+    Attributes
+    ----------
+    embedding : (N, D) float32
+    labels : (N,) int64 positions in `names`, -1 where there is none; or None
+    names : of the classes
+
+    """
+
+    embedding: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    names: tuple[str, ...]
+
+    def only_labelled(self) -> "Labelled":
+        """Return the pictures that have a label."""
+        if self.labels is None or not (self.labels >= 0).any():
+            raise UserError("These pictures have no labels: put them in one folder per class.")
+        known = self.labels >= 0
+        return Labelled(self.embedding[known], self.labels[known], self.names)
+
+
+def evaluate_clusters(pictures: Labelled, clusters: NDArray[np.int64], *, random_state: int = 0) -> dict[str, Any]:
+    """Return the figures of (N,) clusters as JSON can hold them; those that need labels are None without them."""
+    labels = pictures.labels
+    scores = None
+    if labels is not None and (labels >= 0).any():
+        scores = clustering_scores(labels, clusters, label_names=pictures.names).to_json()
+    return {
+        "clustering": scores,
+        "silhouette": silhouette(pictures.embedding, clusters, random_state=random_state),
+        "probe": None,
+    }
+
+
+def evaluate_probe(kind: str, test: Labelled, train: Labelled | None, *, random_state: int = 0) -> dict[str, Any]:
+    """Return the figures of a probe on `test`, trained on `train` or else on a stratified 80 % of `test` itself."""
+    test = test.only_labelled()
+    assert test.labels is not None
+    if train is None:
+        first, second = stratified_split(test.labels, 0.2, random_state)
+        train = Labelled(test.embedding[first], test.labels[first], test.names)
+        test = Labelled(test.embedding[second], test.labels[second], test.names)
+    train = _renamed(train.only_labelled(), test.names)
+    result = probe(kind, train.embedding, train.labels, test.embedding, test.labels, random_state=random_state)
+    return result.to_json()
+
+
+def _renamed(pictures: Labelled, names: tuple[str, ...]) -> Labelled:
+    """Give the classes of one source the numbers that they have in another."""
+    if pictures.names == names or pictures.labels is None:
+        return pictures
+    unknown = sorted(set(pictures.names) - set(names))
+    if unknown:
+        raise UserError(f"Class {unknown[0]!r} is in one of the two labelled sources only: name the classes alike.")
+    numbers = np.array([names.index(name) for name in pictures.names])
+    return Labelled(pictures.embedding, numbers[pictures.labels], names)

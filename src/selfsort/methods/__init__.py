@@ -1,0 +1,121 @@
+"""The methods: one file each, found by its name; adding a file is all it takes to add a method."""
+
+import difflib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from selfsort import runs
+from selfsort.errors import UserError
+from selfsort.estimator import Estimator
+from selfsort.parameters import from_plain, parse, plain
+
+
+def names() -> list[str]:
+    """Return the names of all methods."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def find(name: str) -> type[Estimator]:
+    """Return the estimator class of a method.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, with the nearest one.
+
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names())}."
+        raise UserError(f"Unknown method {name!r}: {hint}")
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Estimator)]
+    return next(cls for cls in classes if cls.__module__ == module.__name__)
+
+
+def load(path: str | Path) -> Estimator:
+    """Return the fitted model in a run folder.
+
+    Raises
+    ------
+    UserError
+        When there is none, or it is unfinished, damaged or of a newer format.
+
+    """
+    run = runs.read_run(path)
+    cls = find(run["method"])
+    return cls.restore(Path(path), run, _params(cls, run["params"]))
+
+
+def _params(cls: type[Estimator], stored: dict[str, Any]) -> dict[str, Any]:
+    known = cls().get_params(deep=False)
+    unknown = sorted(stored.keys() - known.keys())
+    if unknown:
+        raise UserError(f"This run sets {unknown[0]!r}, which {cls.method} does not have here: upgrade selfsort.")
+    return {name: _param(value) for name, value in stored.items()}
+
+
+def _param(value: Any) -> Any:
+    if isinstance(value, dict) and "method" in value:
+        cls = find(value["method"])
+        return cls(**_params(cls, value["params"]))
+    if isinstance(value, dict):
+        from selfsort.augment import Views
+
+        return Views(**{name: from_plain(strength) for name, strength in value.items()})
+    return from_plain(value)
+
+
+def make(name: str, settings: Mapping[str, str]) -> Estimator:
+    """Return an unfitted estimator from a method's name and the texts of its parameters.
+
+    Raises
+    ------
+    UserError
+        For an unknown method or parameter, or a text of the wrong type.
+
+    """
+    cls = find(name)
+    hints = get_type_hints(cls)
+    known = list(cls().get_params(deep=False))
+    values: dict[str, Any] = {}
+    for setting, text in settings.items():
+        if setting not in known:
+            near = difflib.get_close_matches(setting, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}."
+            raise UserError(f"Method {name!r} has no parameter {setting!r}: {hint}")
+        values[setting] = _encoder(text) if hints[setting] == Estimator | None else parse(setting, text, hints[setting])
+    return cls(**values)
+
+
+def _encoder(text: str) -> Estimator | None:
+    """Read another method as a parameter: a run folder, a method's name, or none."""
+    if text.lower() == "none":
+        return None
+    return load(text) if Path(text).is_dir() else find(text)()
+
+
+def about(name: str) -> str:
+    """Return the line that tells what a method is."""
+    return _docstring(find(name)).splitlines()[0]
+
+
+def parameters(name: str) -> list[dict[str, Any]]:
+    """Return every parameter of a method: its name, default and meaning, as its docstrings tell it."""
+    cls = find(name)
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        section = _docstring(base).partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+        for line in section.splitlines():
+            parameter, _, meaning = line.partition(" : ")
+            meanings |= {each.strip(): meaning for each in parameter.split(",")}
+    defaults = cls().get_params(deep=False)
+    return [{"parameter": each, "default": plain(defaults[each]), "meaning": meanings[each]} for each in defaults]
+
+
+def _docstring(cls: type) -> str:
+    return inspect.cleandoc(cls.__doc__ or "")

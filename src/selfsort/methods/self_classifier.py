@@ -1,0 +1,133 @@
+"""Self-Classifier: learns classes and features at once by giving two views of a picture the same class (paper 5).
+
+Amrani, Karlinsky and Bronstein, "Self-supervised classification network", 2021; the report on CIFAR-10 is paper 5.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsort.backbones import Backbone, make_backbone
+from selfsort.errors import UserError
+from selfsort.estimator import TrainedEstimator
+from selfsort.images import ImageSet
+from selfsort.training import Batch, Net, OptimizerName
+
+
+def self_classifier_loss(first: Tensor, second: Tensor, row: float, column: float) -> Tensor:
+    """Return the symmetric cross-entropy between (B, C) class scores of two views (paper 5, section 5.1).
+
+    The target of one view is a softmax over the batch at temperature `column`, normalised over classes; the
+    prediction of the other is a softmax over classes at temperature `row`, normalised over the batch and scaled by B
+    / C. So a class that takes all pictures gains nothing, and no other term is needed against collapse.
+    """
+    return (_cross_entropy(first, second, row, column) + _cross_entropy(second, first, row, column)) / 2
+
+
+def _cross_entropy(target: Tensor, prediction: Tensor, row: float, column: float) -> Tensor:
+    batch, classes = target.shape
+    share = torch.log_softmax(target / column, 0)  # over the batch
+    weight = torch.softmax(share, 1)  # the L1 normalisation of exp(share) over classes
+    log_class = torch.log_softmax(prediction / row, 1)  # over classes
+    log_prediction = log_class - log_class.logsumexp(0) + math.log(batch / classes)
+    return -(weight * log_prediction).sum(1).mean()
+
+
+class CosineClassifier(nn.Linear):
+    """A linear classifier without bias whose weights have unit norm."""
+
+    def __init__(self, dim: int, classes: int):
+        super().__init__(dim, classes, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the (B, classes) cosines of unit vectors with each class's weights."""
+        return F.linear(z, F.normalize(self.weight))
+
+
+class SelfClassifierNet(Net):
+    """A backbone, an MLP with unit-norm output, and one cosine classifier per class count."""
+
+    def __init__(
+        self, backbone: Backbone, mlp: nn.Module, dim: int, classes: tuple[int, ...], row: float, column: float
+    ):
+        super().__init__()
+        self.backbone, self.mlp, self.row, self.column = backbone, mlp, row, column
+        self.heads = nn.ModuleList(CosineClassifier(dim, count) for count in classes)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the loss of the two views, averaged over the heads."""
+        z = self._project(torch.cat(batch.views))
+        losses = []
+        for head in self.heads:
+            first, second = head(z).float().chunk(2)
+            losses.append(self_classifier_loss(first, second, self.row, self.column))
+        return torch.stack(losses).mean()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the (B, D) features of the backbone."""
+        return cast(Tensor, self.backbone(images))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the (B, K) class scores of the first head."""
+        return cast(Tensor, self.heads[0](self._project(images))) / self.row
+
+    def _project(self, images: Tensor) -> Tensor:
+        return F.normalize(self.mlp(self.backbone(images)))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SelfClassifier(TrainedEstimator):
+    """Self-Classifier (paper 5): classes and features at once, without k-means.
+
+    Parameters
+    ----------
+    n_classes : classes of the head that predicts
+    head_classes : class counts of further heads that train beside it, as the original does
+    backbone : "small-conv", "small-resnet18", "small-alexnet" (both the paper's) or a torchvision network
+    hidden_layers : of the MLP: 1 (the paper's best on CIFAR-10) or 2 (the original's)
+    hidden_dim : width of the first of 2 hidden layers
+    projection_dim : outputs of the MLP
+    row_temperature : of the softmax over classes
+    column_temperature : of the softmax over the batch
+
+    """
+
+    head_classes: tuple[int, ...] = ()
+    backbone: str = "small-conv"
+    hidden_layers: Literal[1, 2] = 1
+    hidden_dim: int = 4096
+    projection_dim: int = 128
+    row_temperature: float = 0.1
+    column_temperature: float = 0.05
+    batch_size: int = 64
+    optimizer: OptimizerName = "lars"
+    learning_rate: float = 0.5
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters and the pictures."""
+        super().check(images)
+        if any(count < 2 for count in self.head_classes):
+            raise UserError(f"head_classes={self.head_classes}: every head needs at least 2 classes.")
+        if not (self.row_temperature > 0 and self.column_temperature > 0):
+            raise UserError("row_temperature and column_temperature must be positive numbers.")
+
+    def build(self, image_shape: tuple[int, int, int], n_images: int) -> SelfClassifierNet:
+        """Return the untrained network."""
+        backbone = make_backbone(self.backbone, image_shape)
+        classes = (self.n_classes, *self.head_classes)
+        mlp = self._mlp(backbone.width)
+        return SelfClassifierNet(
+            backbone, mlp, self.projection_dim, classes, self.row_temperature, self.column_temperature
+        )
+
+    def _mlp(self, width: int) -> nn.Module:
+        if self.hidden_layers == 1:
+            return nn.Linear(width, self.projection_dim)
+        hidden = self.hidden_dim
+        first = [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU()]
+        second = [nn.Linear(hidden, self.projection_dim), nn.BatchNorm1d(self.projection_dim), nn.LeakyReLU()]
+        return nn.Sequential(*first, *second)

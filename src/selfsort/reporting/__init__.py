@@ -1,0 +1,1 @@
+"""What a run hands over: tables, sorted folders, figures and the HTML report."""

@@ -1,0 +1,352 @@
+"""Figures in the project's one style, drawn without a display; each comes back as the bytes of a PNG."""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.errors import UserError
+from selfsort.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a figure: its ground, its writing, its lines."""
+
+    paper: str
+    ink: str
+    muted: str
+    line: str
+    colour_map: str
+
+
+LIGHT = Theme(paper="#ffffff", ink="#1c2126", muted="#5b636b", line="#d9dcdf", colour_map="Blues")
+DARK = Theme(paper="#1a1e23", ink="#e9ebed", muted="#a3abb3", line="#383f47", colour_map="Blues_r")
+
+# Ten colours that people with any colour vision tell apart (Petroff 2021, arXiv:2107.02270); marks take over after ten.
+COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+MARKS = "os^DvPX"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A panel of `loss_curves`: its title, its columns of the history, and whether they are shares from 0 to 1."""
+
+    title: str
+    columns: tuple[str, ...]
+    share: bool = False
+
+
+CURVES = (
+    Curve("Loss", ("loss",)),
+    Curve("Effective rank of the embedding", ("effective_rank",)),
+    Curve("Evenness of class use (entropy)", ("class_entropy",), share=True),
+    Curve("Share of the largest and smallest class", ("largest_class", "smallest_class"), share=True),
+)
+_DPI = 144
+
+
+def cluster_mark(cluster: int) -> tuple[str, str]:
+    """Give the colour and the matplotlib marker that stand for a cluster everywhere.
+
+    >>> cluster_mark(0), cluster_mark(10)
+    (('#3f90da', 'o'), ('#3f90da', 's'))
+    """
+    return COLOURS[cluster % len(COLOURS)], MARKS[cluster // len(COLOURS) % len(MARKS)]
+
+
+def save_png(png: bytes, path: str | Path) -> None:
+    """Write a figure to `path`, whole or not at all; raise `UserError` if its name does not end in .png."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"The figure {str(path)!r} can only be written as PNG; end its name in .png.")
+    with atomic_path(path) as partial:
+        partial.write_bytes(png)
+
+
+def contact_sheet(
+    images: Pictures, columns: int, *, row_titles: Sequence[str] = (), side: int = 72, theme: Theme = LIGHT
+) -> bytes:
+    """Draw images (n, H, W, C) row by row, `columns` in each, their longer side `side` pixels; return a PNG."""
+    rows = -(-len(images) // columns)
+    sheet = _Sheet(images.shape[1:3], rows, columns, side, row_titles=row_titles, theme=theme)
+    for index, image in enumerate(images):
+        sheet.put(image, *divmod(index, columns))
+    return sheet.png()
+
+
+def views_sheet(
+    originals: Pictures, views: Pictures, *, row_titles: Sequence[str] = (), side: int = 96, theme: Theme = LIGHT
+) -> bytes:
+    """Draw originals (n, H, W, C) at the left and the views (n, V, H', W', C) of each beside it; return a PNG."""
+    titles = ["original", *(f"view {number + 1}" for number in range(views.shape[1]))]
+    sheet = _Sheet(originals.shape[1:3], len(originals), len(titles), side, row_titles, titles, theme=theme)
+    for row, (original, its_views) in enumerate(zip(originals, views, strict=True)):
+        sheet.put(original, row, 0)
+        for column, view in enumerate(its_views, start=1):
+            sheet.put(view, row, column)
+    return sheet.png()
+
+
+class _Sheet:
+    """A grid of pictures in exact pixels, with titles at the left and above."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        rows: int,
+        columns: int,
+        side: int,
+        row_titles: Sequence[str] = (),
+        column_titles: Sequence[str] = (),
+        *,
+        theme: Theme,
+    ) -> None:
+        self.cell = tuple(max(1, round(side * length / max(shape))) for length in shape)  # (height, width)
+        self.gap = max(2, side // 18)
+        self.row_titles, self.column_titles, self.theme = row_titles, column_titles, theme
+        self.left = self.gap + min(240, max((8 * len(title) + 8 for title in row_titles), default=0))
+        self.top = self.gap + (20 if column_titles else 0)
+        height = self.top + rows * (self.cell[0] + self.gap)
+        width = self.left + columns * (self.cell[1] + self.gap)
+        self.pixels = np.empty((height, width, 3), np.uint8)
+        self.pixels[:] = [int(theme.paper[i : i + 2], 16) for i in (1, 3, 5)]
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        return self.top + row * (self.cell[0] + self.gap), self.left + column * (self.cell[1] + self.gap)
+
+    def put(self, image: NDArray[np.uint8], row: int, column: int) -> None:
+        y, x = self.corner(row, column)
+        self.pixels[y : y + self.cell[0], x : x + self.cell[1]] = _resized(image, self.cell[1], self.cell[0])
+
+    def png(self) -> bytes:
+        height, width = self.pixels.shape[:2]
+        figure = _figure(width, height, self.theme, dpi=100)
+        figure.figimage(self.pixels)
+        style: dict[str, Any] = {"color": self.theme.muted, "fontsize": 9, "parse_math": False, "va": "center"}
+        for row, title in enumerate(self.row_titles):
+            y = self.corner(row, 0)[0] + self.cell[0] / 2
+            figure.text((self.left - 8) / width, 1 - y / height, _short(title, 28), ha="right", **style)
+        for column, title in enumerate(self.column_titles):
+            x = self.corner(0, column)[1] + self.cell[1] / 2
+            figure.text(x / width, 1 - (self.gap + 9) / height, title, ha="center", **style)
+        return _png(figure, dpi=100)
+
+
+def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+    # A digit of 8x8 pixels is to be seen as it is, not smoothed into something else.
+    method = Image.Resampling.NEAREST if width >= 2 * picture.width else Image.Resampling.LANCZOS
+    return np.asarray(picture.resize((width, height), method))
+
+
+def drawable_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
+    """Keep of `CURVES` what the history holds finite numbers of."""
+
+    def known(name: str) -> bool:
+        return any(np.isfinite(row.get(name, np.nan)) for row in history)
+
+    kept = (replace(curve, columns=tuple(filter(known, curve.columns))) for curve in CURVES)
+    return [curve for curve in kept if curve.columns]
+
+
+def loss_curves(
+    history: Sequence[Mapping[str, float]],
+    *,
+    curves: Sequence[Curve] = CURVES,
+    columns: int = 2,
+    theme: Theme = LIGHT,
+) -> bytes:
+    """Draw what a run measured after each epoch, one panel for each of `curves`, `columns` in a row; return a PNG."""
+    columns = min(columns, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = _figure(432 * columns, 270 * rows, theme, layout="constrained")
+    for place, curve in enumerate(curves, start=1):
+        _draw_curve(_axes(figure, theme, (rows, columns, place)), curve, history, theme)
+    return _png(figure)
+
+
+def _draw_curve(axes: "Axes", curve: Curve, history: Sequence[Mapping[str, float]], theme: Theme) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    epochs = [row.get("epoch", index + 1) for index, row in enumerate(history)]
+    for name, colour in zip(curve.columns, ("#3f90da", "#e76300"), strict=False):
+        values = [row.get(name, np.nan) for row in history]
+        mark = "o" if len(history) < 3 else ""
+        axes.plot(epochs, values, color=colour, lw=1.8, marker=mark, label=name.replace("_", " "))
+    axes.set_title(curve.title, loc="left", fontsize=10, color=theme.ink)
+    axes.set_xlabel("epoch", fontsize=9, color=theme.muted)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if curve.share:
+        axes.set_ylim(0, 1.03)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if len(curve.columns) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=theme.muted)
+
+
+def embedding_map(
+    points: NDArray[np.floating[Any]], clusters: NDArray[np.integer[Any]], *, theme: Theme = LIGHT
+) -> bytes:
+    """Draw points (N, 2) in the colours and marks of their clusters (N,), each numbered in its middle; return a PNG."""
+    figure = _figure(640, 640, theme)
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    axes.set_axis_off()
+    size = float(np.clip(24_000 / max(len(points), 1), 9, 60))
+    present = np.unique(clusters)
+    for cluster in present:
+        colour, mark = cluster_mark(int(cluster))
+        x, y = points[clusters == cluster].T
+        axes.scatter(x, y, s=size, c=colour, marker=mark, alpha=0.75, linewidths=0)
+    for cluster in present:
+        _number(axes, _middle(points[clusters == cluster]), int(cluster), len(present), theme)
+    return _png(figure)
+
+
+def _middle(points: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Find the point nearest to the median: the median itself may lie among the points of another cluster."""
+    distances = np.abs(points - np.median(points, axis=0)).sum(axis=1)
+    x, y = points[distances.argmin()]
+    return float(x), float(y)
+
+
+def _number(axes: "Axes", place: tuple[float, float], cluster: int, among: int, theme: Theme) -> None:
+    from matplotlib.patheffects import withStroke
+
+    style: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold", "color": theme.ink}
+    style["fontsize"] = 15 if among <= 30 else 10 if among <= 100 else 7
+    axes.annotate(f"{cluster}", place, path_effects=[withStroke(linewidth=3, foreground=theme.paper)], **style)
+
+
+def confusion_matrix(
+    counts: NDArray[np.integer[Any]],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    *,
+    row_title: str = "class",
+    column_title: str = "cluster",
+    theme: Theme = LIGHT,
+) -> bytes:
+    """Draw counts (R, C) shaded by their share of the row; up to 20 columns the counts are written in; return a PNG."""
+    rows, columns = counts.shape
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell = 46 if columns <= 20 else 20 if columns <= 60 else 8
+    figure = _figure(130 + cell * max(columns, 4), 90 + cell * max(rows, 4), theme, layout="constrained")
+    axes = _axes(figure, theme, (1, 1, 1))
+    axes.grid(False)
+    picture = axes.imshow(shares, cmap=theme.colour_map, vmin=0, vmax=1, aspect="auto")
+    _ticks(axes, row_names, column_names)
+    axes.set_ylabel(row_title, color=theme.muted)
+    axes.set_xlabel(column_title, color=theme.muted)
+    if columns <= 20:
+        for (row, column), count in np.ndenumerate(counts):
+            red, green, blue, _ = picture.cmap(float(shares[row, column]))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            ink = "#ffffff" if dark else "#1c2126"
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=ink)
+    return _png(figure)
+
+
+def _ticks(axes: "Axes", row_names: Sequence[str], column_names: Sequence[str]) -> None:
+    step_y, step_x = (-(-len(names) // 60) for names in (row_names, column_names))
+    style: dict[str, Any] = {"parse_math": False, "fontsize": 8}
+    axes.set_yticks(range(0, len(row_names), step_y), [_short(name) for name in row_names[::step_y]], **style)
+    upright = len(column_names) > 20 or max(map(len, column_names)) > 5
+    labels = [_short(name) for name in column_names[::step_x]]
+    axes.set_xticks(range(0, len(column_names), step_x), labels, rotation=90 if upright else 0, **style)
+
+
+def _short(text: str, longest: int = 18) -> str:
+    text = "".join(letter if letter.isprintable() else "·" for letter in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _figure(width: int, height: int, theme: Theme, *, dpi: int = 96, layout: Any = None) -> "Figure":
+    """Make a figure of `width` by `height` pixels at `dpi`; text sizes are meant for 96 of them to the inch."""
+    from matplotlib.figure import Figure
+
+    # Half a pixel more, for the size is cut to whole pixels after a division that may fall short.
+    return Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), facecolor=theme.paper, layout=layout)
+
+
+def _axes(figure: "Figure", theme: Theme, place: tuple[int, int, int]) -> "Axes":
+    axes = figure.add_subplot(*place)
+    axes.set_facecolor(theme.paper)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(theme.line)
+    axes.tick_params(colors=theme.muted, labelsize=8, length=3)
+    axes.grid(color=theme.line, lw=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _png(figure: "Figure", dpi: int = _DPI) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A class name in a script that the bundled font lacks shows as boxes; that is no reason to fail or to nag.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def project(
+    embedding: NDArray[np.floating[Any]],
+    *,
+    kind: Literal["tsne", "pca"] = "tsne",
+    sample: int = 3000,
+    random_state: int = 0,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Lay an embedding (N, D) out in the plane: the rows drawn, in order, and their points (n, 2).
+
+    At most `sample` rows are drawn, at random; rows that are not finite are left out. Fewer than four rows, and an
+    embedding in which all rows are alike, are laid out by PCA whatever the kind.
+    """
+    finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
+    if len(finite) > sample:
+        finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
+    rows = embedding[finite].astype(np.float64)
+    rows = rows - rows.mean(axis=0) if len(rows) else rows
+    principal = _principal_components(rows, 50)
+    if kind == "pca" or len(rows) < 4 or np.ptp(principal, axis=0).max() < 1e-9:
+        return finite, principal[:, :2]
+    return finite, _tsne(principal, random_state)
+
+
+def _principal_components(centred: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Rotate centred rows (n, D) onto their first `most` principal axes, at least two."""
+    if len(centred) == 0:
+        return np.zeros((0, 2))
+    # The eigenvectors of the smaller of the two Gram matrices: an embedding of raw pixels has thousands of columns.
+    if centred.shape[1] <= len(centred):
+        vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+        scores = centred @ vectors[:, :most]
+    else:
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        scores = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :most]
+    return np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))
+
+
+def _tsne(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    start = rows[:, :2] / rows[:, 0].std() * 1e-4
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    tsne = TSNE(init=start, perplexity=perplexity, random_state=random_state, max_iter=750)
+    # Its threads wait actively: where others compute too, two took 33 s for what one does in 4.
+    with threadpool_limits(1):
+        return np.asarray(tsne.fit_transform(rows), np.float64)

@@ -1,0 +1,151 @@
+"""Arrays: in memory, torch tensors, and `.npy` and `.npz` files."""
+
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfsort.errors import UserError
+from selfsort.images import ImageSet, numbered
+from selfsort.sources.pixels import Resize, to_pixels
+from selfsort.sources.request import Request
+
+_BLOCK = 1024
+
+
+def load_file(path: Path, request: Request) -> ImageSet:
+    """Load the images, and the `labels` of an `.npz` file that has them.
+
+    The images are the array called `images`, else the file's first array that is not called `labels`.
+    """
+    request.refuse(f"The array file {str(path)!r}", "split", "fold")
+    array, labels = _read(path)
+    pixels = to_uint8_images(array, f"The array in {str(path)!r}")
+    return ImageSet(
+        refit(pixels, request.size, request.resize, request.channels),
+        numbered(path.stem, len(pixels)),
+        None if labels is None else _to_labels(labels, len(pixels), path),
+        source=str(path),
+        options=request.options("size", "resize", "channels"),
+    )
+
+
+def refit(
+    images: NDArray[np.uint8], size: int | None, resize: Resize, channels: int | None
+) -> NDArray[np.uint8]:
+    """Bring (N, H, W, C) images to a square size and a number of channels; None keeps what they have."""
+    count, height, width, had = images.shape
+    channels = channels or had
+    if channels == had and size in (None, height) and size in (None, width):
+        return images
+    shape = (height, width) if size is None else (size, size)
+    out = np.empty((count, *shape, channels), np.uint8)
+    for row, image in zip(out, images, strict=True):
+        row[:] = to_pixels(Image.fromarray(image[:, :, 0] if had == 1 else image), size, resize, channels)
+    return out
+
+
+def to_uint8_images(array: Any, name: str) -> NDArray[np.uint8]:
+    """Return an array or a torch tensor as (N, H, W, C) `uint8`, C 1 or 3, as `as_image_set` describes.
+
+    `name` begins the sentence of the `UserError` that bad shapes, types and values raise.
+    """
+    tensor = hasattr(array, "detach") and hasattr(array, "cpu")
+    values = _from_tensor(array) if tensor else _from_array(array, name)
+    images = _to_uint8(_channel_last(values, tensor, name), name)
+    return _on_white(images) if images.shape[3] == 4 else images
+
+
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            names = [name for name in loaded.files if name != "labels"]
+            if not names:
+                raise UserError(f"{str(path)!r} holds no array of images; save one called 'images' in it.")
+            images = loaded["images" if "images" in names else names[0]]
+            return images, loaded["labels"] if "labels" in loaded.files else None
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, MemoryError) as error:
+        if "allow_pickle" in str(error):
+            raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays in it.") from error
+        raise UserError(f"{str(path)!r} is not a readable array file ({error}); write it with numpy.save.") from error
+
+
+def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise UserError(
+            f"'labels' in {str(path)!r} must be {count} whole numbers, one per image, "
+            f"not {labels.dtype} of shape {labels.shape}."
+        )
+    return labels.astype(np.int64)
+
+
+def _from_tensor(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # NumPy has no bfloat16
+    values: NDArray[Any] = tensor.numpy()
+    return values
+
+
+def _from_array(array: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise UserError(f"{name} is made of images of different shapes; bring them to one size first.") from error
+
+
+def _channel_last(values: NDArray[Any], channel_first: bool, name: str) -> NDArray[Any]:
+    """Return (N, H, W, C) of values that are (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    if 0 in values.shape:
+        raise UserError(f"{name} of shape {values.shape} holds no pixels; give at least one image.")
+    # No picture is 3 or 4 pixels wide, but one colour picture without its leading axis looks like that.
+    if values.ndim == 3 and (channel_first or values.shape[2] not in (3, 4)):
+        return values[:, :, :, None]
+    if values.ndim == 4 and not channel_first and values.shape[3] in (1, 3, 4):
+        return values
+    if values.ndim == 4 and values.shape[1] in ((1, 3, 4) if channel_first else (1, 3)):
+        return values.transpose(0, 2, 3, 1)
+    wanted = "(N, H, W) or (N, C, H, W)" if channel_first else "(N, H, W), (N, H, W, C) or (N, C, H, W)"
+    raise UserError(f"{name} must be of shape {wanted} with 1, 3 or 4 channels, not {values.shape}; reshape it.")
+
+
+def _to_uint8(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype != np.bool_ and values.dtype.kind != "f":
+        raise UserError(f"{name} must hold uint8, bool or floats in [0, 1], not {values.dtype}; convert it first.")
+    out = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _BLOCK):  # in blocks: the floats may be a file larger than memory
+        block = values[start : start + _BLOCK]
+        if block.dtype.kind == "f":
+            _check_range(block, name)
+        out[start : start + _BLOCK] = np.rint(block.astype(np.float32) * 255)
+    return out
+
+
+def _check_range(block: NDArray[Any], name: str) -> None:
+    if not np.isfinite(block).all():
+        raise UserError(f"{name} holds NaN or infinity; replace those values, for example with numpy.nan_to_num.")
+    low, high = float(block.min()), float(block.max())
+    if low < 0 or high > 1:
+        raise UserError(
+            f"{name} holds floats from {low:g} to {high:g}, but they must be in [0, 1]; rescale them, or convert "
+            "values in [0, 255] with .astype(numpy.uint8)."
+        )
+
+
+def _on_white(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = np.empty((*images.shape[:3], 3), np.uint8)
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK].astype(np.float32)
+        alpha = block[..., 3:] / 255
+        out[start : start + _BLOCK] = np.rint(block[..., :3] * alpha + 255 * (1 - alpha))
+    return out

@@ -1,0 +1,259 @@
+"""One picture: from the bytes of its file to upright `uint8` pixels of the wanted size.
+
+Only the first frame or page counts. What has more than eight bits a channel comes to eight like this:
+
+- 16-bit grey: the full range, v / 257, so that 65,535 becomes 255;
+- 32-bit integers: as they are if within 0..255, v / 257 if within 0..65,535, else stretched from their least to their
+  greatest value;
+- floats: 255 v if within 0..1, as they are if within 0..255, else stretched likewise.
+
+Transparent pixels show white. Palettes and CMYK become grey or RGB; colour profiles are not applied.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+Resize = Literal["crop", "pad", "squash"]
+
+MAX_PIXELS = 178_956_970  # twice PIL's own limit, where it stops warning and refuses
+MAX_BYTES = 1 << 30  # of one encoded picture that is read into memory
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+
+# BMP's two letters also begin ordinary text, so they prove nothing.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
+_JPEG = _SIGNATURES[0]
+_GREY_MODES = ("1", "L", "LA", "I", "F")
+_FULL_SCALES = {"I": (255, 65_535), "F": (1, 255)}
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Unreadable(Exception):
+    """A picture cannot be read; the message is the reason that the user is shown."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a picture is brought to: a square of `size` pixels with 1 or 3 channels."""
+
+    size: int
+    resize: Resize
+    channels: int
+    max_pixels: int = MAX_PIXELS
+
+
+@contextmanager
+def pillow_limits(max_pixels: int) -> Iterator[None]:
+    """For one block, make PIL refuse truncated pictures and those above `max_pixels`, and silence its warnings."""
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def read_picture(stream: BinaryIO, target: Target) -> tuple[NDArray[np.uint8], bool]:
+    """Decode a picture inside `pillow_limits`.
+
+    Returns its pixels (size, size, channels) and whether it has colour: RGB counts as colour even if it looks grey, a
+    palette only if one of its colours is not grey. Raises `Unreadable`, and whatever else PIL raises on damaged data;
+    see `explain`.
+    """
+    jpeg = _read_if_jpeg(stream)
+    if jpeg is None or (pixels := _decode_jpeg(jpeg, target)) is None:
+        image = _decode_with_pil(stream, target)
+    else:
+        turn = _turn_of_jpeg(jpeg)
+        if turn is None and pixels.shape == (target.size, target.size, target.channels):
+            return pixels, target.channels == 3
+        image = _turned(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), turn)
+    return to_pixels(image, target.size, target.resize, target.channels), image.mode == "RGB"
+
+
+def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], bool]:
+    """Return a picture's (width, height) and whether it has colour, decoding no more than that takes.
+
+    Raises as `read_picture` does.
+    """
+    image = _open(stream, max_pixels)
+    if image.mode in ("P", "PA"):
+        return image.size, to_grey_or_rgb(image).mode == "RGB"
+    return image.size, not _is_grey(image)
+
+
+def to_pixels(image: Image.Image, size: int | None, resize: Resize, channels: int) -> NDArray[np.uint8]:
+    """Return a grey or RGB image as (H, W, channels), brought to a square of `size` pixels unless that is None."""
+    if size is not None and image.size != (size, size):
+        image = _fit(image, size, resize)
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels if channels == 3 else pixels[:, :, None]
+
+
+def to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as 8-bit grey ("L") or "RGB"."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_to_8_bit(image))
+    grey, palette = _is_grey(image), image.mode in ("P", "PA")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    image = image.convert("L" if grey else "RGB")
+    return image.convert("L") if palette and _looks_grey(image) else image
+
+
+def _read_if_jpeg(stream: BinaryIO) -> bytes | None:
+    if stream.read(len(_JPEG)) != _JPEG:
+        return None
+    if stream.seek(0, io.SEEK_END) > MAX_BYTES:
+        raise Unreadable("too many bytes")
+    stream.seek(0)
+    return stream.read()
+
+
+def _decode_jpeg(data: bytes, target: Target) -> NDArray[np.uint8] | None:
+    """Decode a grey or RGB JPEG, only as large as the target needs, to (H, W, 1 or 3); None: leave it to PIL.
+
+    libjpeg-turbo is fast, and unlike PIL it always notices that data is missing.
+    """
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if height * width > target.max_pixels:
+            raise _too_many_pixels(target.max_pixels)
+        if colours not in ("Gray", "YCbCr", "RGB"):
+            return None
+        min_width, min_height = _needed((width, height), target)
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, "GRAY" if colours == "Gray" else "RGB", min_width=min_width, min_height=min_height
+        )
+        return pixels
+    except ValueError as error:
+        if "premature end" in str(error).lower():
+            raise Unreadable("truncated") from error
+        return None
+
+
+def _turn_of_jpeg(data: bytes) -> Image.Transpose | None:
+    if b"Exif\0\0" in data or b"tiff:Orientation" in data:
+        return _turn(Image.open(io.BytesIO(data), formats=("JPEG",)))
+    return None
+
+
+def _decode_with_pil(stream: BinaryIO, target: Target) -> Image.Image:
+    image = _open(stream, target.max_pixels)
+    image.draft(None, _needed(image.size, target))
+    image.load()
+    return to_grey_or_rgb(_turned(image, _turn(image)))
+
+
+def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:
+    stream.seek(0)
+    try:
+        return Image.open(stream, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(max_pixels) from error
+    except UnidentifiedImageError as error:
+        stream.seek(0)
+        raise _unidentified(stream.read(12)) from error
+
+
+def _needed(shape: tuple[int, int], target: Target) -> tuple[int, int]:
+    """Return the (width, height) from which a good reduction can still be made: twice what is wanted."""
+    side = min(shape) if target.resize == "crop" else max(shape)
+    if target.resize == "squash":
+        return 2 * target.size, 2 * target.size
+    width, height = (-(-2 * target.size * length // side) for length in shape)
+    return width, height
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what brings an image upright, according to its metadata."""
+    try:
+        return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # damaged metadata is no reason to lose the picture
+        return None
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
+
+
+def _fit(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+    width, height = image.size
+    box, inner = None, (size, size)
+    if resize == "crop":
+        side = min(width, height)
+        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+    elif resize == "pad":
+        longer = max(width, height)
+        inner = max(1, round(size * width / longer)), max(1, round(size * height / longer))
+    # PIL widens the filter when it shrinks (no aliasing); a gap of 3 is as good as none, and far faster on large images.
+    scaled = image.resize(inner, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    if inner == (size, size):
+        return scaled
+    canvas = Image.new(image.mode, (size, size))
+    canvas.paste(scaled, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return canvas
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in _GREY_MODES or image.mode.startswith("I;16")
+
+
+def _looks_grey(image: Image.Image) -> bool:
+    pixels = np.asarray(image)
+    return bool((pixels == pixels[:, :, :1]).all())
+
+
+def _to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise Unreadable("not finite (it holds NaN or infinity)")
+    low, high = float(values.min()), float(values.max())
+    tops = [top for top in _FULL_SCALES.get(image.mode, (65_535,)) if low >= 0 and high <= top]
+    begin, end = (0.0, tops[0]) if tops else (low, high)
+    scaled = (values.astype(np.float64) - begin) * (255 / ((end - begin) or 1))
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _too_many_pixels(limit: int) -> Unreadable:
+    return Unreadable(f"too many pixels (more than {limit:,})")
+
+
+def _unidentified(head: bytes) -> Unreadable:
+    if not head:
+        return Unreadable("empty")
+    known = head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head.endswith(b"WEBP"))
+    return Unreadable("damaged (its header cannot be read)" if known else "not a picture")
+
+
+def explain(error: Exception) -> str:
+    """Say in a few words, details in brackets, why a picture could not be opened or decoded."""
+    if isinstance(error, Unreadable):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "too large for the memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"not readable ({error.strerror})"
+    message = " ".join(str(error).split()) or type(error).__name__
+    return "truncated" if "truncated" in message.lower() else f"damaged ({message})"
