@@ -25,7 +25,7 @@ class Views:
 
     Parameters
     ----------
-    crop_scale, crop_ratio : share of the picture's area that a crop covers, and its width / height
+    crop_scale, crop_ratio : share of the picture's area that a crop covers, and its stretch (1 keeps the shape)
     rotation, shear : largest angle to either side, in degrees
     translation : largest shift to either side, as a share of the side
     horizontal_flip, vertical_flip : probability
@@ -95,9 +95,7 @@ class Views:
         height, width = shape
         area = draw.between(*self.crop_scale)
         ratio = draw.between(math.log(self.crop_ratio[0]), math.log(self.crop_ratio[1])).exp()
-        # The ratio is in pixels, the coordinates are shares of each side.
-        across = (area * ratio * height / width).sqrt().clamp(max=1.0)
-        down = (area / ratio * width / height).sqrt().clamp(max=1.0)
+        across, down = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
         shift_x = draw.between(-1, 1) * (1 - across + 2 * self.translation)
         shift_y = draw.between(-1, 1) * (1 - down + 2 * self.translation)
         angle = draw.between(-self.rotation, self.rotation) * (math.pi / 180)

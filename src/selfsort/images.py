@@ -176,12 +176,12 @@ def summarise_skipped(skipped: Iterable[Skipped]) -> str:
     """Count the skipped files by reason in one line, or return "" when there are none.
 
     >>> summarise_skipped([Skipped("a", "not a picture"), Skipped("b", "truncated"), Skipped("c", "not a picture")])
-    '3 files skipped: 2 not a picture, 1 truncated'
+    '3 files skipped: not a picture (2), truncated (1)'
     """
     # What stands in brackets differs from file to file.
     reasons = Counter(reason.split(" (")[0] for _, reason in skipped)
     if not reasons:
         return ""
     total = reasons.total()
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
     return f"{total} file{'s' if total > 1 else ''} skipped: {counts}"

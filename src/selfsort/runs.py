@@ -203,6 +203,8 @@ def read_training_arrays(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.
         arrays = [np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("embedding", "probabilities")]
         with open(folder / "assignments.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
             ids = tuple(row["id"] for row in csv.DictReader(file))
+        if {len(array) for array in arrays} != {len(ids)}:
+            raise ValueError("the files are of different runs")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"Run folder {str(folder)!r} is incomplete or damaged: train again into another folder."

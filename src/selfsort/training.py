@@ -5,6 +5,7 @@ killed and resumed goes on to the same weights as one that was not. No labels ex
 them.
 """
 
+import logging
 import math
 import signal
 import sys
@@ -172,6 +173,8 @@ def train(
     """
     from lightning.fabric import Fabric
 
+    # Fabric announces the precision of every run; what it has to warn of still comes through.
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     device = pick_device(recipe.device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=pick_precision(recipe.precision, device))
     net.to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfsort.backbones import Backbone, make_backbone
 from selfsort.errors import UserError
-from selfsort.estimator import ClusterSpace, TrainedEstimator
+from selfsort.estimator import TrainedEstimator
 from selfsort.images import ImageSet
 from selfsort.training import Batch, Net
 
@@ -61,7 +61,6 @@ class SimCLR(TrainedEstimator):
     backbone: str = "small-conv"
     projection_dim: int = 128
     temperature: float = 0.5
-    cluster_space: ClusterSpace = "umap"
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters and the pictures."""

@@ -131,11 +131,11 @@ def folder_names(n_clusters: int, names: Mapping[int, str]) -> list[str]:
     ['cluster-00', 'rose', 'a_b', 'a_b__1']
     """
     width = max(2, len(str(n_clusters - 1)))
-    distinct, folders = _DistinctNames(), dict[str, str]()
-    wanted = [names.get(cluster, "").strip() or f"cluster-{cluster:0{width}}" for cluster in range(n_clusters)]
-    for name in wanted:
-        if name not in folders:
-            folders[name] = distinct.take(_safe(name))
+    wanted = [names.get(cluster, "").strip() or cluster for cluster in range(n_clusters)]
+    distinct, folders = _DistinctNames(), dict[str | int, str]()
+    # Numbers first, so that nobody's name takes the folder of another cluster.
+    for name in sorted(set(wanted), key=lambda name: (isinstance(name, str), wanted.index(name))):
+        folders[name] = distinct.take(_safe(name) if isinstance(name, str) else f"cluster-{name:0{width}}")
     return [folders[name] for name in wanted]
 
 

@@ -206,7 +206,7 @@ def embedding_map(
     figure = _figure(640, 640, theme)
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.set_axis_off()
-    size = float(np.clip(24_000 / max(len(points), 1), 9, 60))
+    size = float(np.clip(36_000 / max(len(points), 1), 12, 60))
     present = np.unique(clusters)
     for cluster in present:
         colour, mark = cluster_mark(int(cluster))

@@ -124,6 +124,7 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "clusters": clusters,
         "shown": [cluster for cluster in clusters if cluster.strips],
         "largest": max(1, *(cluster.size for cluster in clusters)),
+        "compact": all(len(pictures) <= 4 for cluster in clusters for pictures in cluster.strips.values()),
         "thumb": (max(1, round(width * scale)), max(1, round(height * scale))),
         "pixelated": scale > 2,
         "map": _map(data, map_kind, random_state),
@@ -152,7 +153,19 @@ def _count(number: int) -> str:
 
 
 def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %" if np.isfinite(share) else "–"
+    """Write a share in per cent, never rounded to nothing or to all.
+
+    >>> _percent(0.123), _percent(0.0001), _percent(0.9999, 0), _percent(1.0, 0)
+    ('12.3 %', '<0.1 %', '>99 %', '100 %')
+    """
+    if not np.isfinite(share):
+        return "–"
+    step = 10.0**-digits
+    if 0 < share < step / 200:
+        return f"<{step:.{digits}f} %"
+    if 1 - step / 200 < share < 1:
+        return f">{100 - step:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def _sha256(text: str) -> str:

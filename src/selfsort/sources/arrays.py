@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,7 @@ def load_file(path: Path, request: Request) -> ImageSet:
     )
 
 
-def refit(
-    images: NDArray[np.uint8], size: int | None, resize: Resize, channels: int | None
-) -> NDArray[np.uint8]:
+def refit(images: NDArray[np.uint8], size: int | None, resize: Resize, channels: int | None) -> NDArray[np.uint8]:
     """Bring (N, H, W, C) images to a square size and a number of channels; None keeps what they have."""
     count, height, width, had = images.shape
     channels = channels or had
@@ -61,21 +59,26 @@ def to_uint8_images(array: Any, name: str) -> NDArray[np.uint8]:
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded, None
-        with loaded:
-            names = [name for name in loaded.files if name != "labels"]
-            if not names:
-                raise UserError(f"{str(path)!r} holds no array of images; save one called 'images' in it.")
-            images = loaded["images" if "images" in names else names[0]]
-            return images, loaded["labels"] if "labels" in loaded.files else None
+        if path.suffix.lower() == ".npy":
+            return np.lib.format.open_memmap(path, mode="r"), None
+        return _read_npz(path)
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, MemoryError) as error:
-        if "allow_pickle" in str(error):
+    except (OSError, ValueError, EOFError, BadZipFile, MemoryError) as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays in it.") from error
         raise UserError(f"{str(path)!r} is not a readable array file ({error}); write it with numpy.save.") from error
+
+
+def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    with ZipFile(path):  # NumPy would take a file that is no zip for a pickle
+        pass
+    with np.load(path, allow_pickle=False) as arrays:
+        names = [name for name in arrays.files if name != "labels"]
+        if not names:
+            raise UserError(f"{str(path)!r} holds no array of images; save one called 'images' in it.")
+        images = arrays["images" if "images" in names else names[0]]
+        return images, arrays["labels"] if "labels" in arrays.files else None
 
 
 def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:

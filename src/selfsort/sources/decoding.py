@@ -184,19 +184,33 @@ def _blocks(pictures: Pictures, target: Target) -> Iterator[Block]:
         start = stop
     if start < count:
         chunk = round(start * _SECONDS_PER_CHUNK / (time.monotonic() - began))
-        yield from _blocks_on_all_cores(pictures, target, range(start, count, max(1, min(chunk, _LARGEST_CHUNK))))
+        chunks = range(start, count, max(1, min(chunk, _LARGEST_CHUNK)))
+        if (workers := _start_workers(len(chunks))) is None:
+            yield from (decode_chunk(pictures.open, pictures.refs[i : i + chunks.step], i, target) for i in chunks)
+        else:
+            yield from _blocks_by_workers(workers, pictures, target, chunks)
 
 
-def _blocks_on_all_cores(pictures: Pictures, target: Target, starts: range) -> Iterator[Block]:
-    import joblib
+def _start_workers(most: int) -> Workers | None:
+    """Start a worker for each core, if there are several."""
+    from joblib import cpu_count  # knows what containers and schedulers allow
 
-    count = min(joblib.cpu_count(), len(starts))
-    with ThreadPoolExecutor(count) as threads, Workers(count) as workers:
+    count = min(cpu_count(), most)
+    try:
+        return Workers(count) if count > 1 else None
+    except OSError as error:
+        _log.info("Pictures are decoded on one core only: %s", error)
+        return None
+
+
+def _blocks_by_workers(workers: Workers, pictures: Pictures, target: Target, starts: range) -> Iterator[Block]:
+    # Whatever ends this early ends the workers first, and with them what the threads wait for.
+    with ThreadPoolExecutor(len(workers)) as threads, workers:
         pending: deque[Future[Block]] = deque()
         for start in starts:
             stop = start + starts.step
             pending.append(threads.submit(_decode_by_worker, workers, pictures, start, stop, target))
-            if len(pending) > 4 * count:  # enough to keep them busy; more would pile up in memory
+            if len(pending) > 4 * len(workers):  # enough to keep them busy; more would pile up in memory
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

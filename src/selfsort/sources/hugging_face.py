@@ -84,7 +84,7 @@ def _open(name: str, source: str, progress: bool) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise UserError(f"{source!r} needs the library 'datasets'; install it with pip install 'selfsort[hf]'.") from error
+        raise UserError(f"{source!r} needs the library 'datasets': pip install 'selfsort[hf]'.") from error
     local = Path(name).is_absolute()
     parts = [name] if local else name.split("/")  # owner, name and, perhaps, configuration
     try:

@@ -187,7 +187,7 @@ def _needed(shape: tuple[int, int], target: Target) -> tuple[int, int]:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what brings an image upright, according to its metadata."""
+    """Return what brings an image upright according to its metadata."""
     try:
         return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # damaged metadata is no reason to lose the picture
@@ -207,8 +207,7 @@ def _fit(image: Image.Image, size: int, resize: Resize) -> Image.Image:
     elif resize == "pad":
         longer = max(width, height)
         inner = max(1, round(size * width / longer)), max(1, round(size * height / longer))
-    # PIL widens the filter when it shrinks (no aliasing); a gap of 3 is as good as none, and far faster on large images.
-    scaled = image.resize(inner, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    scaled = image.resize(inner, Image.Resampling.BICUBIC, box=box)  # PIL widens the filter to shrink without aliasing
     if inner == (size, size):
         return scaled
     canvas = Image.new(image.mode, (size, size))
@@ -244,7 +243,8 @@ def _unidentified(head: bytes) -> Unreadable:
     if not head:
         return Unreadable("empty")
     known = head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head.endswith(b"WEBP"))
-    return Unreadable("damaged (its header cannot be read)" if known else "not a picture")
+    known_formats = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+    return Unreadable("damaged (its header cannot be read)" if known else f"not a picture (no {known_formats})")
 
 
 def explain(error: Exception) -> str:

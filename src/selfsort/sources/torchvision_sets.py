@@ -77,16 +77,17 @@ def load_set(name: str, request: Request) -> ImageSet:
 def _open(name: str, kind: Kind, split: str, request: Request) -> Any:
     from torchvision import datasets
 
-    root = request.data_root or platformdirs.user_data_path("selfsort") / "data sets"
+    root = request.data_root or platformdirs.user_data_path("selfsort") / "datasets"
     folds = {"folds": request.fold} if kind.folds else {}
     loader: Callable[..., Any] = getattr(datasets, kind.loader)
     try:
         return loader(root, download=request.download, **kind.splits[split], **folds)
     except Exception as error:  # torchvision raises what its parsers happen to meet in a damaged file
-        problem = " ".join(str(error).split())
+        problem = " ".join(str(error).split()).partition(". ")[0]
+        first = "check the network" if request.download else "fetch it with download=True (--download)"
         raise UserError(
-            f"The data set {name!r} (split {split!r}) cannot be read from {str(root)!r} ({problem}); fetch it with "
-            "download=True (--download), or name its folder with data_root (--data-root)."
+            f"The split {split!r} of {name!r} cannot be read from {str(root)!r} ({problem}); {first}, or name the "
+            "folder that torchvision keeps it in with data_root (--data-root)."
         ) from error
 
 

@@ -46,6 +46,9 @@ class Workers:
             self.close()
             raise
 
+    def __len__(self) -> int:
+        return len(self._processes)
+
     def __enter__(self) -> "Workers":
         return self
 
@@ -75,9 +78,8 @@ class Workers:
     def _replace(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         _end(process)
         if not self._closed:
-            self._processes.remove(process)
-            process = _start()
-            self._processes.append(process)
+            place = self._processes.index(process)
+            self._processes[place] = process = _start()
             _await(process)
         return process
 

@@ -1,0 +1,41 @@
+# `make demo` and `make test` are all a new user needs; both make the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+# Two processes of tests, each with its own threads, would fight for the cores.
+TEST_PROCESSES ?= 2
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	@rm -rf $(DEMO)/views.png $(DEMO)/run $(DEMO)/sorted $(DEMO)/predictions.csv
+	$(BIN)/selfsort views digits --size 16 --views digits --out $(DEMO)/views.png
+	$(BIN)/selfsort fit digits --size 16 --method simclr --views digits --out $(DEMO)/run
+	$(BIN)/selfsort predict $(DEMO)/run digits --out $(DEMO)/predictions.csv
+	$(BIN)/selfsort sort $(DEMO)/run digits --copy --out $(DEMO)/sorted
+	$(BIN)/selfsort evaluate $(DEMO)/run digits --probe linear
+	$(BIN)/selfsort report $(DEMO)/run
+	@echo "The report: $(CURDIR)/$(DEMO)/run/report.html"
+
+test: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.installed: pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

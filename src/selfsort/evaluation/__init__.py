@@ -1,0 +1,26 @@
+"""How good clusters and embeddings are: clustering metrics, the collapse gauge, and probes."""
+
+from selfsort.evaluation.metrics import (
+    ClassScore,
+    ClassUse,
+    ClusteringScores,
+    class_use,
+    clustering_scores,
+    effective_rank,
+    silhouette,
+)
+from selfsort.evaluation.probes import ProbeKind, ProbeResult, probe, stratified_split
+
+__all__ = [
+    "ClassScore",
+    "ClassUse",
+    "ClusteringScores",
+    "ProbeKind",
+    "ProbeResult",
+    "class_use",
+    "clustering_scores",
+    "effective_rank",
+    "probe",
+    "silhouette",
+    "stratified_split",
+]

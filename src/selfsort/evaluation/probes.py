@@ -1,0 +1,218 @@
+"""Probes: how well a simple classifier reads the classes off a frozen embedding."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from selfsort.errors import UserError
+from selfsort.evaluation.metrics import ClassScore, class_names, class_table, confusion_matrix
+
+ProbeKind = Literal["linear", "svm", "knn"]
+
+_NEIGHBORS = 20
+_LIBLINEAR_WORK = 150_000_000  # images x features x classes, which take LIBLINEAR about 15 s
+_BATCH = 256
+_LEAST_EPOCHS = 30
+_LEAST_STEPS = 5000
+
+_Fit = tuple[NDArray[np.int64], dict[str, Any]]  # predictions for the test set, and how they were made
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How many test images a probe got right, as fractions: overall and per class, and how it was trained."""
+
+    kind: ProbeKind
+    accuracy: float
+    per_class: tuple[ClassScore, ...]
+    n_train: int
+    n_test: int
+    details: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain numbers, lists and dictionaries; scores are fractions from 0 to 1."""
+        rows = [{name: value for name, value in asdict(row).items() if name != "cluster"} for row in self.per_class]
+        return asdict(self) | {"per_class": rows}
+
+
+def probe(
+    kind: ProbeKind,
+    train_x: ArrayLike,
+    train_y: ArrayLike,
+    test_x: ArrayLike,
+    test_y: ArrayLike,
+    *,
+    label_names: Sequence[str] = (),
+    random_state: int = 0,
+) -> ProbeResult:
+    """Train a classifier on embeddings train_x (N, D) with labels train_y (N,), and test it on others.
+
+    linear : one-vs-rest logistic regression by LIBLINEAR (paper 1; Fan et al. 2008); where images x features x classes
+        exceed 150 million, multinomial logistic regression by Adam on mini-batches
+    svm : one-vs-all linear support vector machine by LIBLINEAR
+    knn : majority of the 20 training images of highest cosine similarity, a tie going to the more similar class
+
+    linear and svm see each feature standardised by its training mean and deviation; knn sees it as it is.
+    Rows with label -1 are left out. Nothing is tuned on the test set. The same seed gives the same result.
+
+    Raises UserError for an unknown kind, fewer than two classes to train on, nothing to test on, arrays that do not
+    fit together, or features that are not finite.
+    """
+    if kind not in get_args(ProbeKind):
+        raise UserError(f"{kind!r} is no probe: choose one of {', '.join(get_args(ProbeKind))}.")
+    train, train_labels = _labelled(train_x, train_y, "train")
+    test, test_labels = _labelled(test_x, test_y, "test")
+    _check_fit(train, train_labels, test)
+    if kind != "knn":
+        train, test = _standardised(train, test)
+    predicted, details = _PROBES[kind](train, train_labels, test, random_state)
+    return _result(kind, test_labels, predicted, label_names, len(train), details)
+
+
+def stratified_split(
+    labels: ArrayLike, test_share: float = 0.3, random_state: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ascending indices of training and test rows, with `test_share` of every class for testing.
+
+    Each class keeps at least one row on either side; rows with label -1 are in neither. Raises UserError for a share
+    that is not between 0 and 1, or a class with a single row.
+
+    >>> stratified_split([0, 0, 0, 0, 1, 1, -1], 0.25)[1].size
+    2
+    """
+    array = np.asarray(labels, dtype=np.int64)
+    if not 0 < test_share < 1:
+        raise UserError(f"A test share of {test_share} leaves one side empty: choose one between 0 and 1.")
+    rng = np.random.default_rng(random_state)
+    test = []
+    for label in np.unique(array[array >= 0]):
+        rows = rng.permutation(np.flatnonzero(array == label))
+        if len(rows) < 2:
+            raise UserError(
+                f"Class {label} has one labelled image, too few to train and to test on: add or remove one."
+            )
+        test.append(rows[: min(max(round(test_share * len(rows)), 1), len(rows) - 1)])
+    test_rows = np.sort(np.concatenate(test)) if test else np.empty(0, dtype=np.int64)
+    return np.setdiff1d(np.flatnonzero(array >= 0), test_rows), test_rows
+
+
+def _labelled(features: ArrayLike, labels: ArrayLike, side: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    array, classes = np.asarray(features, dtype=np.float32), np.asarray(labels, dtype=np.int64)
+    if array.ndim != 2 or classes.shape != array.shape[:1]:
+        raise UserError(f"The {side} set's features {array.shape} and labels {classes.shape} do not fit: one row each.")
+    array, classes = array[classes >= 0], classes[classes >= 0]
+    if not len(array):
+        raise UserError(f"The {side} set has no labelled image, so nothing can be probed: give a labelled source.")
+    if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # the extremes pass NaN on
+        raise UserError(f"The {side} set's features hold NaN or infinity: train again with a lower learning rate.")
+    return array, classes
+
+
+def _check_fit(train: NDArray[np.float32], train_labels: NDArray[np.int64], test: NDArray[np.float32]) -> None:
+    if (train_labels == train_labels[0]).all():
+        raise UserError(f"All training images are of class {train_labels[0]}: a probe needs at least two classes.")
+    if train.shape[1] != test.shape[1]:
+        raise UserError(
+            f"Training images have {train.shape[1]} features, test images {test.shape[1]}: embed both with one model."
+        )
+
+
+def _standardised(
+    train: NDArray[np.float32], test: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    deviation[deviation < 1e-6 * np.abs(mean)] = 0.0  # equal up to rounding: not to be blown up to a deviation of 1
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    return ((train - mean) * scale).astype(np.float32), ((test - mean) * scale).astype(np.float32)
+
+
+def _linear(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
+    if train.size * len(np.unique(labels)) > _LIBLINEAR_WORK:
+        return _mini_batch(train, labels, test, seed)
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    classifier = OneVsRestClassifier(LogisticRegression(solver="liblinear", random_state=seed))
+    return _fitted(classifier, train, labels, test, {"solver": "liblinear", "loss": "logistic, one-vs-rest", "C": 1.0})
+
+
+def _mini_batch(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
+    from sklearn.neural_network import MLPClassifier
+
+    batch_size = min(_BATCH, len(train))
+    epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS * batch_size / len(train)))
+    # A perceptron without a hidden layer is multinomial logistic regression.
+    classifier = MLPClassifier((), batch_size=batch_size, max_iter=epochs, random_state=seed)
+    predicted, details = _fitted(classifier, train, labels, test, {"solver": "adam", "loss": "multinomial logistic"})
+    return predicted, details | {"batch_size": batch_size, "epochs": classifier.n_iter_}
+
+
+def _svm(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
+    from sklearn.svm import LinearSVC
+
+    details = {"solver": "liblinear", "loss": "squared hinge, one-vs-all", "C": 1.0}
+    return _fitted(LinearSVC(dual="auto", random_state=seed), train, labels, test, details)
+
+
+def _fitted(
+    classifier: Any,
+    train: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    test: NDArray[np.float32],
+    details: dict[str, Any],
+) -> _Fit:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        classifier.fit(train, labels)
+    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    return classifier.predict(test), details | {"converged": converged}
+
+
+def _knn(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
+    import faiss
+
+    k = min(_NEIGHBORS, len(train))
+    similarity, indices = faiss.knn(_unit(test), _unit(train), k, metric=faiss.METRIC_INNER_PRODUCT)
+    classes, members = np.unique(labels, return_inverse=True)
+    # Similarities sum to at most k, so that their share decides between equal counts only.
+    weights = 1 + similarity / (2 * k + 2)
+    cells = np.arange(len(test))[:, None] * len(classes) + members[indices]
+    votes = np.bincount(cells.ravel(), weights.ravel(), minlength=len(test) * len(classes))
+    predicted: NDArray[np.int64] = classes[votes.reshape(len(test), -1).argmax(axis=1)]
+    return predicted, {"k": k, "similarity": "cosine"}
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(features, norms, out=np.zeros_like(features), where=norms > 0)
+    return unit
+
+
+_PROBES: dict[ProbeKind, Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], int], _Fit]] = {
+    "linear": _linear,
+    "svm": _svm,
+    "knn": _knn,
+}
+
+
+def _result(
+    kind: ProbeKind,
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    label_names: Sequence[str],
+    n_train: int,
+    details: dict[str, Any],
+) -> ProbeResult:
+    n_classes = max(int(true.max()), int(predicted.max())) + 1
+    confusion = confusion_matrix(true, predicted, n_classes=max(n_classes, len(label_names)))
+    own_column = {label: label for label in range(confusion.shape[1])}
+    names = class_names(label_names, len(confusion))
+    accuracy = float((true == predicted).mean())
+    return ProbeResult(kind, accuracy, class_table(confusion, names, own_column), n_train, len(true), details)

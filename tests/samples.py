@@ -1,0 +1,32 @@
+"""Small pictures and quick settings that several tests share."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort import methods
+from selfsort.estimator import Estimator, TrainedEstimator
+
+
+def pictures(n: int = 48, size: int = 16, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
+    """Bars across, bars down and blocks, with noise: three kinds that a method can tell apart."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    kinds = [(y // 2) % 2, (x // 2) % 2, (y > size // 2) & (x > size // 2)]
+    base = np.stack([kinds[i % 3] for i in range(n)])[..., None] * 160.0
+    noise = rng.integers(0, 60, (n, size, size, channels))
+    return (base + noise).astype(np.uint8)
+
+
+def kinds(n: int = 48) -> NDArray[np.int64]:
+    return np.arange(n, dtype=np.int64) % 3
+
+
+def quick(name: str, **changes: Any) -> Estimator:
+    """Return an estimator that trains in a moment."""
+    cls = methods.find(name)
+    settings: dict[str, Any] = {"n_classes": 3, "cluster_space": "embedding", "device": "cpu"}
+    if issubclass(cls, TrainedEstimator):
+        settings |= {"epochs": 2, "batch_size": 16, "views": "none:noise=0.05,rotation=10"}
+    return cls(**settings | changes)
