@@ -166,7 +166,18 @@ class TestSort:
         assert len({name.casefold() for name in links}) == 6
 
     def test_ids_cannot_escape(self, tmp_path):
-        ids = ["../../evil", "/etc/passwd", "..", "a/..", "", "..\\..\\evil", "C:\\con.jpg", "nul\0l.jpg", "x" * 300, "é" * 200]
+        ids = [
+            "../../evil",
+            "/etc/passwd",
+            "..",
+            "a/..",
+            "",
+            "..\\..\\evil",
+            "C:\\con.jpg",
+            "nul\0l.jpg",
+            "x" * 300,
+            "é" * 200,
+        ]
         sort_pictures(array_set(ids), np.zeros(len(ids), int), tmp_path / "deep/out", mode="copy", n_clusters=1)
         assert left_in(tmp_path) == ["deep"] and left_in(tmp_path / "deep") == ["out"]
         written = [path for path in (tmp_path / "deep").rglob("*") if path.is_file()]
@@ -291,9 +302,7 @@ class TestFolderNames:
     def test_clusters_of_one_name_share_a_folder(self, tmp_path):
         images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
         names = {0: "rose", 1: "rose"}
-        summary = sort_pictures(
-            images, np.array([0, 1, 2]), tmp_path / "out", mode="link", n_clusters=3, names=names
-        )
+        summary = sort_pictures(images, np.array([0, 1, 2]), tmp_path / "out", mode="link", n_clusters=3, names=names)
         assert summary.counts == {"rose": 2, "cluster-02": 1}
 
     @pytest.mark.parametrize(

@@ -189,6 +189,54 @@ class TestContent:
         assert sum(text.startswith("bad-") for text in page.texts) == 200
 
 
+def evaluated(**changes) -> dict:
+    """Make what `selfsort evaluate` writes, in the form of evaluation/metrics.py and evaluation/probes.py."""
+    row = {"precision": 0.75, "recall": 0.5, "f1": 0.6}
+    clustering = {"accuracy": 0.934, "nmi": 0.8, "ami": 0.79, "ari": 0.77, "n": 50, "n_unlabelled": 10}
+    clustering["per_class"] = [
+        {"name": "rose", "n": 30, "cluster": 1, **row},
+        {"name": "<b>", "n": 20, "cluster": 0, **row},
+    ]
+    clustering["per_class"].append({"name": "tulip", "n": 0, "cluster": None, **row})
+    clustering["confusion"] = [[1, 29, 0], [15, 0, 5], [0, 0, 0]]
+    clustering["mapping"] = {"0": "<b>", "1": "rose", "2": None}
+    probe = {"kind": "knn", "accuracy": 0.88, "n_train": 40, "n_test": 10}
+    return {"clustering": clustering, "silhouette": 0.25, "probe": probe, "source": "labelled/"} | changes
+
+
+class TestEvaluation:
+    def test_tables_and_matches(self, tmp_path):
+        html, page = render(report_data(k=3, evaluation=evaluated()), tmp_path)
+        assert "Compared with the labels of labelled/" in page.text
+        assert "Accuracy after matching 93.4 % NMI 0.800 AMI 0.790 ARI 0.770" in page.text
+        assert "Pictures with a label 50 Without a label 10 Silhouette 0.250" in page.text
+        assert "rose 30 1 75.0 % 50.0 % 60.0 %" in page.text and "tulip 0 – 75.0 %" in page.text
+        assert "(knn) Figure Value Accuracy 88.0 % Pictures learnt from 40 Pictures tested on 10" in page.text
+        assert [f"matched with class {name}" in page.text for name in ("rose", "<b>", "None")] == [True, True, False]
+        assert page.all("img", alt="Confusion matrix of 3 classes and 3 clusters")
+        assert "The accuracy is after matching" in page.text and "The silhouette sees only" in page.text
+        assert "Without labels there is no accuracy" not in page.text
+
+    def test_without_labels_there_is_a_silhouette_only(self, tmp_path):
+        evaluation = evaluated(clustering=None, probe=None, silhouette=float("nan"))
+        _, page = render(report_data(evaluation=evaluation), tmp_path)
+        assert "Measured without labels on labelled/. Clusters Figure Value Silhouette –" in page.text
+        assert "Without labels there is no accuracy" in page.text and "NMI 0" not in page.text
+
+    def test_what_evaluate_writes_can_be_shown(self, tmp_path):
+        from selfsort.evaluation.metrics import clustering_scores, silhouette
+        from selfsort.evaluation.probes import probe
+
+        data, labels = report_data(n=80, k=5), np.arange(80) % 4 - 1
+        found = {
+            "clustering": clustering_scores(labels, data.clusters, label_names=("a", "b", "c")).to_json(),
+            "silhouette": silhouette(data.embedding, data.clusters),
+            "probe": probe("knn", data.embedding, labels, data.embedding, labels).to_json(),
+        }
+        _, page = render(dataclasses.replace(data, evaluation=found), tmp_path)
+        assert "Pictures with a label 60 Without a label 20" in page.text and page.text.count("matched with class") == 3
+
+
 class TestExtremes:
     def test_two_clusters_grey_pictures_and_little_known(self, tmp_path):
         data = report_data(n=2, k=2, channels=1, clusters=np.array([0, 1]), history=[], config={})
@@ -199,7 +247,7 @@ class TestExtremes:
     def test_empty_clusters_say_so(self, tmp_path):
         _, page = render(report_data(k=5, clusters=np.full(60, 3)), tmp_path)
         assert len(page.clusters()) == 5 and page.text.count("No picture fell into this cluster.") == 4
-        assert "1 of 5 clusters in use" in page.text
+        assert "clusters in use 1 of 5" in page.text
 
     def test_a_collapsed_and_broken_embedding(self, tmp_path):
         embedding = np.ones((60, 5), np.float32)

@@ -51,7 +51,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from samples import pictures, quick
-quick("simclr", epochs=400, checkpoint_minutes=0.0).fit(pictures(), run_dir={run!r}, resume=True)
+quick("simclr", schedule="constant", epochs=400, checkpoint_minutes=0.0).fit(pictures(), run_dir={run!r}, resume=True)
 """
 
 
@@ -79,7 +79,7 @@ def test_resume_after_a_real_kill_gives_the_same_weights(kind: signal.Signals, t
     facts = json.loads((run / "run.json").read_text())
     facts["params"]["epochs"] = epochs
     (run / "run.json").write_text(json.dumps(facts))
-    settings = {"epochs": epochs, "checkpoint_minutes": 0.0}
+    settings = {"schedule": "constant", "epochs": epochs, "checkpoint_minutes": 0.0}
     resumed = quick("simclr", **settings).fit(pictures(), run_dir=run, resume=True)
     straight = quick("simclr", **settings).fit(pictures())
     for name, tensor in straight.net_.state_dict().items():
@@ -90,7 +90,7 @@ def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path / "run")
     try:
         with pytest.raises(UserError, match="open in another process"):
-            quick("simclr", epochs=400, checkpoint_minutes=0.0).fit(pictures(), run_dir=tmp_path / "run", resume=True)
+            quick("simclr", schedule="constant", epochs=400, checkpoint_minutes=0.0).fit(pictures(), run_dir=tmp_path / "run", resume=True)
     finally:
         process.kill()
         process.communicate()

@@ -249,13 +249,16 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a run against labelled pictures (class folders); labels are used here and nowhere else."""
+    import numpy as np
+
     from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_probe
     from selfsort.files import write_json
 
     def labelled(source: str, split: str | None) -> tuple["Labelled", Any]:
         model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
         embedding, probabilities = model.transform_and_predict(images)
-        return Labelled(embedding, images.labels, images.label_names), probabilities.argmax(1)
+        labels = np.full(len(images), -1) if images.labels is None else images.labels
+        return Labelled(embedding, labels, images.label_names), probabilities.argmax(1)
 
     test, clusters = labelled(source, split)
     found = evaluate_clusters(test, clusters, random_state=seed)
@@ -300,8 +303,9 @@ def cache(
 
     freed = store.clear() if clear else 0
     kept = store.usage()
-    _answer("cache", {"folder": str(store.folder()), "bytes": kept, "freed": freed}, as_json)
-    _say(f"{store.folder()}: {kept / 1e6:,.1f} MB" + (f", {freed / 1e6:,.1f} MB freed" if clear else ""), as_json)
+    _answer("cache", {"folder": str(kept.path), "sets": kept.sets, "bytes": kept.bytes, "freed": freed}, as_json)
+    gone = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
+    _say(f"{kept.path}: {kept.sets} sets of pictures, {kept.bytes / 1e6:,.1f} MB{gone}", as_json)
 
 
 def _settings(texts: list[str]) -> dict[str, str]:
@@ -388,7 +392,8 @@ def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
         _table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
     else:
         _say("These pictures have no labels (no class folders), so there is no accuracy.", quiet)
-    _say(f"Silhouette {found['silhouette']:.3f} (no labels needed; from -1 to 1)", quiet)
+    if found["silhouette"] is not None:
+        _say(f"Silhouette {found['silhouette']:.3f} (no labels needed; from -1 to 1)", quiet)
     if found.get("probe"):
         result = found["probe"]
         sizes = f"{result['n_train']:,} to learn from, {result['n_test']:,} to test on"

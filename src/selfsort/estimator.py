@@ -154,7 +154,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     def _in_batches(self, images: ImageSet, function: str, batch_size: int = 256) -> NDArray[np.float32]:
         # In float32 whatever the training's precision: the same picture gets the same cluster on every machine.
         pictures = Pictures(images.images, pick_device(self.device))
-        net = self.net_.to(pictures.device, memory_format=torch.channels_last).eval()
+        net = self.net_.to(pictures.device).to(memory_format=torch.channels_last).eval()
         batches = np.array_split(np.arange(len(images)), math.ceil(len(images) / batch_size))
         with torch.inference_mode():
             parts = [getattr(net, function)(pictures.batch(indices)).float().cpu().numpy() for indices in batches]

@@ -174,10 +174,11 @@ def write_model(
     run: Mapping[str, Any],
 ) -> None:
     """Write a fitted model; `run.json` comes last and declares the folder complete."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with atomic_path(folder / "model.safetensors") as path:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        # Not save_file, which hides its files from everybody but their owner.
+        path.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
     for name, array in (("embedding", embedding), ("probabilities", probabilities)):
         with atomic_path(folder / f"{name}.npy") as path, open(path, "wb") as file:
             np.save(file, array)

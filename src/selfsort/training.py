@@ -174,7 +174,7 @@ def train(
     from lightning.fabric import Fabric
 
     # Fabric announces the precision of every run; what it has to warn of still comes through.
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     device = pick_device(recipe.device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=pick_precision(recipe.precision, device))
     net.to(memory_format=torch.channels_last)
@@ -386,13 +386,15 @@ class _Log:
     """Progress on the terminal, `metrics.csv` and TensorBoard."""
 
     def __init__(self, run_dir: Path | None, recipe: Recipe, progress: bool):
-        self.run_dir, self.recipe, self.progress = run_dir, recipe, progress
+        self.run_dir, self.recipe = run_dir, recipe
+        self.lines = progress and not sys.stderr.isatty()
+        self.drawn = progress and sys.stderr.isatty()
         self.bar: Any = nullcontext()
         self.board: Any = None
         self.task: Any = None
 
     def __enter__(self) -> "_Log":
-        if self.progress:
+        if self.drawn:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -407,7 +409,7 @@ class _Log:
             self.board.close()
 
     def advance(self, loop: _Loop) -> None:
-        if not self.progress:
+        if not self.drawn:
             return
         if self.task is None:
             self.task = self.bar.add_task("training", total=loop.total_steps)
@@ -420,10 +422,10 @@ class _Log:
         if self.run_dir:
             write_metrics(self.run_dir / "metrics.csv", history)
             self._to_tensorboard(self.run_dir, row)
-        if self.progress and not sys.stderr.isatty():
+        if self.lines:
             print(f"epoch {row['epoch']}/{self.recipe.epochs} loss {row['loss']:.4f}", file=sys.stderr, flush=True)
-        if warning and self.progress:
-            self.bar.console.print(warning)
+        if warning and (self.lines or self.drawn):
+            print(warning, file=sys.stderr, flush=True)
 
     def _to_tensorboard(self, run_dir: Path, row: Mapping[str, float]) -> None:
         if self.board is None:

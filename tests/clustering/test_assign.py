@@ -39,8 +39,8 @@ def test_votes_are_those_of_a_loop_over_all_references(n_references, n_clusters,
 @given(n_points=st.integers(1, 40), n_references=st.integers(1, 300), k=st.integers(1, 20), seed=st.integers(0, 99))
 def test_nearest_is_a_sorted_row_of_the_full_distance_matrix(n_points, n_references, k, seed):
     rng = np.random.default_rng(seed)
-    points = (100 + rng.normal(size=(n_points, 6))).astype(np.float32)
-    references = (100 + rng.normal(size=(n_references, 6))).astype(np.float32)
+    points = (2000 + rng.normal(size=(n_points, 6))).astype(np.float32)
+    references = (2000 + rng.normal(size=(n_references, 6))).astype(np.float32)
     k = min(k, n_references)
     full = ((np.float64(points)[:, None] - np.float64(references)[None]) ** 2).sum(axis=2)
     squared, indices = nearest(points, references, k)
@@ -62,6 +62,17 @@ def test_row_is_the_same_bit_for_bit_in_any_batch(n_neighbors):
         parts = [clustering.predict_proba(points[i : i + size]) for i in range(0, len(points), size)]
         assert np.concatenate(parts).tobytes() == together.tobytes()
     assert clustering.predict_proba(points[::-1])[::-1].tobytes() == together.tobytes()
+
+
+def test_neighbours_at_nearly_equal_distances_are_the_same_in_any_batch():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(rng.normal(size=(400, 64)), 5, axis=0)
+    references = (groups * (1 + 3e-7 * rng.normal(size=groups.shape))).astype(np.float32)
+    points = rng.normal(size=(300, 64)).astype(np.float32)
+    together = nearest(points, references, 7)
+    alone = [nearest(points[i : i + 1], references, 7) for i in range(len(points))]
+    for column, parts in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_array_equal(column, np.concatenate(parts))
 
 
 def test_chunks_do_not_show(monkeypatch):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from selfsort.clustering import kmeans
+from selfsort.clustering.kmeans import _without_empty_clusters
 from selfsort.errors import UserError
 
 
@@ -112,6 +113,13 @@ def test_no_cluster_is_empty_while_there_are_points_enough(n_points, n_features,
     assert result.labels.dtype == np.int64
     if n_clusters == distinct:
         assert result.inertia < 1e-6
+
+
+def test_center_without_points_moves_to_the_farthest_point():
+    points = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]], dtype=np.float32)
+    result = _without_empty_clusters(points, np.array([[0.0], [100.0], [200.0]], dtype=np.float32))
+    assert result.centers.ravel().tolist() == pytest.approx([0, 9, 5.1])
+    assert result.labels.tolist() == [0, 0, 2, 2, 1]
 
 
 def test_every_point_its_own_cluster():

@@ -138,11 +138,11 @@ def class_table(
     return tuple(rows)
 
 
-def silhouette(points: ArrayLike, clusters: ArrayLike, *, sample: int = 2000, random_state: int = 0) -> float:
+def silhouette(points: ArrayLike, clusters: ArrayLike, *, sample: int = 2000, random_state: int = 0) -> float | None:
     """Return the mean silhouette (Rousseeuw 1987), from -1 to 1, of at most `sample` points (N, D), seeded.
 
     It needs no labels, and says how far clusters lie apart, not whether they mean anything. A cluster's only point
-    counts as 0; with a single cluster there is no silhouette, and the result is NaN.
+    counts as 0; with a single cluster there is no silhouette, and the result is None.
     """
     array, members = np.asarray(points), np.asarray(clusters)
     if len(array) > sample:
@@ -150,7 +150,7 @@ def silhouette(points: ArrayLike, clusters: ArrayLike, *, sample: int = 2000, ra
         array, members = array[chosen], members[chosen]
     _, members, sizes = np.unique(members, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
-        return float("nan")
+        return None
     rows = np.arange(len(members))
     sums = _distances(array) @ np.eye(len(sizes))[members]  # (N, clusters)
     within = sums[rows, members] / np.maximum(sizes[members] - 1, 1)
@@ -179,12 +179,15 @@ def effective_rank(embedding: ArrayLike) -> float:
     >>> round(effective_rank([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 6)
     2.0
     """
+    from threadpoolctl import threadpool_limits
+
     points = np.asarray(embedding, dtype=np.float64)
     size = float(np.sqrt((points**2).sum()))
     points = points - points.mean(axis=0)
     # float64, since the square root of a Gram matrix's rounding error is what the small singular values drown in.
-    gram = points.T @ points if len(points) > points.shape[1] else points @ points.T
-    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
+    with threadpool_limits(1):  # threads gain nothing at this size, and lose a second where the cores are busy
+        gram = points.T @ points if len(points) > points.shape[1] else points @ points.T
+        singular = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
     singular = singular[singular > _ROUNDING * size]
     if not singular.size:
         return 0.0

@@ -80,7 +80,7 @@ def stratified_split(
     """Return the ascending indices of training and test rows, with `test_share` of every class for testing.
 
     Each class keeps at least one row on either side; rows with label -1 are in neither. Raises UserError for a share
-    that is not between 0 and 1, or a class with a single row.
+    that is not between 0 and 1, a class with a single row, or no label at all.
 
     >>> stratified_split([0, 0, 0, 0, 1, 1, -1], 0.25)[1].size
     2
@@ -88,6 +88,8 @@ def stratified_split(
     array = np.asarray(labels, dtype=np.int64)
     if not 0 < test_share < 1:
         raise UserError(f"A test share of {test_share} leaves one side empty: choose one between 0 and 1.")
+    if not (array >= 0).any():
+        raise UserError("No image has a label, so there is nothing to split: give a labelled source.")
     rng = np.random.default_rng(random_state)
     test = []
     for label in np.unique(array[array >= 0]):
@@ -97,7 +99,7 @@ def stratified_split(
                 f"Class {label} has one labelled image, too few to train and to test on: add or remove one."
             )
         test.append(rows[: min(max(round(test_share * len(rows)), 1), len(rows) - 1)])
-    test_rows = np.sort(np.concatenate(test)) if test else np.empty(0, dtype=np.int64)
+    test_rows = np.sort(np.concatenate(test))
     return np.setdiff1d(np.flatnonzero(array >= 0), test_rows), test_rows
 
 

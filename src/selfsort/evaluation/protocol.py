@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from selfsort.evaluation.metrics import clustering_scores, silhouette
-from selfsort.evaluation.probes import probe, stratified_split
+from selfsort.evaluation.probes import ProbeKind, probe, stratified_split
 
 from selfsort.errors import UserError
 
@@ -18,18 +18,18 @@ class Labelled:
     Attributes
     ----------
     embedding : (N, D) float32
-    labels : (N,) int64 positions in `names`, -1 where there is none; or None
+    labels : (N,) int64 positions in `names`, -1 where there is none
     names : of the classes
 
     """
 
     embedding: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.int64]
     names: tuple[str, ...]
 
     def only_labelled(self) -> "Labelled":
         """Return the pictures that have a label."""
-        if self.labels is None or not (self.labels >= 0).any():
+        if not (self.labels >= 0).any():
             raise UserError("These pictures have no labels: put them in one folder per class.")
         known = self.labels >= 0
         return Labelled(self.embedding[known], self.labels[known], self.names)
@@ -37,10 +37,9 @@ class Labelled:
 
 def evaluate_clusters(pictures: Labelled, clusters: NDArray[np.int64], *, random_state: int = 0) -> dict[str, Any]:
     """Return the figures of (N,) clusters as JSON can hold them; those that need labels are None without them."""
-    labels = pictures.labels
     scores = None
-    if labels is not None and (labels >= 0).any():
-        scores = clustering_scores(labels, clusters, label_names=pictures.names).to_json()
+    if (pictures.labels >= 0).any():
+        scores = clustering_scores(pictures.labels, clusters, label_names=pictures.names).to_json()
     return {
         "clustering": scores,
         "silhouette": silhouette(pictures.embedding, clusters, random_state=random_state),
@@ -48,10 +47,9 @@ def evaluate_clusters(pictures: Labelled, clusters: NDArray[np.int64], *, random
     }
 
 
-def evaluate_probe(kind: str, test: Labelled, train: Labelled | None, *, random_state: int = 0) -> dict[str, Any]:
+def evaluate_probe(kind: ProbeKind, test: Labelled, train: Labelled | None, *, random_state: int = 0) -> dict[str, Any]:
     """Return the figures of a probe on `test`, trained on `train` or else on a stratified 80 % of `test` itself."""
     test = test.only_labelled()
-    assert test.labels is not None
     if train is None:
         first, second = stratified_split(test.labels, 0.2, random_state)
         train = Labelled(test.embedding[first], test.labels[first], test.names)
@@ -63,7 +61,7 @@ def evaluate_probe(kind: str, test: Labelled, train: Labelled | None, *, random_
 
 def _renamed(pictures: Labelled, names: tuple[str, ...]) -> Labelled:
     """Give the classes of one source the numbers that they have in another."""
-    if pictures.names == names or pictures.labels is None:
+    if pictures.names == names:
         return pictures
     unknown = sorted(set(pictures.names) - set(names))
     if unknown:

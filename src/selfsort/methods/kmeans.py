@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from sklearn.base import clone
 from torch import Tensor
@@ -57,7 +58,7 @@ class KMeans(Estimator):
         if self.encoder is None or hasattr(self.encoder, "net_"):
             return History()
         encoder: Estimator = clone(self.encoder)
-        encoder.net_ = self.net_.net
+        encoder.net_ = cast(_Embedder, self.net_).net
         return encoder.train_net(images, run_dir, resume, progress)
 
 
@@ -66,7 +67,7 @@ class _Embedder(Net):
 
     def __init__(self, net: Net):
         super().__init__()
-        self.net = net
+        self.net: Net = net
 
     def embed(self, images: Tensor) -> Tensor:
         return self.net.embed(images)

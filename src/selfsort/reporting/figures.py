@@ -194,7 +194,7 @@ def _draw_curve(axes: "Axes", curve: Curve, history: Sequence[Mapping[str, float
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if curve.share:
         axes.set_ylim(0, 1.03)
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
     if len(curve.columns) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=theme.muted)
 
@@ -257,13 +257,13 @@ def confusion_matrix(
             red, green, blue, _ = picture.cmap(float(shares[row, column]))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
             ink = "#ffffff" if dark else "#1c2126"
-            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=ink)
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=10, color=ink)
     return _png(figure)
 
 
 def _ticks(axes: "Axes", row_names: Sequence[str], column_names: Sequence[str]) -> None:
     step_y, step_x = (-(-len(names) // 60) for names in (row_names, column_names))
-    style: dict[str, Any] = {"parse_math": False, "fontsize": 8}
+    style: dict[str, Any] = {"parse_math": False, "fontsize": 9 if max(len(row_names), len(column_names)) <= 20 else 7}
     axes.set_yticks(range(0, len(row_names), step_y), [_short(name) for name in row_names[::step_y]], **style)
     upright = len(column_names) > 20 or max(map(len, column_names)) > 5
     labels = [_short(name) for name in column_names[::step_x]]
@@ -342,7 +342,7 @@ def _principal_components(centred: NDArray[np.float64], most: int) -> NDArray[np
 
 def _tsne(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     start = rows[:, :2] / rows[:, 0].std() * 1e-4
     perplexity = min(30.0, (len(rows) - 1) / 3)

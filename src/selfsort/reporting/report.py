@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,22 +14,9 @@ from numpy.typing import NDArray
 from selfsort.files import atomic_path
 from selfsort.images import ImageSet
 from selfsort.reporting import figures
+from selfsort.reporting.gallery import Gallery, data_uri, percent
 
-_SECTIONS = 300  # clusters shown with pictures; the table lists all
-_PICTURES = 600  # per strip, all clusters together: keeps the file below 10 MB
-_SKIPPED = 200
-_THUMBNAIL = 96  # pixels
-
-# The markers of the map as SVG paths in a box of 12 by 12.
-_MARKS = {
-    "o": "M6 1a5 5 0 1 0 0 10a5 5 0 1 0 0-10z",
-    "s": "M1.5 1.5h9v9h-9z",
-    "^": "M6 1l5.2 9.6H.8z",
-    "D": "M6 .5L11.5 6 6 11.5.5 6z",
-    "v": "M6 11L.8 1.4h10.4z",
-    "P": "M4.2 1h3.6v3.2H11v3.6H7.8V11H4.2V7.8H1V4.2h3.2z",
-    "X": "M3.5 1L6 3.5 8.5 1 11 3.5 8.5 6 11 8.5 8.5 11 6 8.5 3.5 11 1 8.5 3.5 6 1 3.5z",
-}
+_SKIPPED = 200  # files listed
 
 
 @dataclass(frozen=True)
@@ -64,28 +50,6 @@ class ReportData:
     warnings: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class _Picture:
-    id: str
-    uri: str
-    note: str
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    number: int
-    size: int
-    share: float
-    confidence: float
-    strips: Mapping[str, Sequence[_Picture]]
-
-    @property
-    def mark(self) -> tuple[str, str]:
-        """The colour and the SVG path that stand for the cluster on the map too."""
-        colour, mark = figures.cluster_mark(self.number)
-        return colour, _MARKS[mark]
-
-
 def write_report(
     data: ReportData, path: str | Path, *, map_kind: Literal["tsne", "pca"] = "tsne", random_state: int = 0
 ) -> None:
@@ -109,29 +73,30 @@ def _page(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int)
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": _percent, "text": printable, "sha256": _sha256}
+    environment.filters |= {"count": _count, "percent": percent, "text": printable, "sha256": _sha256}
     return environment.get_template("report.html.j2").render(_context(data, map_kind, random_state))
 
 
 def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int) -> dict[str, Any]:
-    clusters = _clusters(data, random_state)
-    height, width, _ = data.images.image_shape
-    scale = _THUMBNAIL / max(height, width)
+    gallery = Gallery(data.images, data.embedding, data.probabilities, data.clusters, random_state=random_state)
+    evaluation = dict.fromkeys(("clustering", "silhouette", "probe", "source")) | dict(data.evaluation or {})
     return {
         "data": data,
         "lead": _lead(data),
         "headline": _headline(data),
-        "clusters": clusters,
-        "shown": [cluster for cluster in clusters if cluster.strips],
-        "largest": max(1, *(cluster.size for cluster in clusters)),
-        "compact": all(len(pictures) <= 4 for cluster in clusters for pictures in cluster.strips.values()),
-        "thumb": (max(1, round(width * scale)), max(1, round(height * scale))),
-        "pixelated": scale > 2,
+        "clusters": gallery.clusters,
+        "shown": [cluster for cluster in gallery.clusters if cluster.strips],
+        "largest": max(1, *(cluster.size for cluster in gallery.clusters)),
+        "compact": gallery.per_strip <= 4,
+        "thumb": gallery.thumbnail_size,
+        "pixelated": gallery.side > 2 * max(data.images.image_shape[:2]),
         "map": _map(data, map_kind, random_state),
         "curves": _curves(data.history),
-        "evaluation": _evaluation(data.evaluation),
+        "evaluation": evaluation,
+        "tables": _evaluation_tables(evaluation),
+        "confusion": _confusion(evaluation["clustering"]),
+        "matched": evaluation["clustering"]["mapping"] if evaluation["clustering"] else {},
         "skipped": data.skipped[:_SKIPPED],
-        "silhouette": False,
         "settings": _settings(data.config),
     }
 
@@ -152,96 +117,8 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
-def _percent(share: float, digits: int = 1) -> str:
-    """Write a share in per cent, never rounded to nothing or to all.
-
-    >>> _percent(0.123), _percent(0.0001), _percent(0.9999, 0), _percent(1.0, 0)
-    ('12.3 %', '<0.1 %', '>99 %', '100 %')
-    """
-    if not np.isfinite(share):
-        return "–"
-    step = 10.0**-digits
-    if 0 < share < step / 200:
-        return f"<{step:.{digits}f} %"
-    if 1 - step / 200 < share < 1:
-        return f">{100 - step:.{digits}f} %"
-    return f"{100 * share:.{digits}f} %"
-
-
 def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _clusters(data: ReportData, random_state: int) -> list[_Cluster]:
-    n_clusters = data.probabilities.shape[1]
-    sizes = np.bincount(data.clusters, minlength=n_clusters)
-    members = np.split(np.argsort(data.clusters, kind="stable"), np.cumsum(sizes)[:-1])
-    largest = set(np.argsort(-sizes, kind="stable")[:_SECTIONS].tolist())
-    per_strip = int(np.clip(_PICTURES // min(n_clusters, _SECTIONS), 2, 12))
-    random = np.random.default_rng(random_state)
-    return [
-        _Cluster(
-            number=cluster,
-            size=len(own),
-            share=len(own) / max(len(data.clusters), 1),
-            confidence=float(data.probabilities[own, cluster].mean()) if len(own) else float("nan"),
-            strips=_strips(data, cluster, own, per_strip, random) if cluster in largest else {},
-        )
-        for cluster, own in enumerate(members)
-    ]
-
-
-def _strips(
-    data: ReportData, cluster: int, members: NDArray[np.intp], count: int, random: np.random.Generator
-) -> dict[str, list[_Picture]]:
-    own = data.probabilities[members, cluster]
-    others = data.probabilities[members]
-    others[:, cluster] = -1  # a copy: the assigned cluster is no rival of itself
-    rival, share = others.argmax(axis=1), others.max(axis=1)
-
-    def pictures(rows: NDArray[np.intp], note: Callable[[int], str]) -> list[_Picture]:
-        return [_picture(data.images, int(members[row]), note(row)) for row in rows[:count]]
-
-    def confidence(row: int) -> str:
-        return _percent(own[row], 0)
-
-    return {
-        "Most typical": pictures(typical(data.embedding[members]), confidence),
-        "At random": pictures(np.sort(random.permutation(len(members))[:count]), confidence),
-        "Borderline": pictures(
-            np.argsort(own - share, kind="stable"), lambda row: f"or {rival[row]} ({_percent(share[row], 0)})"
-        ),
-    }
-
-
-def typical(embedding: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Order the members (n, D) of a cluster by their distance to its centre, nearest first.
-
-    >>> typical(np.array([[0.0], [5.0], [1.0]])).tolist()
-    [2, 0, 1]
-    """
-    centred = embedding - embedding.mean(axis=0) if len(embedding) else embedding
-    return np.argsort(np.einsum("nd,nd->n", centred, centred), kind="stable")
-
-
-def _picture(images: ImageSet, index: int, note: str) -> _Picture:
-    return _Picture(images.ids[index], _thumbnail(images.images[index]), note)
-
-
-def _thumbnail(pixels: NDArray[np.uint8], side: int = _THUMBNAIL) -> str:
-    from PIL import Image
-
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    # The smallest pictures are shown pixel by pixel, where lossy artefacts would be seen.
-    kind, options = ("png", {}) if max(picture.size) <= 32 else ("webp", {"quality": 75, "method": 2})
-    picture.save(buffer, kind, **options)
-    return _uri(buffer.getvalue(), kind)
 
 
 @dataclass(frozen=True)
@@ -254,7 +131,7 @@ class _Figure:
 
 
 def _drawn(draw: Callable[[figures.Theme], bytes], alt: str) -> _Figure:
-    return _Figure(_uri(draw(figures.LIGHT), "png"), _uri(draw(figures.DARK), "png"), alt)
+    return _Figure(data_uri(draw(figures.LIGHT), "png"), data_uri(draw(figures.DARK), "png"), alt)
 
 
 def _map(data: ReportData, kind: Literal["tsne", "pca"], random_state: int) -> Mapping[str, Any]:
@@ -302,7 +179,7 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     n_clusters = data.probabilities.shape[1]
     used = len(np.unique(data.clusters))
     confidence = float(data.probabilities[np.arange(len(data.clusters)), data.clusters].mean())
-    figures = [
+    shown = [
         ("pictures", f"{len(data.images):,}", ""),
         ("clusters in use", f"{used:,}", "" if used == n_clusters else f"of {n_clusters:,}"),
         ("files skipped", f"{len(data.skipped):,}", ""),
@@ -310,8 +187,13 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     ]
     rank = data.history[-1].get("effective_rank", np.nan) if data.history else np.nan
     if np.isfinite(rank):
-        figures.append(("effective rank", f"{rank:.1f}", f"of {data.embedding.shape[1]:,}"))
-    return figures
+        shown.append(("effective rank", f"{rank:.1f}", f"of {data.embedding.shape[1]:,}"))
+    if scores := (data.evaluation or {}).get("clustering"):
+        shown += [
+            ("accuracy after matching", f"{100 * scores['accuracy']:.1f}", "%"),
+            ("NMI", f"{scores['nmi']:.2f}", ""),
+        ]
+    return shown
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -336,5 +218,53 @@ def _setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _evaluation(evaluation: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    return None
+@dataclass(frozen=True)
+class _Table:
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def _evaluation_tables(evaluation: Mapping[str, Any]) -> list[_Table]:
+    """Turn what `selfsort evaluate` found into tables; scores are fractions there."""
+    scores, probe = evaluation["clustering"], evaluation["probe"]
+    tables = [_Table("Clusters", ("Figure", "Value"), _scores(scores, evaluation["silhouette"]))]
+    if probe:
+        known = [("Accuracy", percent(probe["accuracy"]))]
+        known += [("Pictures learnt from", f"{probe['n_train']:,}"), ("Pictures tested on", f"{probe['n_test']:,}")]
+        tables.append(_Table(f"Probe on the frozen embedding ({probe['kind']})", ("Figure", "Value"), known))
+    if scores:
+        header = ("Class", "Pictures", "Cluster", "Precision", "Recall", "F1")
+        tables.append(_Table("Clusters by class", header, [_class_row(row) for row in scores["per_class"]]))
+    return [table for table in tables if table.rows]
+
+
+def _scores(scores: Mapping[str, Any] | None, silhouette: float | None) -> list[tuple[str, str]]:
+    rows = []
+    if scores:
+        rows += [("Accuracy after matching", percent(scores["accuracy"]))]
+        rows += [(name.upper(), f"{scores[name]:.3f}") for name in ("nmi", "ami", "ari")]
+        rows += [("Pictures with a label", f"{scores['n']:,}")]
+        rows += [("Without a label", f"{scores['n_unlabelled']:,}")] if scores["n_unlabelled"] else []
+    if silhouette is not None:
+        rows.append(("Silhouette", f"{silhouette:.3f}" if np.isfinite(silhouette) else "–"))
+    return rows
+
+
+def _class_row(row: Mapping[str, Any]) -> list[str]:
+    cluster = "–" if row["cluster"] is None else str(row["cluster"])
+    return [row["name"], f"{row['n']:,}", cluster, *(percent(row[name]) for name in ("precision", "recall", "f1"))]
+
+
+def _confusion(scores: Mapping[str, Any] | None) -> _Figure | None:
+    if not scores:
+        return None
+    counts = np.array(scores["confusion"])
+    # The cluster matched with the first class comes first, and so on: what agrees lies on the diagonal.
+    matched = [row["cluster"] for row in scores["per_class"] if row["cluster"] is not None]
+    order = matched + [cluster for cluster in range(counts.shape[1]) if cluster not in matched]
+    classes, clusters = [row["name"] for row in scores["per_class"]], [str(cluster) for cluster in order]
+    return _drawn(
+        lambda theme: figures.confusion_matrix(counts[:, order], classes, clusters, theme=theme),
+        f"Confusion matrix of {len(classes)} classes and {len(clusters)} clusters",
+    )

@@ -39,12 +39,12 @@ def _load_array(array: Any, request: Request) -> ImageSet:
 
 
 def _load_path(path: Path, given: str, request: Request) -> ImageSet:
+    if not given or not path.exists():
+        raise UserError(_unknown(given))
     if path.is_dir():
         from selfsort.sources.folder import load_folder
 
         return load_folder(path, request)
-    if not path.exists():
-        raise UserError(_unknown(given))
     if path.suffix.lower() in (".npy", ".npz"):
         from selfsort.sources.arrays import load_file
 

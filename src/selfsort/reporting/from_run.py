@@ -1,0 +1,57 @@
+"""What a report tells of a run, taken from the run folder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsort import runs
+from selfsort.errors import UserError
+from selfsort.estimator import Estimator
+from selfsort.images import ImageSet
+from selfsort.reporting.report import ReportData
+
+
+def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
+    """Gather what `write_report` needs of a finished run and the pictures it was trained on."""
+    skipped = [(row["id"], row["reason"]) for row in runs.read_rows(folder / "skipped.csv")]
+    return ReportData(
+        title=folder.resolve().name,
+        config=_config(model.run_),
+        images=images,
+        embedding=model.embedding_,
+        probabilities=model.probabilities_,
+        clusters=model.labels_,
+        history=model.history_.rows,
+        skipped=skipped,
+        evaluation=_evaluation(folder / "evaluation.json"),
+        warnings=model.history_.warnings,
+    )
+
+
+def _config(run: Mapping[str, Any]) -> dict[str, Any]:
+    data, training = run["data"], run["training"]
+    return {
+        "method": run["method"],
+        "source": data["source"],
+        "pictures": data["n_images"],
+        "shape": " x ".join(map(str, data["image_shape"])),
+        "fingerprint": data["fingerprint"],
+        "seed": run["params"]["random_state"],
+        **{name: value for name, value in training.items() if name != "warnings"},
+        "started": run["started"],
+        "hardware": run["hardware"],
+        "parameters": run["params"],
+        "loading": {name: value for name, value in data["options"].items() if value is not None},
+        "versions": run["versions"],
+    }
+
+
+def _evaluation(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} is damaged: run `selfsort evaluate` again or delete it.") from error
+    return found
