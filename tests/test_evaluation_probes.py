@@ -104,8 +104,9 @@ def test_rows_without_a_label_are_left_out(kind):
 
 def test_features_without_any_spread_do_no_harm(kind):
     (train, train_labels), (test, test_labels) = blobs(100), blobs(60, seed=1)
-    train = np.column_stack([train, np.zeros(100), np.full(100, 0.1)])
-    test = np.column_stack([test, np.zeros(60), np.linspace(0.0, 0.2, 60)])
+    rounding = 1 + 1e-7 * np.random.default_rng(0).normal(size=(100, 1))
+    train = np.column_stack([train, np.zeros(100), rounding])
+    test = np.column_stack([test, np.zeros(60), np.linspace(0.99, 1.01, 60)])
     assert probe(kind, train, train_labels, test, test_labels).accuracy > 0.95
 
 

@@ -51,9 +51,7 @@ def test_subset_by_mask_and_without_labels():
     assert part.ids == ("a", "d") and part.labels is None and part.files is None
 
 
-@pytest.mark.parametrize(
-    "images", [PIXELS.astype(float), PIXELS[0], PIXELS[..., :2], np.zeros((2, 4, 4, 4), np.uint8)]
-)
+@pytest.mark.parametrize("images", [PIXELS.astype(float), PIXELS[0], PIXELS[..., :2], np.zeros((2, 4, 4, 4), np.uint8)])
 def test_an_image_set_holds_nothing_else(images):
     with pytest.raises(UserError, match="holds uint8 images of shape"):
         ImageSet(images, tuple(str(i) for i in range(len(images))))
@@ -117,6 +115,7 @@ def test_summary_of_what_was_skipped():
         ({"size": "64"}, "size='64'"),
         ({"resize": "zoom"}, "resize='zoom' must be one of crop, pad, squash"),
         ({"channels": 2}, r"channels=2 must be 1 \(grey\) or 3"),
+        ({"split": 1}, "split=1 must be the name of a split"),
         ({"fold": 10}, "fold=10 must be one of STL-10's ten folds, 0 to 9"),
         ({"fold": "a"}, "fold='a'"),
         ({"max_pixels": 0}, "max_pixels=0"),

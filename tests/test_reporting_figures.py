@@ -132,7 +132,7 @@ class TestConfusionMatrix:
         darkest = seen.min(axis=2)
         assert (8, 48, 107) in colours(seen) and darkest.max() == 255
 
-    @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (150, 150)])
+    @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (70, 70)])
     def test_any_shape(self, shape):
         names = [[f"name {number}" for number in range(length)] for length in shape]
         assert len(colours(pixels(figures.confusion_matrix(np.ones(shape, int), *names)))) > 5

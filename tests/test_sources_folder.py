@@ -321,6 +321,14 @@ def test_a_folder_that_a_whole_zip_shares_is_dropped(tmp_path):
     assert load_images(pack(tmp_path / "c.zip", fill(tmp_path / "flat", "1.png"))).ids == ("1.png",)
 
 
+def test_no_id_from_a_zip_leads_out_of_a_folder(tmp_path):
+    archive = pack(tmp_path / "a.zip", fill(tmp_path / "photos", "cat/1.png"))
+    with zipfile.ZipFile(archive, "a") as file:
+        for name in ("/etc/2.png", "../3.png", "cat/../../4.png"):
+            file.writestr(name, (tmp_path / "photos" / "cat" / "1.png").read_bytes())
+    assert load_images(archive).ids == ("etc/2.png", "cat/1.png")
+
+
 def test_a_changed_zip_is_read_again(tmp_path):
     archive = pack(tmp_path / "a.zip", fill(tmp_path / "one", "1.png"))
     assert load_images(archive).ids == ("1.png",)

@@ -56,10 +56,16 @@ def test_the_second_time_from_the_cache(source, monkeypatch):
 
 def test_other_pictures_under_the_same_name_are_read_again(source, tmp_path):
     first = load_images(source)
-    save_parquet(tmp_path / "pets", "train", [Image.fromarray(255 - image) for image in PIXELS])
+    save_parquet(tmp_path / "pets", "train", [Image.fromarray(255 - image) for image in PIXELS], [1] * 7)
     second = load_images(source, split="train")
     np.testing.assert_array_equal(second.images, 255 - PIXELS)
-    assert second.labels is None and second.fingerprint() != first.fingerprint()
+    assert second.labels.tolist() == [1] * 7 and second.fingerprint() != first.fingerprint()
+
+
+def test_without_labels(tmp_path):
+    save_parquet(tmp_path / "pets", "train", [Image.fromarray(image) for image in PIXELS])
+    images = load_images(f"hf:{tmp_path / 'pets'}")
+    assert images.labels is None and images.label_names == ()
 
 
 def test_a_folder_of_pictures(tmp_path):
@@ -132,11 +138,16 @@ def test_a_set_without_images(tmp_path):
         load_images(f"hf:{tmp_path / 'texts'}")
 
 
-@pytest.mark.parametrize("name", ["nobody/nothing", "/no/such/folder", "", "a/b/c/d"])
+@pytest.mark.parametrize("name", ["nobody/nothing", "/no/such/folder", "a/b/c/d"])
 def test_a_set_that_does_not_exist(name):
     with pytest.raises(UserError, match=r"cannot be loaded \(.*\); check its name and the network\.$") as caught:
         load_images(f"hf:{name}")
     assert "\n" not in str(caught.value)
+
+
+def test_no_name_at_all():
+    with pytest.raises(UserError, match="'hf:' names no data set"):
+        load_images("hf:")
 
 
 def test_without_the_library(source, monkeypatch):

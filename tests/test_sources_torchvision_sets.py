@@ -164,7 +164,12 @@ def test_the_british_spelling(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("spelling", "name"),
-    [("MNIST", "mnist"), ("fashion_mnist", "fashion-mnist"), ("Fashion-MNIST", "fashion-mnist"), ("cifar-100", "cifar100")],
+    [
+        ("MNIST", "mnist"),
+        ("fashion_mnist", "fashion-mnist"),
+        ("Fashion-MNIST", "fashion-mnist"),
+        ("cifar-100", "cifar100"),
+    ],
 )
 def test_spellings(spelling, name):
     assert find(spelling) == name

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from selfsort.errors import UserError
 from selfsort.files import remove
 
-FORMAT = 1
+FORMAT = 1  # to be raised whenever pictures come to be decoded differently
 VARIABLE = "SELFSORT_CACHE"
 
 _log = logging.getLogger(__name__)
@@ -161,6 +161,8 @@ def _writing() -> Iterator[None]:
                 f"The disk is too full to keep the decoded pictures in {str(location())!r}; make room, clear the "
                 f"cache, name another place in {VARIABLE}, or load with cache=False."
             ) from error
+        raise Unavailable(str(error)) from error
+    except NotImplementedError as error:  # a file system without locks
         raise Unavailable(str(error)) from error
 
 

@@ -68,11 +68,21 @@ def test_neighbours_at_nearly_equal_distances_are_the_same_in_any_batch():
     rng = np.random.default_rng(0)
     groups = np.repeat(rng.normal(size=(400, 64)), 5, axis=0)
     references = (groups * (1 + 3e-7 * rng.normal(size=groups.shape))).astype(np.float32)
-    points = rng.normal(size=(300, 64)).astype(np.float32)
+    points = rng.normal(size=(3000, 64)).astype(np.float32)  # enough for faiss to expand (x - y)^2
     together = nearest(points, references, 7)
-    alone = [nearest(points[i : i + 1], references, 7) for i in range(len(points))]
+    alone = [nearest(points[i : i + 1], references, 7) for i in range(100)]
     for column, parts in zip(together, zip(*alone, strict=True), strict=True):
-        np.testing.assert_array_equal(column, np.concatenate(parts))
+        np.testing.assert_array_equal(column[:100], np.concatenate(parts))
+
+
+def test_nearest_keeps_its_digits_far_from_the_origin():
+    rng = np.random.default_rng(0)
+    points, references = ((2000 + rng.normal(size=(2000, 64))).astype(np.float32) for _ in range(2))
+    squared, indices = nearest(points, references, 7)
+    for row in range(0, 2000, 100):
+        full = ((np.float64(points[row]) - np.float64(references)) ** 2).sum(axis=1)
+        np.testing.assert_array_equal(indices[row], np.argsort(full)[:7])
+        np.testing.assert_allclose(squared[row], np.sort(full)[:7], rtol=1e-5)
 
 
 def test_chunks_do_not_show(monkeypatch):

@@ -58,6 +58,8 @@ def check_n_clusters(n_clusters: int, n_points: int) -> None:
 def _few_threads(work: int) -> AbstractContextManager[object]:
     # Threads that wait for one another at every short step gain little, and take up to a hundred times as long as one
     # alone where other processes want the same cores.
+    import faiss  # noqa: F401 (only libraries that are loaded can be limited)
+    import sklearn.cluster  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     return cast(AbstractContextManager[object], threadpool_limits(1 if work < _SMALL_WORK else None))

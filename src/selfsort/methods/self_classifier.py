@@ -5,6 +5,7 @@ Amrani, Karlinsky and Bronstein, "Self-supervised classification network", 2021;
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, cast
 
 import torch
@@ -125,9 +126,9 @@ class SelfClassifier(TrainedEstimator):
         )
 
     def _mlp(self, width: int) -> nn.Module:
-        if self.hidden_layers == 1:
-            return nn.Linear(width, self.projection_dim)
-        hidden = self.hidden_dim
-        first = [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU()]
-        second = [nn.Linear(hidden, self.projection_dim), nn.BatchNorm1d(self.projection_dim), nn.LeakyReLU()]
-        return nn.Sequential(*first, *second)
+        widths = [width, self.hidden_dim, self.projection_dim][2 - self.hidden_layers :]
+        widths[0] = width
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.LeakyReLU()]
+        return nn.Sequential(*layers)

@@ -241,10 +241,11 @@ def confusion_matrix(
     column_title: str = "cluster",
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw counts (R, C) shaded by their share of the row; up to 20 columns the counts are written in; return a PNG."""
+    """Draw counts (R, C) shaded by their share of the row, written in up to 20 rows and columns; return a PNG."""
     rows, columns = counts.shape
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    cell = 46 if columns <= 20 else 20 if columns <= 60 else 8
+    longest = max(rows, columns)
+    cell = 46 if longest <= 20 else max(1, 1200 // longest)
     figure = _figure(130 + cell * max(columns, 4), 90 + cell * max(rows, 4), theme, layout="constrained")
     axes = _axes(figure, theme, (1, 1, 1))
     axes.grid(False)
@@ -252,7 +253,7 @@ def confusion_matrix(
     _ticks(axes, row_names, column_names)
     axes.set_ylabel(row_title, color=theme.muted)
     axes.set_xlabel(column_title, color=theme.muted)
-    if columns <= 20:
+    if longest <= 20:
         for (row, column), count in np.ndenumerate(counts):
             red, green, blue, _ = picture.cmap(float(shares[row, column]))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5

@@ -166,11 +166,11 @@ def _lead(data: ReportData) -> str:
 def _duration(seconds: float) -> str:
     """Write a duration for people.
 
-    >>> _duration(8.2), _duration(754), _duration(9000)
-    ('8 s', '13 min', '2.5 h')
+    >>> _duration(0.2), _duration(8.2), _duration(754), _duration(9000)
+    ('1 s', '8 s', '13 min', '2.5 h')
     """
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
@@ -213,6 +213,8 @@ def _words(name: object) -> str:
 
 
 def _setting(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -65,7 +65,7 @@ def load_zip(path: Path, request: Request) -> ImageSet:
     shared = len(_shared_folder(members))
     chosen = _chooser([name[shared:] for name in members], request.split, source)
     refs = sorted(name for name in members if chosen(name[shared:]))
-    ids = [name[shared:] for name in refs]
+    ids = [name[shared:].lstrip("/") for name in refs]
     stamp = _stamp(source, status.st_size, status.st_mtime_ns, request.split)
     try:
         return _load(Pictures(source, ids, refs, partial(open_member, source), stamp), request)[0]

@@ -24,6 +24,8 @@ def load_hugging_face(source: str, request: Request) -> ImageSet:
     The default split is "train", or the first one where there is no "train".
     """
     request.refuse(f"{source!r}", "fold")
+    if source == PREFIX:
+        raise UserError(f"{source!r} names no data set; write hf:owner/name or hf: and a folder.")
     folder = Path(source.removeprefix(PREFIX)).expanduser()
     name = str(folder.absolute()) if folder.is_dir() else source.removeprefix(PREFIX)
     split, table = _open_split(name, source, request)
@@ -91,7 +93,7 @@ def _open(name: str, source: str, progress: bool) -> Any:
         with _progress_bars(progress):
             return datasets.load_dataset("/".join(parts[:2]), "/".join(parts[2:]) or None)
     except Exception as error:  # the library lets through whatever its network and file layers raise
-        problem = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        problem = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(f"{source!r} cannot be loaded ({problem}); check its name and the network.") from error
 
 

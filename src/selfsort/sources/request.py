@@ -31,6 +31,8 @@ class Request:
             raise UserError(f"resize={self.resize!r} must be one of {', '.join(get_args(Resize))}.")
         if self.channels not in (None, 1, 3):
             raise UserError(f"channels={self.channels!r} must be 1 (grey) or 3 (colour).")
+        if self.split is not None and not isinstance(self.split, str):
+            raise UserError(f"split={self.split!r} must be the name of a split, such as 'train'.")
         if self.fold is not None and not (_is_integer(self.fold) and 0 <= self.fold <= 9):
             raise UserError(f"fold={self.fold!r} must be one of STL-10's ten folds, 0 to 9.")
         if not (_is_integer(self.max_pixels) and self.max_pixels >= 1):
