@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import ratios_table, write_json
 from torch.utils.data import DataLoader, Dataset
 
+from measuring import ratios_table, write_json
 from selfsort.augment import PRESETS
 from selfsort.methods.simclr import SimCLR, SimCLRNet
 from selfsort.training import Batch, make_optimizer, pick_device, pick_precision, train
@@ -35,13 +35,16 @@ class Case:
     steps: int
 
     def estimator(self) -> SimCLR:
+        """Return the product's settings."""
         return SimCLR(backbone=self.backbone, batch_size=self.batch_size, epochs=1, views="natural")
 
     def net(self) -> SimCLRNet:
+        """Return a fresh network."""
         return self.estimator().build(SHAPE, self.pictures)
 
     @property
     def pictures(self) -> int:
+        """Return how many pictures one measurement takes."""
         return self.batch_size * self.steps
 
 

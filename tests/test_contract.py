@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from samples import kinds, pictures, quick
 from sklearn.base import clone
 
 import selfsort
+from samples import kinds, pictures, quick
 from selfsort import methods, training
 from selfsort.estimator import Estimator, TrainedEstimator
 from selfsort.images import ImageSet

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from samples import pictures, quick
 
 import selfsort
+from samples import pictures, quick
 from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.parameters import matches, parse, readable
@@ -55,7 +55,11 @@ def test_weights_must_fit_exactly(damage: str, copy: Path) -> None:
     else:
         tensors[name] = tensors[name][:3].clone()
     save_file(tensors, path)
-    words = {"missing": "lacks 'head.0.weight'", "extra": "holds 'surprise'", "shape": r"of shape \(3, 256\) instead of"}
+    words = {
+        "missing": "lacks 'head.0.weight'",
+        "extra": "holds 'surprise'",
+        "shape": r"of shape \(3, 256\) instead of",
+    }
     with pytest.raises(UserError, match=words[damage]):
         selfsort.load(copy)
 
@@ -137,7 +141,9 @@ def test_a_place_that_cannot_be_written_is_one_sentence() -> None:
 
 def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="diverged"):
-        quick("conv-autoencoder", optimizer="sgd", learning_rate=1e30, loss="mse").fit(pictures(), run_dir=tmp_path / "a")
+        quick("conv-autoencoder", optimizer="sgd", learning_rate=1e30, loss="mse").fit(
+            pictures(), run_dir=tmp_path / "a"
+        )
     assert not (tmp_path / "a").exists()
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from samples import pictures, quick
 
 import selfsort
+from samples import pictures, quick
 from selfsort import methods
 from selfsort.backbones import make_backbone
 from selfsort.errors import UserError
@@ -155,7 +155,9 @@ def test_conv_autoencoder_names_the_size_it_can_take() -> None:
 
 def test_kmeans_on_pixels_and_on_an_embedding() -> None:
     images = pictures(60)
-    assert np.array_equal(quick("kmeans").fit(images).embedding_, (images / 255).astype(np.float32).transpose(0, 3, 1, 2).reshape(60, -1))
+    assert np.array_equal(
+        quick("kmeans").fit(images).embedding_, (images / 255).astype(np.float32).transpose(0, 3, 1, 2).reshape(60, -1)
+    )
     encoder = quick("conv-autoencoder").fit(images)
     on_fitted = quick("kmeans", encoder=encoder).fit(images)
     on_unfitted = quick("kmeans", encoder=quick("conv-autoencoder")).fit(images)
@@ -234,7 +236,11 @@ def test_bad_values_in_python(settings: dict[str, object], words: str) -> None:
 
 
 def test_settings_from_the_command_line() -> None:
-    model = methods.make("self-classifier", {"head_classes": "20,50", "epochs": "3", "learning_rate": "1", "views": "cells"})
-    assert model.get_params(deep=False) | {"head_classes": (20, 50), "epochs": 3, "views": "cells"} == model.get_params(deep=False)
+    model = methods.make(
+        "self-classifier", {"head_classes": "20,50", "epochs": "3", "learning_rate": "1", "views": "cells"}
+    )
+    assert model.get_params(deep=False) | {"head_classes": (20, 50), "epochs": 3, "views": "cells"} == model.get_params(
+        deep=False
+    )
     assert methods.make("kmeans", {"encoder": "simclr"}).encoder.method == "simclr"
     assert methods.make("self-classifier", {"head_classes": "20"}).head_classes == (20,)

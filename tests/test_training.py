@@ -9,17 +9,20 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from samples import pictures, quick
 from torch import Tensor, nn
 
 import selfsort
+from samples import pictures, quick
+from selfsort import estimator
 from selfsort.checkpoints import Checkpoints
 from selfsort.errors import UserError
 from selfsort.training import (
+    History,
     Net,
     Pictures,
     Recipe,
@@ -30,6 +33,7 @@ from selfsort.training import (
     pick_device,
     pick_precision,
     seed_of,
+    train,
 )
 
 RECIPE = Recipe(
@@ -90,7 +94,9 @@ def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path / "run")
     try:
         with pytest.raises(UserError, match="open in another process"):
-            quick("simclr", schedule="constant", epochs=400, checkpoint_minutes=0.0).fit(pictures(), run_dir=tmp_path / "run", resume=True)
+            quick("simclr", schedule="constant", epochs=400, checkpoint_minutes=0.0).fit(
+                pictures(), run_dir=tmp_path / "run", resume=True
+            )
     finally:
         process.kill()
         process.communicate()
@@ -112,7 +118,15 @@ def test_metrics_and_tensorboard_logs(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in model.history_.rows]
-    expected = {"loss", "learning_rate", "seconds", "effective_rank", "class_entropy", "largest_class", "smallest_class"}
+    expected = {
+        "loss",
+        "learning_rate",
+        "seconds",
+        "effective_rank",
+        "class_entropy",
+        "largest_class",
+        "smallest_class",
+    }
     assert set(rows[0]) == expected | {"epoch"}
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     logged = [event.value for event in events.Scalars("loss")]
@@ -164,10 +178,25 @@ def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_both_precisions_train(precision: str) -> None:
+def test_both_precisions_train_and_are_really_used(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[torch.dtype] = set()
+    forward = nn.Conv2d.forward
+
+    def spying(layer: nn.Conv2d, images: Tensor) -> Tensor:
+        out = forward(layer, images)
+        seen.add(out.dtype)
+        return out
+
+    def trains(*arguments: Any, **settings: Any) -> History:
+        with monkeypatch.context() as patch:
+            patch.setattr(nn.Conv2d, "forward", spying)
+            return train(*arguments, **settings)
+
+    monkeypatch.setattr(estimator, "train", trains)
     model = quick("simclr", precision=precision, epochs=6).fit(pictures())
     assert model.history_.rows[-1]["loss"] < model.history_.rows[0]["loss"]
     assert all(p.dtype == torch.float32 for p in model.net_.parameters())
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
 
 
 class Constant(Net):

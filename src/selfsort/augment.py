@@ -186,15 +186,16 @@ def _weighted_shifts(images: Tensor, weights: Tensor, radius: int, axis: int) ->
 
 
 PRESETS: dict[str, Views] = {
+    # SimCLR's, with the colour strength of 0.5 that its appendix B.9 takes for small pictures.
     "natural": Views(
         crop_scale=(0.08, 1.0),
         crop_ratio=(3 / 4, 4 / 3),
         horizontal_flip=0.5,
         jitter=0.8,
-        brightness=0.8,
-        contrast=0.8,
-        saturation=0.8,
-        hue=0.2,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.1,
         grayscale=0.2,
         blur=0.5,
     ),

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -185,6 +185,7 @@ def train(
     loop = _Loop(
         net=cast(Net, module),
         optimizer=optimizer,
+        autocast=fabric.autocast,
         backward=fabric.backward,
         pictures=Pictures(images, fabric.device),
         make_view=make_view,
@@ -235,6 +236,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 class _Loop:
     net: Net
     optimizer: torch.optim.Optimizer
+    autocast: Callable[[], AbstractContextManager[None]]
     backward: Callable[[Tensor], None]
     pictures: Pictures
     make_view: ViewMaker
@@ -276,7 +278,8 @@ class _Loop:
         batch = self.batch()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
-        loss = self.net.loss(batch)
+        with self.autocast():  # Fabric casts in `forward` only, which methods do not use
+            loss = self.net.loss(batch)
         self.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -301,7 +304,8 @@ class _Loop:
                 f"Training diverged in epoch {epoch} (the loss is {loss}): lower learning_rate "
                 f"(now {self.recipe.learning_rate:g}) or use precision='32'."
             )
-        gauge = measure_collapse(self.net, self.pictures, self.batch_size)
+        with self.autocast():
+            gauge = measure_collapse(self.net, self.pictures, self.batch_size)
         seconds = self.history.seconds - sum(row["seconds"] for row in self.history.rows)
         rate = self.optimizer.param_groups[0]["lr"]
         self.history.rows.append({"epoch": epoch, "loss": loss, "learning_rate": rate, "seconds": seconds, **gauge})

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from selfsort.evaluation.metrics import clustering_scores, silhouette
-from selfsort.evaluation.probes import ProbeKind, probe, stratified_split
 
 from selfsort.errors import UserError
+from selfsort.evaluation.metrics import clustering_scores, silhouette
+from selfsort.evaluation.probes import ProbeKind, probe, stratified_split
 
 
 @dataclass(frozen=True)

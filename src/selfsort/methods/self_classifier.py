@@ -105,8 +105,8 @@ class SelfClassifier(TrainedEstimator):
     row_temperature: float = 0.1
     column_temperature: float = 0.05
     batch_size: int = 64
-    optimizer: OptimizerName = "lars"
-    learning_rate: float = 0.5
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 1e-3
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters and the pictures."""
