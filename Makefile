@@ -2,21 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO ?= demo
+DEMO := demo
 # Two processes of tests, each with its own threads, would fight for the cores.
 TEST_PROCESSES ?= 2
 
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	@rm -rf $(DEMO)/views.png $(DEMO)/run $(DEMO)/sorted $(DEMO)/predictions.csv
+	rm -rf $(DEMO)
 	$(BIN)/selfsort views digits --size 16 --views digits --out $(DEMO)/views.png
-	$(BIN)/selfsort fit digits --size 16 --method simclr --views digits --out $(DEMO)/run
-	$(BIN)/selfsort predict $(DEMO)/run digits --out $(DEMO)/predictions.csv
-	$(BIN)/selfsort sort $(DEMO)/run digits --copy --out $(DEMO)/sorted
-	$(BIN)/selfsort evaluate $(DEMO)/run digits --probe linear
-	$(BIN)/selfsort report $(DEMO)/run
-	@echo "The report: $(CURDIR)/$(DEMO)/run/report.html"
+	$(BIN)/selfsort fit digits --size 16 --method simclr --views digits --epochs 60 --out $(DEMO)/digits
+	$(BIN)/selfsort predict $(DEMO)/digits digits --out $(DEMO)/predictions.csv
+	$(BIN)/selfsort sort $(DEMO)/digits digits --copy --out $(DEMO)/sorted
+	$(BIN)/selfsort evaluate $(DEMO)/digits digits --probe linear
+	$(BIN)/selfsort report $(DEMO)/digits --sheet $(DEMO)/clusters.png
+	@echo "The report: $(CURDIR)/$(DEMO)/digits/report.html"
 
 test: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile

@@ -219,8 +219,9 @@ def sort(
     as_json: AsJson = False,
 ) -> None:
     """Sort pictures into one folder per cluster."""
-    from selfsort.reporting.exports import sort_pictures
+    from selfsort.reporting.exports import check_target, sort_pictures
 
+    check_target(out)
     model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     mode: Literal["link", "copy"] = "link" if link else "copy"
     summary = sort_pictures(images, model.predict(images), out, mode=mode, n_clusters=model.n_classes)
@@ -278,17 +279,24 @@ def report(
     out: Annotated[Path | None, typer.Option(help="HTML file. [default: RUN/report.html]")] = None,
     images: Annotated[str | None, typer.Option(help="The pictures the run was trained on, if they have moved.")] = None,
     map_kind: Annotated[Map, typer.Option("--map", help="How the map of the embedding is drawn.")] = Map.tsne,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG file to write, too: each cluster's most typical pictures.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page about a run."""
     from selfsort import methods
+    from selfsort.reporting.figures import save_png
     from selfsort.reporting.from_run import report_data
+    from selfsort.reporting.gallery import cluster_sheet
     from selfsort.reporting.report import write_report
 
     model = methods.load(run)
     data = report_data(model, run, _training_images(model, images, as_json))
     path = out or run / "report.html"
     write_report(data, path, map_kind=map_kind.value, random_state=model.random_state)
+    if sheet:
+        save_png(cluster_sheet(data.images, data.embedding, data.clusters), sheet)
     _answer("report", {"out": str(path), "pictures": len(data.images)}, as_json)
     _say(f"Wrote {path}", as_json)
 

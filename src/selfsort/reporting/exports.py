@@ -101,7 +101,7 @@ def sort_pictures(
     Raises `UserError` if `out` holds anything already or cannot be written, or if there are no files to link to.
     """
     out = Path(out).resolve()
-    _check_target(out)
+    check_target(out)
     if mode == "link" and images.files is None:
         raise UserError(f"The pictures of {images.source!r} are no single files to link to; use --copy to write them.")
     if len(clusters) != len(images) or not set(np.unique(clusters)) <= set(range(n_clusters)):
@@ -115,7 +115,8 @@ def sort_pictures(
     return SortSummary(out, {folder: placed[folder] for folder in dict.fromkeys(folders)}, tuple(missing))
 
 
-def _check_target(out: Path) -> None:
+def check_target(out: Path) -> None:
+    """Raise UserError if a folder to be made exists and holds anything."""
     try:
         taken = out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None)
     except OSError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.images import ImageSet
-from selfsort.reporting.figures import cluster_mark
+from selfsort.reporting.figures import cluster_mark, contact_sheet
 
 _CLUSTERS = 300  # at most so many are shown with pictures, the largest
 _STRIP = 12  # pictures in a strip, and at least two where there are many clusters
@@ -161,3 +161,18 @@ def percent(share: float, digits: int = 1) -> str:
 def data_uri(content: bytes, kind: str) -> str:
     """Return an image of a kind ("png", "webp") as an address that holds it."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def cluster_sheet(
+    images: ImageSet, embedding: NDArray[np.floating[Any]], clusters: NDArray[np.integer[Any]], *, columns: int = 12
+) -> bytes:
+    """Draw one row of most typical pictures per cluster that has any, the largest 40 of them; return a PNG."""
+    numbers, sizes = np.unique(clusters, return_counts=True)
+    shown = np.sort(numbers[np.argsort(-sizes, kind="stable")[:40]])
+    sheet = np.full((len(shown), columns, *images.image_shape), 255, np.uint8)
+    for row, number in zip(sheet, shown, strict=True):
+        members = np.flatnonzero(clusters == number)
+        typical = members[by_typicality(embedding[members])[:columns]]
+        row[: len(typical)] = images.images[typical]
+    titles = [f"cluster {number}" for number in shown]
+    return contact_sheet(sheet.reshape(-1, *images.image_shape), columns, row_titles=titles, side=64)

@@ -1,0 +1,156 @@
+"""Accuracy of the methods over several seeds; writes the records of docs/results.json and docs/results.md.
+
+    python benchmarks/accuracy.py digits [--seeds 3] [--only NAME ...] [--results docs/results.json]
+
+Labels are read after training, to score; nothing is chosen by them. The clusters of the last epoch count.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfsort import load_images, methods
+from selfsort.evaluation.metrics import clustering_scores
+from selfsort.evaluation.protocol import Labelled, evaluate_probe
+from selfsort.images import ImageSet
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A method, its settings, and what a published or earlier figure says."""
+
+    method: str
+    settings: Mapping[str, str]
+    published: float | None = None
+    note: str = ""
+
+
+# Settings shared by all seeds; those of `simclr` are the demo's.
+EXPERIMENTS = {
+    "kmeans-pixels": Experiment("kmeans", {}, 79.0, "before the first line was written: 79 %"),
+    "kmeans-pixels-umap": Experiment(
+        "kmeans", {"cluster_space": "umap"}, 88.0, "before the first line was written: 88 %"
+    ),
+    "conv-autoencoder": Experiment("conv-autoencoder", {"epochs": "60"}),
+    "simclr": Experiment("simclr", {"views": "digits", "epochs": "60"}, 90.0, "the target"),
+    "simclr-umap": Experiment("simclr", {"views": "digits", "epochs": "60", "cluster_space": "umap"}),
+    "self-classifier": Experiment("self-classifier", {"views": "digits", "epochs": "60"}),
+}
+
+
+def measure(images: ImageSet, experiment: Experiment, seed: int) -> dict[str, float]:
+    """Fit one seed and score it; fractions, and minutes."""
+    started = time.monotonic()
+    model = methods.make(experiment.method, {**experiment.settings, "random_state": str(seed)}).fit(images)
+    minutes = (time.monotonic() - started) / 60
+    assert images.labels is not None
+    scores = clustering_scores(images.labels, model.labels_, label_names=images.label_names)
+    probe = evaluate_probe(
+        "linear", Labelled(model.embedding_, images.labels, images.label_names), None, random_state=seed
+    )
+    figures = {"acc": scores.accuracy, "nmi": scores.nmi, "ari": scores.ari, "linear_probe_last": probe["accuracy"]}
+    print(
+        f"  seed {seed}: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in figures.items()) + f", {minutes:.2f} min",
+        flush=True,
+    )
+    return figures | {"minutes": minutes}
+
+
+def records(name: str, source: str, images: ImageSet, seeds: int) -> list[dict[str, Any]]:
+    """Run one experiment over its seeds and return a record for each metric."""
+    experiment = EXPERIMENTS[name]
+    print(name)
+    runs = [measure(images, experiment, seed) for seed in range(seeds)]
+    shared = {
+        "experiment": name,
+        "dataset": source,
+        "method": experiment.method,
+        "seeds": list(range(seeds)),
+        "epochs": int(experiment.settings.get("epochs", 0)),
+        "labels_used": 0,
+        "minutes": round(statistics.mean(run["minutes"] for run in runs), 2),
+        "hardware": hardware(),
+        "command": " ".join(["python", *sys.argv]),
+        "weights": "none",
+    }
+    return [
+        shared | record(metric, [run[metric] for run in runs], experiment, len(images))
+        for metric in runs[0]
+        if metric != "minutes"
+    ]
+
+
+def record(metric: str, values: list[float], experiment: Experiment, n_images: int) -> dict[str, Any]:
+    """Return what is particular to one metric, in percent."""
+    percent = [100 * value for value in values]
+    probe = metric == "linear_probe_last"
+    return {
+        "metric": metric,
+        "value": round(statistics.mean(percent), 2),
+        "std": round(statistics.stdev(percent), 2) if len(percent) > 1 else None,
+        "split": "a seeded, stratified 20 %" if probe else f"all {n_images:,}, trained on without labels",
+        "labels_used": round(0.8 * n_images) if probe else 0,
+        "published": experiment.published if metric == "acc" else None,
+        "note": experiment.note if metric == "acc" else "",
+    }
+
+
+def hardware() -> str:
+    """Name what this ran on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} cores"
+
+
+def save(path: Path, new: list[dict[str, Any]]) -> None:
+    """Replace the records of the same experiment, data set and metric, and write the page made from all."""
+
+    def key(record: Mapping[str, Any]) -> tuple[str, str, str]:
+        return record["dataset"], record["experiment"], record["metric"]
+
+    old = json.loads(path.read_text()) if path.exists() else []
+    kept = {key(record): record for record in [*old, *new]}
+    path.write_text(json.dumps(list(kept.values()), indent=1) + "\n")
+    path.with_suffix(".md").write_text(page(list(kept.values())))
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """Return the Markdown page of all records."""
+    lines = ["# Measured results", "", "Made from `results.json` by the programs that measured; do not edit.", ""]
+    lines += ["Values in percent, mean ± standard deviation over seeds, last epoch.", ""]
+    lines += ["| data | experiment | metric | ours | reference | epochs | seeds | labels used | minutes | split |"]
+    lines += ["|" + "---|" * 10]
+    for row in rows:
+        ours = f"{row['value']:.1f}" + (f" ± {row['std']:.1f}" if row["std"] is not None else "")
+        reference = f"{row['published']:.1f} ({row['note']})" if row["published"] is not None else ""
+        cells = [row["dataset"], row["experiment"], row["metric"], ours, reference, row["epochs"], len(row["seeds"])]
+        lines.append("| " + " | ".join(map(str, [*cells, row["labels_used"], row["minutes"], row["split"]])) + " |")
+    commands = sorted({f"`{row['command']}` on {row['hardware']}" for row in rows})
+    return "\n".join([*lines, "", "Commands:", "", *(f"- {command}" for command in commands), ""])
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="labelled pictures: digits, or what load_images takes")
+    parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--results", type=Path, default=Path("docs/results.json"))
+    arguments = parser.parse_args()
+    images = load_images(arguments.source, size=arguments.size)
+    for name in arguments.only:
+        save(arguments.results, records(name, arguments.source, images, arguments.seeds))
+
+
+if __name__ == "__main__":
+    main()
