@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	@echo "The report: $(CURDIR)/$(DEMO)/digits/report.html"
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

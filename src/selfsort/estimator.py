@@ -117,7 +117,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         self.clustering_ = None if hasattr(self.net_, "logits") else self._cluster()
         self.probabilities_ = self._probabilities(images, self.embedding_)
         self.labels_ = self.probabilities_.argmax(1)
-        self.minutes_ = (time.monotonic() - started) / 60
+        # A resumed run counts its earlier sittings, too.
+        self.minutes_ = max(time.monotonic() - started, self.history_.seconds) / 60
 
     def train_net(self, images: ImageSet, run_dir: Path | None, resume: bool, progress: bool) -> History:
         """Train `net_`; nothing to do for a method that does not learn."""
@@ -194,7 +195,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     def _training_facts(self) -> dict[str, Any]:
         epochs = self.history_.rows
         facts = {"minutes": round(self.minutes_, 3), "epochs": len(epochs), "warnings": self.history_.warnings}
-        facts |= {"device": pick_device(self.device).type, "torch_threads": torch.get_num_threads()}
+        facts |= {"device": pick_device(self.device).type, "threads": torch.get_num_threads()}
         return facts
 
     def save(self, path: str | Path) -> None:
