@@ -166,6 +166,17 @@ def test_kmeans_on_pixels_and_on_an_embedding() -> None:
     assert on_unfitted.history_.rows, "the encoder was trained"
 
 
+def test_umap_leaves_the_number_of_threads_alone() -> None:
+    """Another number would change the last bits of whatever is computed afterwards."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        quick("kmeans", cluster_space="umap").fit(pictures(60))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_kmeans_keeps_its_encoder_through_save_and_load(tmp_path: object) -> None:
     images = pictures()
     model = quick("kmeans", encoder=quick("self-classifier").fit(images)).fit(images)

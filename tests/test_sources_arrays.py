@@ -118,7 +118,7 @@ def test_npy(tmp_path):
     images = load_images(tmp_path / "photos.npy")
     np.testing.assert_array_equal(images.images, COLOUR)
     assert isinstance(images.images.base, np.memmap)  # not read into memory
-    assert images.ids[0] == "photos/00000" and images.source == str(tmp_path / "photos.npy")
+    assert images.ids[0] == "array/00000" and images.source == str(tmp_path / "photos.npy")
     np.save(tmp_path / "floats.npy", GREY / 255)
     np.testing.assert_array_equal(load_images(str(tmp_path / "floats.npy")).images[..., 0], GREY)
 

@@ -1,5 +1,6 @@
 """The `selfsort` command: runs it, and turns every error a user can cause into one sentence."""
 
+import io
 import sys
 
 from selfsort.cli import app
@@ -8,6 +9,10 @@ from selfsort.errors import UserError
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name need not be text that the terminal can show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:
@@ -17,8 +22,6 @@ def main() -> None:
         _stop(f"{place}{error.strerror or error}.", 1)
     except MemoryError:
         _stop("There is not enough memory: use a smaller --size, fewer pictures or a smaller --batch-size.", 1)
-    except KeyboardInterrupt:
-        _stop("Stopped.", 130)
 
 
 def _stop(sentence: str, code: int) -> None:

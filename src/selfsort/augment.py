@@ -273,6 +273,6 @@ def _checked(views: Views) -> Views:
         low, high = value if isinstance(value, tuple) else (value, value)
         limit = 1 if field.name in (*_PROBABILITIES, "crop_scale") else math.inf
         positive = isinstance(value, tuple) and low <= 0
-        if not (0 <= low <= high <= limit) or positive:
+        if not (0 <= low <= high <= limit and high < math.inf) or positive:
             raise UserError(f"{field.name}={value} is out of range for views: see `selfsort views --help`.")
     return views

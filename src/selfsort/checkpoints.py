@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
@@ -27,7 +27,7 @@ class Checkpoints:
         plain = _without_tensors(state, "", tensors)
         header = {"state": json.dumps({"step": step, "progress": dict(progress), "plain": plain})}
         with atomic_path(self.folder / f"step-{step:09d}.safetensors") as path:
-            save_file(tensors, path, metadata=header)
+            path.write_bytes(save(tensors, metadata=header))  # save_file's errors are no OSError
         for old in self._all()[: -self.keep]:
             old.unlink()
 
@@ -37,12 +37,14 @@ class Checkpoints:
         if not files:
             return None
         try:
-            with safe_open(files[-1], "pt") as file:
-                header = json.loads(file.metadata()["state"])
-                state = _with_tensors(header["plain"], file)
+            data = files[-1].read_bytes()
+            # The format begins with the length of a JSON header, in 8 bytes.
+            fields = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            header = json.loads(fields["__metadata__"]["state"])
+            state = _with_tensors(header["plain"], load(data))
             net.load_state_dict(state["net"])
             optimizer.load_state_dict(state["optimizer"])
-        except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"Checkpoint {str(files[-1])!r} cannot be read: delete it to go on from the one before."
             ) from error
@@ -64,11 +66,11 @@ def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _with_tensors(value: Any, file: Any) -> Any:
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, dict) and "tensor" in value:
-        return file.get_tensor(value["tensor"])
+        return tensors[value["tensor"]]
     if isinstance(value, dict):
-        return {key: _with_tensors(item, file) for key, item in value["dict"]}
+        return {key: _with_tensors(item, tensors) for key, item in value["dict"]}
     if isinstance(value, list):
-        return [_with_tensors(item, file) for item in value]
+        return [_with_tensors(item, tensors) for item in value]
     return value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from selfsort.errors import UserError
 
@@ -16,7 +17,21 @@ if TYPE_CHECKING:
     from selfsort.estimator import Estimator
     from selfsort.images import ImageSet
 
+
+class Commands(TyperGroup):
+    """All commands; Ctrl-C ends each with a sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("selfsort: Stopped.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Sort images that nobody has labelled: learn clusters, sort pictures into folders, and see how good both are.",
     no_args_is_help=True,
     add_completion=False,
@@ -122,6 +137,7 @@ def views(
     from selfsort.reporting.figures import save_png, views_sheet
     from selfsort.training import Pictures
 
+    _check_seed(seed)
     preset = views_from(views)
     images = _load(source, size=size, resize=resize, split=split, data_root=data_root)
     torch.manual_seed(seed)
@@ -172,6 +188,8 @@ def fit(
         _answer("fit", {"run": str(out), "status": "complete"}, as_json)
         _say(f"{out} is complete already.", as_json)
         return
+    runs.check_startable(out, resume)
+    _check_outside(out, source)
     flags = {"n_classes": classes, "views": views, "epochs": epochs, "batch_size": batch_size}
     flags |= {"random_state": seed, "device": device, "precision": precision}
     given = {name: str(value) for name, value in flags.items() if value is not None}
@@ -222,6 +240,7 @@ def sort(
     from selfsort.reporting.exports import check_target, sort_pictures
 
     check_target(out)
+    _check_outside(out, source)
     model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     mode: Literal["link", "copy"] = "link" if link else "copy"
     summary = sort_pictures(images, model.predict(images), out, mode=mode, n_clusters=model.n_classes)
@@ -254,6 +273,10 @@ def evaluate(
 
     from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_probe
     from selfsort.files import write_json
+
+    _check_seed(seed)
+    if not probe and (probe_train or probe_split):
+        raise UserError("--probe-train and --probe-split need --probe linear, svm or knn.")
 
     def labelled(source: str, split: str | None) -> tuple["Labelled", Any]:
         model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
@@ -316,6 +339,17 @@ def cache(
     _say(f"{kept.path}: {kept.sets} sets of pictures, {kept.bytes / 1e6:,.1f} MB{gone}", as_json)
 
 
+def _check_outside(out: Path, source: str) -> None:
+    folder = Path(source)
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{str(out)!r} lies inside the pictures' folder {source!r}: choose a folder outside of it.")
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed} must be from 0 to {2**32 - 1}.")
+
+
 def _settings(texts: list[str]) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
@@ -326,7 +360,7 @@ def _settings(texts: list[str]) -> dict[str, str]:
 def _load(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     from selfsort.images import load_images, summarise_skipped
 
-    images = load_images(source, progress=not quiet, **options)
+    images = load_images(source, progress=not quiet and sys.stderr.isatty(), **options)
     height, width, channels = images.image_shape
     _say(f"{len(images):,} pictures, {height}x{width}, {'grey' if channels == 1 else 'colour'}", quiet)
     if images.skipped:
@@ -351,7 +385,12 @@ def _training_images(model: "Estimator", moved: str | None, quiet: bool) -> "Ima
     options = dict(data["options"])
     if moved:
         options |= {"size": data["image_shape"][0], "channels": data["image_shape"][2]}
-    images = _load(moved or data["source"], quiet=quiet, **options)
+    try:
+        images = _load(moved or data["source"], quiet=quiet, **options)
+    except UserError as error:
+        if moved:
+            raise
+        raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where to with --images.") from error
     if images.fingerprint() != data["fingerprint"]:
         raise UserError("The pictures have changed since the run was trained: give the original ones with --images.")
     return images
@@ -432,4 +471,6 @@ def _table(columns: list[str], rows: list[Any], quiet: bool) -> None:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    from rich.markup import escape
+
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))

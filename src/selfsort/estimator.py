@@ -187,8 +187,10 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
             value = getattr(self, name)
             if not matches(value, hints[name]):
                 raise UserError(f"{name}={value!r} is not valid for {self.method}: it must be {readable(hints[name])}.")
+        if not 0 <= self.random_state < 2**32:
+            raise UserError(f"random_state={self.random_state} must be from 0 to {2**32 - 1}.")
         if len(images) < 2:
-            raise UserError(f"There is only {len(images)} picture: give at least as many as classes.")
+            raise UserError(f"There is only 1 picture in {images.source!r}: give at least as many as classes.")
         if not 2 <= self.n_classes <= len(images):
             raise UserError(f"n_classes={self.n_classes}: choose between 2 and the number of pictures, {len(images)}.")
 
@@ -235,8 +237,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         model.clustering_ = Clustering.from_state(clustering) if clustering else None
         model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
         model.labels_ = model.probabilities_.argmax(1)
-        rows = [{k: float(v) for k, v in row.items()} for row in runs.read_rows(folder / "metrics.csv")]
-        model.history_ = History(rows, run["training"]["warnings"])
+        model.history_ = History(runs.read_metrics(folder), run["training"]["warnings"])
         return model
 
 
@@ -289,6 +290,8 @@ class TrainedEstimator(Estimator):
         for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise UserError(f"{name}={getattr(self, name)} is too small: it must be at least {low}.")
+            if getattr(self, name) == math.inf:
+                raise UserError(f"{name}={getattr(self, name)} must be finite.")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate={self.learning_rate} must be a positive number.")
 

@@ -25,7 +25,8 @@ _REASONS = {
 
 def write_error(path: Path, error: OSError) -> UserError:
     """Say in one sentence why `path` could not be written."""
-    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    # NumPy reports a short write, which only a full disk causes, without a number.
+    reason = _REASONS.get(error.errno or errno.ENOSPC, error.strerror or str(error))
     return UserError(f"Cannot write {str(path)!r}: {reason}; choose another place or make room.")
 
 
@@ -38,22 +39,36 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        _flush(partial)
-        os.replace(partial, path)
+        with new_parents(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            _flush(partial)
+            os.replace(partial, path)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
         remove(partial)
 
 
+@contextmanager
+def new_parents(path: Path) -> Iterator[None]:
+    """Take away the parents of `path` that the block makes, if it fails and leaves them empty."""
+    missing = [parent for parent in path.parents if not os.path.lexists(parent)]
+    try:
+        yield
+    except BaseException:
+        for parent in missing:  # the innermost first
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder with all that is in it, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

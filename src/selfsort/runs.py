@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, remove, write_error, write_json, write_table
+from selfsort.files import atomic_path, new_parents, remove, write_error, write_json, write_table
 from selfsort.images import ImageSet
 
 FORMAT = 1
@@ -70,9 +70,26 @@ def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resum
 
     """
     folder = Path(path)
-    before = _checked_folder(folder)
-    if before is not None:
-        _check_resumable(folder, before, facts, resume)
+    check_startable(folder, resume)
+    with new_parents(folder), _held(folder):
+        # Looked at again now that no other process can change it.
+        before = _checked_folder(folder)
+        if before is not None:
+            _check_resumable(folder, before, facts, resume)
+        try:
+            write_json(folder / "run.json", facts)
+            write_table(folder / "skipped.csv", ["id", "reason"], images.skipped)
+            yield folder
+        except BaseException:
+            if before is None and not any(folder.glob("checkpoints/*.safetensors")):
+                for entry in folder.iterdir():
+                    remove(entry)
+            raise
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes; make it, and take it away again if it is left empty."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
@@ -82,16 +99,32 @@ def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resum
     except OSError as error:
         raise write_error(folder, error) from error
     try:
-        write_json(folder / "run.json", facts)
-        write_table(folder / "skipped.csv", ["id", "reason"], images.skipped)
-        yield folder
-    except BaseException:
-        if before is None and not any(folder.glob("checkpoints/*.safetensors")):
-            lock.release()
-            remove(folder)
-        raise
+        yield
     finally:
+        if not any(entry.name != ".lock" for entry in folder.iterdir()):
+            remove(folder)
         lock.release()
+
+
+def check_startable(path: str | Path, resume: bool) -> None:
+    """Raise `UserError` if a run cannot be started, or resumed, in a folder."""
+    folder = Path(path)
+    before = _checked_folder(folder)
+    if before is None:
+        return
+    if before["status"] == "complete":
+        raise UserError(f"{str(folder)!r} already holds a finished run: choose another folder.")
+    if not resume and not _is_held(folder):
+        raise UserError(f"{str(folder)!r} holds an unfinished run: go on with --resume or choose another folder.")
+
+
+def _is_held(folder: Path) -> bool:
+    lock = FileLock(folder / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def _checked_folder(folder: Path) -> dict[str, Any] | None:
@@ -106,10 +139,7 @@ def _checked_folder(folder: Path) -> dict[str, Any] | None:
 
 
 def _check_resumable(folder: Path, before: Mapping[str, Any], facts: Mapping[str, Any], resume: bool) -> None:
-    if before["status"] == "complete":
-        raise UserError(f"{str(folder)!r} already holds a finished run: choose another folder.")
-    if not resume:
-        raise UserError(f"{str(folder)!r} holds an unfinished run: go on with --resume or choose another folder.")
+    check_startable(folder, resume)
     old = {"method": before["method"], "pictures": before["data"]["fingerprint"]} | before["params"]
     new = {"method": facts["method"], "pictures": facts["data"]["fingerprint"]} | facts["params"]
     for name in new:
@@ -121,7 +151,9 @@ def _check_resumable(folder: Path, before: Mapping[str, Any], facts: Mapping[str
 def _read_json(folder: Path) -> dict[str, Any]:
     try:
         run: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        found, _ = run["format"], run["status"]
+        found = run["format"]
+        if not isinstance(found, int) or run["status"] not in ("training", "complete"):
+            raise ValueError("format and status are not what was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(folder / 'run.json')!r} is damaged: train again into another folder.") from error
     if found > FORMAT:
@@ -190,10 +222,10 @@ def write_model(
 def read_tensors(path: Path) -> dict[str, Any]:
     """Return the tensors of a safetensors file."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return dict(load_file(path))
+        return dict(load(path.read_bytes()))  # by bytes: the library takes no path that is not UTF-8
     except (OSError, SafetensorError) as error:
         raise UserError(f"{str(path)!r} is missing or damaged: train again into another folder.") from error
 
@@ -206,16 +238,33 @@ def read_training_arrays(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.
             ids = tuple(row["id"] for row in csv.DictReader(file))
         if {len(array) for array in arrays} != {len(ids)}:
             raise ValueError("the files are of different runs")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"Run folder {str(folder)!r} is incomplete or damaged: train again into another folder."
         ) from error
     return arrays[0], arrays[1], ids
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file that a run wrote; none if it is not there."""
+def read_skipped(folder: Path) -> list[tuple[str, str]]:
+    """Return the id and the reason of each picture that a run skipped."""
+    path = folder / "skipped.csv"
+    try:
+        return [(row["id"], row["reason"]) for row in _rows(path)]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"{str(path)!r} is damaged: train again into another folder.") from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the figures of each epoch of a run; none for a method that does not learn."""
+    path = folder / "metrics.csv"
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in _rows(path)]
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise UserError(f"{str(path)!r} is damaged: train again into another folder.") from error
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+        return list(csv.DictReader(file, strict=True))

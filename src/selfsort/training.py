@@ -299,13 +299,14 @@ class _Loop:
         epoch = self.step // self.steps_per_epoch
         loss = self.loss_sum.item() / self.steps_per_epoch
         self.loss_sum.zero_()
-        if not math.isfinite(loss):
-            raise UserError(
-                f"Training diverged in epoch {epoch} (the loss is {loss}): lower learning_rate "
-                f"(now {self.recipe.learning_rate:g}) or use precision='32'."
-            )
         with self.autocast():
             gauge = measure_collapse(self.net, self.pictures, self.batch_size)
+        # A last step can ruin the weights while the mean loss of the epoch is still a number.
+        if not (math.isfinite(loss) and math.isfinite(gauge["effective_rank"])):
+            raise UserError(
+                f"Training diverged in epoch {epoch} (its loss is {loss:g}): lower learning_rate "
+                f"(now {self.recipe.learning_rate:g}) or use precision='32'."
+            )
         seconds = self.history.seconds - sum(row["seconds"] for row in self.history.rows)
         rate = self.optimizer.param_groups[0]["lr"]
         self.history.rows.append({"epoch": epoch, "loss": loss, "learning_rate": rate, "seconds": seconds, **gauge})
@@ -331,8 +332,8 @@ class _Loop:
 def measure_collapse(net: Net, pictures: Pictures, batch_size: int) -> dict[str, float]:
     """Measure on a fixed sample how many dimensions and classes the network uses.
 
-    Returns `effective_rank` (Roy and Vetterli 2007) and, for a net with `logits`, `class_entropy` (0 to 1) and the
-    shares of pictures in the `largest_class` and the `smallest_class`.
+    Returns `effective_rank` (Roy and Vetterli 2007; NaN for an embedding that is not finite) and, for a net with
+    `logits`, `class_entropy` (0 to 1) and the shares of pictures in the `largest_class` and the `smallest_class`.
     """
     # A tenth of the pictures, 256 to 2,048: enough to see a collapse, at a few per cent of an epoch's work.
     size = min(len(pictures), max(256, min(2048, len(pictures) // 10)))
@@ -346,7 +347,8 @@ def measure_collapse(net: Net, pictures: Pictures, batch_size: int) -> dict[str,
             if hasattr(net, "logits"):
                 classes.append(net.logits(images).float().cpu().numpy())
     net.train()
-    figures = {"effective_rank": effective_rank(np.concatenate(embeddings))}
+    embedding = np.concatenate(embeddings)
+    figures = {"effective_rank": effective_rank(embedding) if np.isfinite(embedding).all() else math.nan}
     if classes:
         logits = np.concatenate(classes)
         use = class_use(logits.argmax(1), logits.shape[1])

@@ -1,7 +1,8 @@
 """The space in which points are clustered: as they are, or with fewer dimensions."""
 
 import warnings
-from typing import Any, Literal, get_args
+from contextlib import AbstractContextManager
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,7 +50,7 @@ def _pca(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
 
 def _umap(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
     n_neighbors = min(_UMAP_NEIGHBORS, len(points) - 1)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_threads():
         # It warns of a missing TensorFlow, a missing search index, unconnected groups and of falling back from a
         # spectral start: none of them matters to a layout that is made once and only clustered.
         warnings.simplefilter("ignore")
@@ -65,6 +66,16 @@ def _umap(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]
             force_approximation_algorithm=True,  # otherwise it ignores the neighbours given when points are few
         ).fit_transform(points)
     return np.ascontiguousarray(layout, dtype=np.float32)
+
+
+def _same_threads() -> AbstractContextManager[object]:
+    """Keep numba, under UMAP, from setting the number of threads for everything else that the process computes."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    return cast(
+        AbstractContextManager[object],
+        threadpool_limits({library["prefix"]: library["num_threads"] for library in threadpool_info()}),
+    )
 
 
 def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[Any], NDArray[np.float32]]:

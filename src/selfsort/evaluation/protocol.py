@@ -55,7 +55,8 @@ def evaluate_probe(kind: ProbeKind, test: Labelled, train: Labelled | None, *, r
         train = Labelled(test.embedding[first], test.labels[first], test.names)
         test = Labelled(test.embedding[second], test.labels[second], test.names)
     train = _renamed(train.only_labelled(), test.names)
-    result = probe(kind, train.embedding, train.labels, test.embedding, test.labels, random_state=random_state)
+    pictures = (train.embedding, train.labels, test.embedding, test.labels)
+    result = probe(kind, *pictures, label_names=test.names, random_state=random_state)
     return result.to_json()
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.estimator import Estimator
-from selfsort.parameters import from_plain, parse, plain
+from selfsort.parameters import from_plain, matches, parse, plain
 
 
 def names() -> list[str]:
@@ -47,8 +47,12 @@ def load(path: str | Path) -> Estimator:
 
     """
     run = runs.read_run(path)
-    cls = find(run["method"])
-    return cls.restore(Path(path), run, _params(cls, run["params"]))
+    try:
+        cls = find(run["method"])
+        return cls.restore(Path(path), run, _params(cls, run["params"]))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        place = str(Path(path) / "run.json")
+        raise UserError(f"{place!r} is damaged ({error}): train again into another folder.") from error
 
 
 def _params(cls: type[Estimator], stored: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +60,12 @@ def _params(cls: type[Estimator], stored: dict[str, Any]) -> dict[str, Any]:
     unknown = sorted(stored.keys() - known.keys())
     if unknown:
         raise UserError(f"This run sets {unknown[0]!r}, which {cls.method} does not have here: upgrade selfsort.")
-    return {name: _param(value) for name, value in stored.items()}
+    params = {name: _param(value) for name, value in stored.items()}
+    hints = get_type_hints(cls)
+    for name, value in params.items():
+        if not matches(value, hints[name]):
+            raise TypeError(f"{name}={value!r}")
+    return params
 
 
 def _param(value: Any) -> Any:

@@ -113,6 +113,10 @@ class SelfClassifier(TrainedEstimator):
         super().check(images)
         if any(count < 2 for count in self.head_classes):
             raise UserError(f"head_classes={self.head_classes}: every head needs at least 2 classes.")
+        if self.projection_dim < 1 or self.hidden_dim < 1:
+            raise UserError(
+                f"projection_dim={self.projection_dim}, hidden_dim={self.hidden_dim}: both must be at least 1."
+            )
         if not (self.row_temperature > 0 and self.column_temperature > 0):
             raise UserError("row_temperature and column_temperature must be positive numbers.")
 

@@ -65,6 +65,8 @@ class SimCLR(TrainedEstimator):
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters and the pictures."""
         super().check(images)
+        if self.projection_dim < 1:
+            raise UserError(f"projection_dim={self.projection_dim} must be at least 1.")
         if not self.temperature > 0:
             raise UserError(f"temperature={self.temperature} must be a positive number.")
 

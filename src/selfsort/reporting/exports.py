@@ -24,9 +24,11 @@ _LONGEST_STEM = 230  # bytes: file systems take 255, and a number and a suffix h
 
 
 def check_table(path: str | Path) -> None:
-    """Raise `UserError` unless `path` ends in a suffix that `write_predictions` knows."""
+    """Raise `UserError` if `path` is a folder or ends in a suffix that `write_predictions` does not know."""
     if Path(path).suffix.lower() not in (".csv", ".parquet"):
         raise UserError(f"Cannot tell the format of {str(path)!r} from its name; end it in .csv or .parquet.")
+    if Path(path).is_dir():
+        raise UserError(f"{str(path)!r} is a folder; choose the name of a file.")
 
 
 def write_predictions(path: str | Path, ids: Sequence[str], probabilities: NDArray[np.floating[Any]]) -> None:
@@ -64,8 +66,9 @@ def _write_parquet(path: Path, ids: Sequence[str], probabilities: NDArray[np.flo
         "confidence": pa.array(probabilities.max(axis=1)),
     }
     columns |= {f"p{k}": pa.array(column) for k, column in enumerate(np.ascontiguousarray(probabilities.T))}
-    with atomic_path(path) as partial:
-        pq.write_table(pa.table(columns), partial)
+    # An open file, as pyarrow takes no path that is not UTF-8.
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        pq.write_table(pa.table(columns), file)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from selfsort.reporting.report import ReportData
 
 def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
     """Gather what `write_report` needs of a finished run and the pictures it was trained on."""
-    skipped = [(row["id"], row["reason"]) for row in runs.read_rows(folder / "skipped.csv")]
     return ReportData(
         title=folder.resolve().name,
         config=_config(model.run_),
@@ -23,7 +22,7 @@ def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
         probabilities=model.probabilities_,
         clusters=model.labels_,
         history=model.history_.rows,
-        skipped=skipped,
+        skipped=runs.read_skipped(folder),
         evaluation=_evaluation(folder / "evaluation.json"),
         warnings=model.history_.warnings,
     )
@@ -52,6 +51,8 @@ def _evaluation(path: Path) -> dict[str, Any] | None:
         return None
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
     except ValueError as error:
         raise UserError(f"{str(path)!r} is damaged: run `selfsort evaluate` again or delete it.") from error
     return found

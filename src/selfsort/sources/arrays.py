@@ -1,6 +1,8 @@
 """Arrays: in memory, torch tensors, and `.npy` and `.npz` files."""
 
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -26,7 +28,7 @@ def load_file(path: Path, request: Request) -> ImageSet:
     pixels = to_uint8_images(array, f"The array in {str(path)!r}")
     return ImageSet(
         refit(pixels, request.size, request.resize, request.channels),
-        numbered(path.stem, len(pixels)),
+        numbered("array", len(pixels)),
         None if labels is None else _to_labels(labels, len(pixels), path),
         source=str(path),
         options=request.options("size", "resize", "channels"),
@@ -64,7 +66,7 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         return _read_npz(path)
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, BadZipFile, MemoryError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, MemoryError, zlib.error, TokenError, SyntaxError) as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays in it.") from error
         raise UserError(f"{str(path)!r} is not a readable array file ({error}); write it with numpy.save.") from error
