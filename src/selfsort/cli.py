@@ -417,7 +417,8 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
     )
     if training["warnings"]:
         _say(f"Warning: {training['warnings'][-1]}", as_json)
-    _say(f"Next: selfsort report {out}   or   selfsort sort {out} {images.source} --out sorted", as_json)
+    how = "" if images.files else " --copy"
+    _say(f"Next: selfsort report {out}   or   selfsort sort {out} {images.source} --out sorted{how}", as_json)
 
 
 def _pictures(images: "ImageSet") -> dict[str, Any]:
