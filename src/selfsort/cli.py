@@ -72,7 +72,7 @@ Run = Annotated[Path, typer.Argument(help="Run folder that `selfsort fit` made."
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Side in pixels to which pictures are brought. [default: their own if small and square, else 64]"
+        help="Side in pixels to which pictures are brought.", show_default="their own if small and square, else 64"
     ),
 ]
 ResizeBy = Annotated[Resize, typer.Option(help="How pictures become square.")]
@@ -154,15 +154,15 @@ def fit(
     source: Source,
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
     method: Annotated[str, typer.Option(help="Method; `selfsort methods` lists them.")] = "simclr",
-    classes: Annotated[int | None, typer.Option(help="Number of clusters. [default: 10]")] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of clusters.", show_default="10")] = None,
     views: Annotated[
         str | None, typer.Option(help="Augmentation preset: natural, digits, cells or none; see `selfsort views`.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [default: 0]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32 or bf16. [default: auto]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32 or bf16.", show_default="auto")] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -258,7 +258,8 @@ def evaluate(
     probe_train: Annotated[
         str | None,
         typer.Option(
-            help="Labelled pictures that the probe learns from. [default: a seeded 80 % of SOURCE; the rest tests it]"
+            help="Labelled pictures that the probe learns from.",
+            show_default="a seeded 80 % of SOURCE; the rest tests it",
         ),
     ] = None,
     probe_split: Annotated[str | None, typer.Option(help="Split of --probe-train.")] = None,
@@ -299,7 +300,7 @@ def evaluate(
 @app.command()
 def report(
     run: Run,
-    out: Annotated[Path | None, typer.Option(help="HTML file. [default: RUN/report.html]")] = None,
+    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="RUN/report.html")] = None,
     images: Annotated[str | None, typer.Option(help="The pictures the run was trained on, if they have moved.")] = None,
     map_kind: Annotated[Map, typer.Option("--map", help="How the map of the embedding is drawn.")] = Map.tsne,
     sheet: Annotated[

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from selfsort.errors import UserError
@@ -20,6 +21,7 @@ _REASONS = {
     errno.EPERM: "permission is denied",
     errno.ENOENT: "the folder does not exist and cannot be made",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
 }
 
 
@@ -40,14 +42,35 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with new_parents(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield partial
-            _flush(partial)
-            os.replace(partial, path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _sweep(path)
+                yield partial
+                _flush(partial)
+                os.replace(partial, path)
+            finally:
+                remove(partial)
     except OSError as error:
         raise write_error(path, error) from error
-    finally:
-        remove(partial)
+
+
+def _sweep(path: Path) -> None:
+    """Delete what killed processes left of earlier attempts to write `path`."""
+    prefix = f".{path.name}.partial-"
+    for left in path.parent.glob(f"{escape(prefix)}*"):
+        process = left.name.removeprefix(prefix)
+        if process.isdecimal() and not _is_alive(int(process)):
+            remove(left)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 @contextmanager
