@@ -1,9 +1,13 @@
 """What every test gets: a cache of its own, and the real data where they are."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that starts the tests in the background hands on an ignored Ctrl-C, which some of them send to processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
