@@ -72,6 +72,26 @@ def test_labels_of_an_image_set_change_nothing(name: str, fitted: dict[str, Esti
 
 
 @every_method
+def test_no_code_of_a_method_is_handed_a_label(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls, seen = methods.find(name), []
+
+    def spied(hook: str) -> Any:
+        original = getattr(cls, hook)
+
+        def spy(model: Estimator, images: ImageSet, *rest: Any) -> Any:
+            seen.append((hook, images.labels, images.label_names))
+            return original(model, images, *rest)
+
+        return spy
+
+    for hook in ("check", "train_net"):
+        monkeypatch.setattr(cls, hook, spied(hook))
+    labelled = ImageSet(pictures(), tuple(map(str, range(48))), labels=kinds(), label_names=("a", "b", "c"))
+    quick(name).fit(labelled)
+    assert sorted(seen) == [("check", None, ()), ("train_net", None, ())]
+
+
+@every_method
 def test_shapes_and_types(name: str, fitted: dict[str, Estimator]) -> None:
     model, new = fitted[name], pictures(7, seed=1)
     assert model.labels_.shape == (48,) and model.labels_.dtype == np.int64

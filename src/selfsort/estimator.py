@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_type_hints
 
@@ -94,7 +94,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         With a `run_dir`, metrics, checkpoints and at the end the model are kept in that new folder; `resume` goes on
         with a run that was interrupted there.
         """
-        images = as_image_set(X)
+        # From here on, the methods' own code runs: it gets no labels to look at.
+        images = replace(as_image_set(X), labels=None, label_names=())
         self.check(images)
         facts = runs.describe(self.method, plain_params(self), images)
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
