@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from selfsort.clustering.neighbours import as_points
+from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.errors import UserError
 
 Space = Literal["embedding", "umap", "pca"]
@@ -15,6 +15,7 @@ Space = Literal["embedding", "umap", "pca"]
 _PCA_COMPONENTS = 50
 _UMAP_COMPONENTS = 5
 _UMAP_NEIGHBORS = 15  # UMAP's default; 30 gained 5 points of accuracy on digits' pixels and lost 5 on MNIST's
+_PLACING_NEIGHBORS = 10
 _UMAP_LEAST_POINTS = 50  # a neighbourhood graph of fewer points says little, and its spectral layout fails
 
 
@@ -38,6 +39,29 @@ def reduce(points: ArrayLike, space: Space, *, random_state: int = 0) -> NDArray
     if space == "umap" and len(array) >= _UMAP_LEAST_POINTS:
         return _umap(array, random_state)
     return _pca(array, random_state)
+
+
+def reduce_sampled(
+    points: ArrayLike, space: Space, *, most: int = 20_000, random_state: int = 0
+) -> NDArray[np.float32]:
+    """Return points (N, D) in a space as `reduce` does, (N, d) float32, in a time that grows little beyond `most`.
+
+    Only a seeded sample of `most` points is reduced. Every other point comes to lie among its ten nearest neighbours
+    in the sample, nearer to the nearer ones. Raises UserError as `reduce` does.
+    """
+    check_space(space)
+    array = as_points(points)
+    if space == "embedding" or len(array) <= most:
+        return reduce(array, space, random_state=random_state)
+    chosen = np.sort(np.random.default_rng(random_state).choice(len(array), most, replace=False))
+    reduced = reduce(array[chosen], space, random_state=random_state)
+    squared, indices = nearest(array, array[chosen], _PLACING_NEIGHBORS)
+    scale = max(float(squared[:, -1].mean(dtype=np.float64)), float(np.finfo(np.float32).tiny))
+    weights = np.exp((squared[:, :1].astype(np.float64) - squared) / scale)
+    weights /= weights.sum(1, keepdims=True)
+    placed: NDArray[np.float32] = np.einsum("nk,nkd->nd", weights, reduced[indices]).astype(np.float32)
+    placed[chosen] = reduced
+    return placed
 
 
 def _pca(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:

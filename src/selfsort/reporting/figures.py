@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,13 +78,23 @@ def save_png(png: bytes, path: str | Path) -> None:
 
 
 def contact_sheet(
-    images: Pictures, columns: int, *, row_titles: Sequence[str] = (), side: int = 72, theme: Theme = LIGHT
+    images: Pictures,
+    columns: int,
+    *,
+    row_titles: Sequence[str] = (),
+    captions: Sequence[str] = (),
+    side: int = 72,
+    theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw images (n, H, W, C) row by row, `columns` in each, their longer side `side` pixels; return a PNG."""
+    """Draw images (n, H, W, C) row by row, `columns` in each, their longer side `side` pixels; return a PNG.
+
+    Each of n `captions` is written into the corner of its image.
+    """
     rows = -(-len(images) // columns)
     sheet = _Sheet(images.shape[1:3], rows, columns, side, row_titles=row_titles, theme=theme)
     for index, image in enumerate(images):
         sheet.put(image, *divmod(index, columns))
+    sheet.captions = captions
     return sheet.png()
 
 
@@ -118,6 +128,8 @@ class _Sheet:
         self.cell = tuple(max(1, round(side * length / max(shape))) for length in shape)  # (height, width)
         self.gap = max(2, side // 18)
         self.row_titles, self.column_titles, self.theme = row_titles, column_titles, theme
+        self.columns = columns
+        self.captions: Sequence[str] = ()
         self.left = self.gap + min(240, max((8 * len(title) + 8 for title in row_titles), default=0))
         self.top = self.gap + (20 if column_titles else 0)
         height = self.top + rows * (self.cell[0] + self.gap)
@@ -143,7 +155,17 @@ class _Sheet:
         for column, title in enumerate(self.column_titles):
             x = self.corner(0, column)[1] + self.cell[1] / 2
             figure.text(x / width, 1 - (self.gap + 9) / height, title, ha="center", **style)
+        for index, caption in enumerate(self.captions):
+            y, x = self.corner(*divmod(index, self.columns))
+            self._caption(figure, (x + 3) / width, 1 - (y + 3) / height, caption)
         return _png(figure, dpi=100)
+
+    def _caption(self, figure: "Figure", x: float, y: float, text: str) -> None:
+        from matplotlib.patheffects import withStroke
+
+        halo = withStroke(linewidth=3, foreground=self.theme.paper)
+        style: dict[str, Any] = {"color": self.theme.ink, "fontsize": 9, "parse_math": False, "va": "top"}
+        figure.text(x, y, _short(text, 10), path_effects=[halo], **style)
 
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -199,10 +221,60 @@ def _draw_curve(axes: "Axes", curve: Curve, history: Sequence[Mapping[str, float
         axes.legend(frameon=False, fontsize=8, labelcolor=theme.muted)
 
 
-def embedding_map(
-    points: NDArray[np.floating[Any]], clusters: NDArray[np.integer[Any]], *, theme: Theme = LIGHT
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart: its name, its points, and their standard deviations where they are means."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] = ()
+
+
+def line_chart(
+    lines: Sequence[Line],
+    x_title: str,
+    y_title: str,
+    *,
+    x_ticks: Mapping[float, str] | None = None,
+    reference: tuple[str, float] | None = None,
+    theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw points (N, 2) in the colours and marks of their clusters (N,), each numbered in its middle; return a PNG."""
+    """Draw lines with a band of one standard deviation, and a dashed line at a `reference` value; return a PNG.
+
+    `x_ticks` writes something else than the number at places of the x axis.
+    """
+    figure = _figure(560, 380, theme, layout="constrained")
+    axes = _axes(figure, theme, (1, 1, 1))
+    for number, line in enumerate(lines):
+        colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
+        axes.plot(line.x, line.y, color=colour, lw=1.8, marker=mark, label=line.name)
+        if len(line.spread):
+            low, high = (np.asarray(line.y) + sign * np.asarray(line.spread) for sign in (-1, 1))
+            axes.fill_between(line.x, low, high, color=colour, alpha=0.18, lw=0)
+    if reference:
+        axes.axhline(reference[1], color=theme.muted, lw=1.2, ls="--", label=reference[0])
+    axes.set_xlabel(x_title, fontsize=9, color=theme.muted)
+    axes.set_ylabel(y_title, fontsize=9, color=theme.muted)
+    axes.set_xticks(sorted({x for line in lines for x in line.x}))
+    if x_ticks:
+        axes.set_xticks(list(x_ticks), list(x_ticks.values()))
+    if len(lines) > 1 or reference:
+        axes.legend(frameon=False, fontsize=8, labelcolor=theme.muted)
+    return _png(figure)
+
+
+def embedding_map(
+    points: NDArray[np.floating[Any]],
+    clusters: NDArray[np.integer[Any]],
+    *,
+    names: Sequence[str] = (),
+    theme: Theme = LIGHT,
+) -> bytes:
+    """Draw points (N, 2) in the colours and marks of their clusters (N,); return a PNG.
+
+    Each cluster's name, or its number where there are no names, stands in its middle.
+    """
     figure = _figure(640, 640, theme)
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.set_axis_off()
@@ -213,7 +285,8 @@ def embedding_map(
         x, y = points[clusters == cluster].T
         axes.scatter(x, y, s=size, c=colour, marker=mark, alpha=0.75, linewidths=0)
     for cluster in present:
-        _number(axes, _middle(points[clusters == cluster]), int(cluster), len(present), theme)
+        text = _short(names[cluster]) if names else f"{cluster}"
+        _title(axes, _middle(points[clusters == cluster]), text, len(present), theme)
     return _png(figure)
 
 
@@ -224,12 +297,13 @@ def _middle(points: NDArray[np.floating[Any]]) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _number(axes: "Axes", place: tuple[float, float], cluster: int, among: int, theme: Theme) -> None:
+def _title(axes: "Axes", place: tuple[float, float], text: str, among: int, theme: Theme) -> None:
     from matplotlib.patheffects import withStroke
 
-    style: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold", "color": theme.ink}
-    style["fontsize"] = 15 if among <= 30 else 10 if among <= 100 else 7
-    axes.annotate(f"{cluster}", place, path_effects=[withStroke(linewidth=3, foreground=theme.paper)], **style)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "weight": "bold", "color": theme.ink, "parse_math": False}
+    size = 15 if among <= 30 else 10 if among <= 100 else 7
+    style["fontsize"] = size if len(text) <= 3 else max(7, size - 3)
+    axes.annotate(text, place, path_effects=[withStroke(linewidth=3, foreground=theme.paper)], **style)
 
 
 def confusion_matrix(
@@ -302,52 +376,3 @@ def _png(figure: "Figure", dpi: int = _DPI) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def project(
-    embedding: NDArray[np.floating[Any]],
-    *,
-    kind: Literal["tsne", "pca"] = "tsne",
-    sample: int = 3000,
-    random_state: int = 0,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Lay an embedding (N, D) out in the plane: the rows drawn, in order, and their points (n, 2).
-
-    At most `sample` rows are drawn, at random; rows that are not finite are left out. Fewer than four rows, and an
-    embedding in which all rows are alike, are laid out by PCA whatever the kind.
-    """
-    finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
-    if len(finite) > sample:
-        finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
-    rows = embedding[finite].astype(np.float64)
-    rows = rows - rows.mean(axis=0) if len(rows) else rows
-    principal = _principal_components(rows, 50)
-    if kind == "pca" or len(rows) < 4 or np.ptp(principal, axis=0).max() < 1e-9:
-        return finite, principal[:, :2]
-    return finite, _tsne(principal, random_state)
-
-
-def _principal_components(centred: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Rotate centred rows (n, D) onto their first `most` principal axes, at least two."""
-    if len(centred) == 0:
-        return np.zeros((0, 2))
-    # The eigenvectors of the smaller of the two Gram matrices: an embedding of raw pixels has thousands of columns.
-    if centred.shape[1] <= len(centred):
-        vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-        scores = centred @ vectors[:, :most]
-    else:
-        values, vectors = np.linalg.eigh(centred @ centred.T)
-        scores = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :most]
-    return np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))
-
-
-def _tsne(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    start = rows[:, :2] / rows[:, 0].std() * 1e-4
-    perplexity = min(30.0, (len(rows) - 1) / 3)
-    tsne = TSNE(init=start, perplexity=perplexity, random_state=random_state, max_iter=750)
-    # Its threads wait actively: where others compute too, two took 33 s for what one does in 4.
-    with threadpool_limits(1):
-        return np.asarray(tsne.fit_transform(rows), np.float64)

@@ -1,0 +1,55 @@
+"""An embedding laid out in the plane, to be drawn."""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def project(
+    embedding: NDArray[np.floating[Any]],
+    *,
+    kind: Literal["tsne", "pca"] = "tsne",
+    sample: int = 3000,
+    random_state: int = 0,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Lay an embedding (N, D) out in the plane: the rows drawn, in order, and their points (n, 2).
+
+    At most `sample` rows are drawn, at random; rows that are not finite are left out. Fewer than four rows, and an
+    embedding in which all rows are alike, are laid out by PCA whatever the kind.
+    """
+    finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
+    if len(finite) > sample:
+        finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
+    rows = embedding[finite].astype(np.float64)
+    rows = rows - rows.mean(axis=0) if len(rows) else rows
+    principal = _principal_components(rows, 50)
+    if kind == "pca" or len(rows) < 4 or np.ptp(principal, axis=0).max() < 1e-9:
+        return finite, principal[:, :2]
+    return finite, _tsne(principal, random_state)
+
+
+def _principal_components(centred: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Rotate centred rows (n, D) onto their first `most` principal axes, at least two."""
+    if len(centred) == 0:
+        return np.zeros((0, 2))
+    # The eigenvectors of the smaller of the two Gram matrices: an embedding of raw pixels has thousands of columns.
+    if centred.shape[1] <= len(centred):
+        vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+        scores = centred @ vectors[:, :most]
+    else:
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        scores = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :most]
+    return np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))
+
+
+def _tsne(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    start = rows[:, :2] / rows[:, 0].std() * 1e-4
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    tsne = TSNE(init=start, perplexity=perplexity, random_state=random_state, max_iter=750)
+    # Its threads wait actively: where others compute too, two took 33 s for what one does in 4.
+    with threadpool_limits(1):
+        return np.asarray(tsne.fit_transform(rows), np.float64)
