@@ -1,13 +1,14 @@
 """What `selfsort evaluate` measures: clusters against labels, and probes on the frozen embedding."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.evaluation.metrics import clustering_scores, silhouette
+from selfsort.evaluation.metrics import class_table, clustering_scores, silhouette
 from selfsort.evaluation.probes import ProbeKind, probe, stratified_split
 
 
@@ -44,6 +45,29 @@ def evaluate_clusters(pictures: Labelled, clusters: NDArray[np.int64], *, random
         "clustering": scores,
         "silhouette": silhouette(pictures.embedding, clusters, random_state=random_state),
         "probe": None,
+    }
+
+
+def evaluate_names(pictures: Labelled, predicted: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any] | None:
+    """Compare names given to pictures with the names of their labels, as JSON can hold it; nothing is matched.
+
+    `predicted` (N,) are positions in `names`. A name that is no label's is wrong everywhere. None without labels, and
+    where no name is a label's.
+    """
+    known = pictures.labels >= 0
+    if not known.any() or not set(names) & set(pictures.names):
+        return None
+    true, found = pictures.labels[known], predicted[known]
+    column_of = {label: names.index(name) for label, name in enumerate(pictures.names) if name in names}
+    confusion = np.zeros((len(pictures.names), len(names)), dtype=np.int64)
+    np.add.at(confusion, (true, found), 1)
+    return {
+        "accuracy": float(sum(confusion[pair] for pair in column_of.items()) / len(true)),
+        "n": len(true),
+        "n_unlabelled": int((~known).sum()),
+        "per_class": [asdict(row) for row in class_table(confusion, pictures.names, column_of)],
+        "confusion": confusion.tolist(),
+        "names": list(names),
     }
 
 
