@@ -9,8 +9,15 @@
 
 from typing import Any
 
-__all__ = ["ImageSet", "UserError", "Views", "load", "load_images", "methods"]
-_HOMES = {"ImageSet": "images", "load_images": "images", "UserError": "errors", "Views": "augment", "load": "methods"}
+__all__ = ["ImageSet", "LabelSession", "UserError", "Views", "load", "load_images", "methods"]
+_HOMES = {
+    "ImageSet": "images",
+    "LabelSession": "annotation.labelling",
+    "UserError": "errors",
+    "Views": "augment",
+    "load": "methods",
+    "load_images": "images",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_type_hints
+from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
-from torch import Tensor
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
+from torch import Tensor, nn
 
 from selfsort import runs
 from selfsort.augment import Views, views_from
@@ -21,6 +21,7 @@ from selfsort.errors import UserError
 from selfsort.images import ImageSet, as_image_set
 from selfsort.parameters import matches, plain_params, readable
 from selfsort.training import (
+    Batch,
     Device,
     History,
     Net,
@@ -36,6 +37,39 @@ from selfsort.training import (
 )
 
 ClusterSpace = Literal["embedding", "umap", "pca"]
+
+
+class NamedNet(Net):
+    """A method's network with a softmax head on its embedding, one output per name (paper 4, figure 1).
+
+    Attributes
+    ----------
+    names : of the outputs
+
+    """
+
+    def __init__(self, net: Net, image_shape: tuple[int, int, int], names: tuple[str, ...]):
+        super().__init__()
+        self.net, self.names = net, names
+        height, width, channels = image_shape
+        training = net.training
+        with torch.inference_mode():
+            dim = net.eval().embed(torch.zeros(1, channels, height, width)).shape[1]
+        net.train(training)
+        # Embeddings come in every scale: the normalisation makes one learning rate fit them all.
+        self.head = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, len(names)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the method's own loss."""
+        return self.net.loss(batch)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the method's own (B, D) embedding."""
+        return self.net.embed(images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the (B, K) scores of the names."""
+        return cast(Tensor, self.head(self.net.embed(images)))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -56,6 +90,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     ----------
     labels_ : (N,) int64 cluster of each training picture
     probabilities_ : (N, n_classes) float32 membership of each training picture
+    names_ : names of the classes, where a person has given some; then there are as many classes as names
     embedding_ : (N, D) float32 embedding of each training picture
     net_ : the network
     clustering_ : the clusters in the embedding; None where the network classifies by itself
@@ -70,6 +105,9 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     random_state: int = 0
 
     method: ClassVar[str]
+    # How groups of pictures are named: where they are looked for, and the weight of the names in the loss.
+    label_space: ClassVar[ClusterSpace] = "umap"
+    name_weight: ClassVar[float] = 1.0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Name the method after its file."""
@@ -79,6 +117,32 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> Net:
         """Return the network for (height, width, channels) pictures, untrained."""
         raise NotImplementedError
+
+    @property
+    def names_(self) -> tuple[str, ...]:
+        """Return the names of the classes, where a person has given some; see `selfsort.LabelSession`."""
+        net = getattr(self, "net_", None)
+        return net.names if isinstance(net, NamedNet) else ()
+
+    @property
+    def n_classes_(self) -> int:
+        """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
+        return len(self.names_) or self.n_classes
+
+    def with_net(self, net: Net, images: ImageSet, history: History, facts: Mapping[str, Any]) -> Self:
+        """Return a fitted model that has another network in place of its own, such as one that learnt names.
+
+        `images` are the pictures that this model was fitted to, `history` and `facts` what the other's training gave.
+        """
+        model: Self = clone(self)
+        model.image_shape_, model.n_images_, model.ids_ = self.image_shape_, self.n_images_, self.ids_
+        model.net_, model.history_ = net, history
+        model.embedding_ = model.transform(images)
+        model.clustering_ = None if hasattr(net, "logits") else self.clustering_
+        model.probabilities_ = model._probabilities(images, model.embedding_)
+        model.labels_ = model.probabilities_.argmax(1)
+        model.run_ = {**self.run_, "names": list(model.names_), **facts}
+        return model
 
     def fit(
         self,
@@ -231,6 +295,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         model.run_, model.n_images_ = dict(run), run["data"]["n_images"]
         model.image_shape_ = (height, width, channels)
         model.net_ = model.build(model.image_shape_, model.n_images_)
+        if run.get("names"):
+            model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))
         path = folder / "model.safetensors"
         tensors = runs.read_tensors(path)
         _load_exactly(model.net_, _under("net.", tensors), path)

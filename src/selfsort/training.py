@@ -157,11 +157,12 @@ def train(
     run_dir: Path | None = None,
     resume: bool = False,
     progress: bool = False,
+    on_epoch: Callable[[History], None] | None = None,
 ) -> History:
     """Train `net` in place on (N, H, W, C) uint8 pictures.
 
     With a `run_dir`, `metrics.csv`, TensorBoard logs and checkpoints are kept there, and `resume` goes on from the
-    last one.
+    last one. `on_epoch` is called with what happened so far after each epoch.
 
     Raises
     ------
@@ -192,6 +193,7 @@ def train(
         n_views=n_views,
         recipe=recipe,
         checkpoints=Checkpoints(run_dir / "checkpoints") if run_dir else None,
+        on_epoch=on_epoch,
     )
     with torch.random.fork_rng(), _Log(run_dir, recipe, progress) as log, _deferred_interrupt() as interrupted:
         if resume:
@@ -243,6 +245,7 @@ class _Loop:
     n_views: int
     recipe: Recipe
     checkpoints: Checkpoints | None
+    on_epoch: Callable[[History], None] | None = None
     history: History = field(default_factory=History)
     step: int = 0
 
@@ -314,6 +317,9 @@ class _Loop:
         if warning:
             self.history.warnings.append(warning)
         log.epoch(self.history, warning)
+        if self.on_epoch:
+            self.on_epoch(self.history)
+            self.net.train()
 
     def save(self) -> None:
         if self.checkpoints:

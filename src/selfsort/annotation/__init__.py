@@ -1,0 +1,1 @@
+"""Naming groups of pictures: the session, its store, the page, and learning from the answers."""
