@@ -54,6 +54,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise write_error(path, error) from error
 
 
+def swap_folder(new: Path, path: Path) -> None:
+    """Let a folder take the place of another, if there is one; `recover_folder` mends it after a crash in between."""
+    before = _before(path)
+    try:
+        remove(before)
+        if path.exists():
+            os.replace(path, before)
+        os.replace(new, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    remove(before)
+
+
+def recover_folder(path: Path) -> None:
+    """Bring back the old folder where a swap was killed between taking it away and putting the new one in place."""
+    if not path.exists() and _before(path).exists():
+        with suppress(OSError):
+            os.replace(_before(path), path)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before")
+
+
 def _sweep(path: Path) -> None:
     """Delete what killed processes left of earlier attempts to write `path`."""
     prefix = f".{path.name}.partial-"

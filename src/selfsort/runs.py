@@ -19,11 +19,12 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, new_parents, remove, write_error, write_json, write_table
+from selfsort.files import atomic_path, new_parents, recover_folder, remove, write_error, write_json, write_table
 from selfsort.images import ImageSet
 
 FORMAT = 1
 _LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu", "umap-learn")
+_LONGEST_HEADER = 100_000_000  # bytes, as the format says
 # Where a run is computed may change between two sittings; what is computed may not.
 _MAY_DIFFER = ("device", "checkpoint_minutes")
 
@@ -71,7 +72,7 @@ def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resum
     """
     folder = Path(path)
     check_startable(folder, resume)
-    with new_parents(folder), _held(folder):
+    with new_parents(folder), held(folder):
         # Looked at again now that no other process can change it.
         before = _checked_folder(folder)
         if before is not None:
@@ -88,7 +89,7 @@ def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resum
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Hold a folder against other processes; make it, and take it away again if it is left empty."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,6 +188,13 @@ def is_complete(path: str | Path) -> bool:
     return (folder / "run.json").is_file() and _read_json(folder)["status"] == "complete"
 
 
+def named(path: str | Path) -> Path:
+    """Return the folder of a run's model that knows names, where there is one, else the run's own."""
+    refined = Path(path) / "named"
+    recover_folder(refined)
+    return refined if is_complete(refined) else Path(path)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder that becomes `path` when the block succeeds."""
@@ -227,6 +235,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load(path.read_bytes()))  # by bytes: the library takes no path that is not UTF-8
     except (OSError, SafetensorError) as error:
+        raise UserError(f"{str(path)!r} is missing or damaged: train again into another folder.") from error
+
+
+def tensor_names(folder: Path) -> list[str]:
+    """Return the names of a run's weights, without importing torch."""
+    path = folder / "model.safetensors"
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return list(json.loads(file.read(min(length, _LONGEST_HEADER))))
+    except (OSError, ValueError) as error:
         raise UserError(f"{str(path)!r} is missing or damaged: train again into another folder.") from error
 
 

@@ -102,6 +102,19 @@ def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[i
     return image.size, not _is_grey(image)
 
 
+def read_whole(stream: BinaryIO, longest: int) -> Image.Image:
+    """Decode a picture inside `pillow_limits`: upright, 8-bit grey or RGB, uncut, no side above `longest` pixels.
+
+    Raises as `read_picture` does.
+    """
+    image = _open(stream, MAX_PIXELS)
+    image.draft(None, (longest, longest))
+    image.load()
+    upright = to_grey_or_rgb(_turned(image, _turn(image)))
+    upright.thumbnail((longest, longest))
+    return upright
+
+
 def to_pixels(image: Image.Image, size: int | None, resize: Resize, channels: int) -> NDArray[np.uint8]:
     """Return a grey or RGB image as (H, W, channels), brought to a square of `size` pixels unless that is None."""
     if size is not None and image.size != (size, size):

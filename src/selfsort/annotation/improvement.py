@@ -1,0 +1,111 @@
+"""A refinement in a process of its own, which gives way to the one that asks."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a refinement is; `message` is a sentence, or empty."""
+
+    state: Literal["idle", "running", "failed", "done"] = "idle"
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    message: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)
+
+
+def command(run: Path, epochs: int | None) -> list[str]:
+    """Return the words that refine a run at low priority."""
+    nice = ["nice", "-n", "10"] if shutil.which("nice") else []
+    words = [*nice, sys.executable, "-m", "selfsort", "refine", str(run), "--json-progress"]
+    return words if epochs is None else [*words, "--epochs", str(epochs)]
+
+
+class Improvement:
+    """A refinement that has been started.
+
+    `changed` is called with every `Progress`, `finish` when the process has ended well and before the last of them,
+    both in a thread of their own.
+    """
+
+    def __init__(self, words: list[str], changed: Callable[[Progress], None], finish: Callable[[], None]):
+        self._words, self._changed, self._finish = words, changed, finish
+        self._progress = Progress("running")
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="improvement", daemon=True)
+
+    def start(self) -> None:
+        """Start the process."""
+        self._report(self._progress)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the process and wait for it; nothing of what it did remains."""
+        self._stopped.set()
+        if self._process is not None:
+            self._process.terminate()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def _work(self) -> None:
+        try:
+            code, complaint = self._run()
+            if code:
+                raise OSError(complaint or f"The refinement ended with code {code}.")
+            self._finish()
+        except Exception as error:
+            self._report(replace(self._progress, state="failed", message=str(error)))
+        else:
+            self._report(replace(self._progress, state="done"))
+
+    def _run(self) -> tuple[int, str]:
+        # A file, not a pipe: nobody reads the errors until the end, and a full pipe would stop the process.
+        with tempfile.TemporaryFile("w+") as errors:
+            # A session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
+            self._process = subprocess.Popen(
+                self._words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+            if self._stopped.is_set():
+                self._process.terminate()
+            with self._process as process:
+                assert process.stdout is not None
+                self._follow(process.stdout)
+            errors.seek(0)
+            return process.returncode, _last_sentence(errors.read())
+
+    def _follow(self, lines: IO[str]) -> None:
+        for line in lines:
+            try:
+                content = json.loads(line)
+                epoch, epochs, loss = int(content["epoch"]), int(content["epochs"]), content["loss"]
+            except (ValueError, KeyError, TypeError):
+                continue
+            self._report(replace(self._progress, epoch=epoch, epochs=epochs, loss=loss))
+
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+        self._changed(progress)
+
+
+def _last_sentence(errors: str) -> str:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return lines[-1].removeprefix("selfsort: ") if lines else ""

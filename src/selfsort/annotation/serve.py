@@ -1,0 +1,153 @@
+"""The server of the naming page: where it listens, who may call it, and how it ends."""
+
+import os
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from selfsort.annotation.desk import Desk
+from selfsort.annotation.store import Store
+from selfsort.errors import UserError
+from selfsort.files import write_error
+from selfsort.images import ImageSet
+
+if TYPE_CHECKING:
+    from selfsort.annotation.checks import Checks
+
+FIRST_PORT = 8573
+_PORTS = 100  # that are tried
+_EVERYWHERE = ("", "0.0.0.0", "::", "[::]", "*")
+
+
+def serve(
+    run: Path,
+    images: ImageSet,
+    *,
+    port: int | None = None,
+    host: str | None = None,
+    password: str | None = None,
+    open_browser: bool = True,
+    n_groups: int | None = None,
+    checks: "Checks | None" = None,
+    certified: Callable[[], None] | None = None,
+    say: Callable[[str], None] = lambda text: print(text, flush=True),
+) -> None:
+    """Serve the naming page of a run and of the `images` that it was trained on until Ctrl-C.
+
+    It listens on a `port`, the first free one from 8573 when None, of this machine only or, with a `host`, of the name
+    or address by which others on a trusted network reach it; they give a `password`, which may also come from the
+    environment variable SELFSORT_PASSWORD. `n_groups` are proposed first. With `checks`, the sample for a certificate,
+    there is a page to check them, and `certified` is called whenever the last of them has been. `say` is told the
+    address.
+
+    Raises `UserError` when the run is served already, cannot be written, or its store is damaged, for a port in use, a
+    host that is not this machine, and a host without a password.
+    """
+    password = password or os.environ.get("SELFSORT_PASSWORD") or None
+    _check_host(host, password)
+    with closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
+        number = listener.getsockname()[1]
+        say("Looking for groups …")
+        with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified)) as desk:
+            token = secrets.token_urlsafe(24)
+            address = f"http://{_in_address(host or '127.0.0.1')}:{number}/?token={token}"
+            say(f"{'Name the groups' if checks is None else 'Check the pictures'} at {address}")
+            say("Everything is kept at once; Ctrl-C ends.")
+            if open_browser:
+                _open(address)
+            _run(desk, token, listener, host, password)
+
+
+@contextmanager
+def held(run: Path, port: int | None = None) -> Iterator[None]:
+    """Hold a run against other processes that would name it, too.
+
+    Raises `UserError` with the number of the process that has it.
+    """
+    with closing(Store.open(run)) as store:
+        lock = FileLock(Path(run) / ".label.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = {"process": "unknown", "port": None} | (store.get("server") or {})
+            which = f"process {holder['process']}" + (f" on port {holder['port']}" if holder["port"] else "")
+            raise UserError(f"{str(run)!r} is being named already, by {which}: go on there or stop it.") from None
+        except OSError as error:
+            raise write_error(Path(run), error) from error
+        try:
+            store.put("server", {"process": os.getpid(), "port": port})
+            yield
+        finally:
+            lock.release()
+
+
+def _check_host(host: str | None, password: str | None) -> None:
+    if host is None:
+        return
+    if host in _EVERYWHERE:
+        raise UserError(f"--host {host!r} is no name: give the name or address by which others reach this machine.")
+    if not password:
+        raise UserError("--host needs --password, or the environment variable SELFSORT_PASSWORD: others can reach it.")
+
+
+def _in_address(host: str) -> str:
+    return f"[{host.strip('[]')}]" if ":" in host else host
+
+
+def _listen(host: str | None, port: int | None) -> socket.socket:
+    """Return a socket that listens on a port, the first free one when None."""
+    name = "127.0.0.1" if host is None else host.strip("[]")
+    for number in range(FIRST_PORT, FIRST_PORT + _PORTS) if port is None else (port,):
+        try:
+            return _bound(name, number)
+        except socket.gaierror:
+            raise UserError(f"--host {name!r} is not known: give a name or address of this machine.") from None
+        except (OSError, OverflowError) as error:
+            failure = error
+    if port is None:
+        raise UserError(f"Nothing can listen on {name!r} ({failure}): give a name of this machine, or a --port.")
+    raise UserError(f"Port {port} cannot be used ({_reason(failure)}): choose another with --port, or leave that out.")
+
+
+def _bound(name: str, port: int) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind)
+    try:
+        # Another server may still hold connections that are over.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _open(address: str) -> None:
+    # Without a browser the address has been printed; some systems raise, some return False.
+    with suppress(Exception):
+        webbrowser.open(address)
+
+
+def _run(desk: Desk, token: str, listener: socket.socket, host: str | None, password: str | None) -> None:
+    import uvicorn
+
+    from selfsort.annotation.web import LOCAL_HOSTS, make_app
+
+    hosts = LOCAL_HOSTS if host is None else (*LOCAL_HOSTS, _in_address(host).lower())
+    app = make_app(desk, token, hosts=hosts, password=password if host else None)
+    config = uvicorn.Config(
+        app, log_level="error", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn has ended its work by then
+        uvicorn.Server(config).run([listener])

@@ -1,0 +1,244 @@
+// The page: the figures that are always in view, the views, and the keys that work everywhere.
+
+import { Refused, get, onOutage, post, sendKept } from "./api.js";
+import { Ask } from "./ask.js";
+import { Check } from "./check.js";
+import { $, SMALL, announce, closable, complain, count, element, fill, interval, percent, pictures, show } from "./dom.js";
+import { PictureMap } from "./map.js";
+import { markSvg } from "./marks.js";
+import { Names } from "./names.js";
+
+const POLL = { running: 1000, idle: 5000 }; // ms
+const VIEWS = ["ask", "names", "check"];
+const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+
+const app = {
+  state: null,
+  take(state) {
+    const before = this.state;
+    this.state = state;
+    showState(state, before);
+  },
+  say(text) {
+    $("#notice-text").textContent = text;
+    show($("#notice"), Boolean(text));
+  },
+};
+const shownOf = (group) => (group ? [...group.typical, ...group.random, ...group.borderline] : []);
+const map = new PictureMap(app, (circled) => {
+  location.hash = "#ask";
+  ask.lasso(circled);
+});
+const ask = new Ask(app, (group) => map.point(shownOf(group)));
+const names = new Names(app);
+const check = new Check(app);
+
+// ---- the figures
+
+function showState(state, before) {
+  document.title = `${state.run} – selfsort`;
+  document.body.classList.toggle("pixelated", Math.max(state.shape[0], state.shape[1]) <= SMALL);
+  $("#run").textContent = state.run;
+  showCovered(state.covered, state.pictures);
+  showEstimate(state.estimate);
+  showImprovement(state, before);
+  show($("nav [data-view=check]"), state.certify !== null);
+  for (const button of document.querySelectorAll("[data-command=undo]")) {
+    if (!button.closest("#check-view")) button.disabled = !state.can_undo;
+  }
+  if (state.version === before?.version) return;
+  showNames(state.names);
+  map.update(state.version);
+  ask.wake();
+  if (view() === "names") names.open(chosenName());
+}
+
+function showCovered(covered, all) {
+  const share = percent(covered / all);
+  $("#covered").textContent = `${count(covered)} of ${count(all)} (${share})`;
+  fill($("#covered-bar"), covered / all, share);
+}
+
+function showEstimate(estimate) {
+  $("#accuracy").textContent = estimate ? percent(estimate.accuracy) : "–";
+  const seen = estimate && `${interval(estimate)}, from ${pictures(estimate.looked_at)}`;
+  $("#interval").textContent = seen ?? "after the first name";
+}
+
+function showImprovement({ improve, open_groups: open }, before) {
+  const { state, epoch, epochs, loss, message } = improve;
+  const running = state === "running";
+  show($("#improving"), running);
+  $("#improve").disabled = running;
+  const lossNow = typeof loss === "number" ? `, loss ${loss.toPrecision(3)}` : "";
+  $("#epoch").textContent = epoch ? `Epoch ${epoch} of ${epochs}${lossNow}` : "Starting";
+  fill($("#epoch-bar"), epochs ? epoch / epochs : 0, `epoch ${epoch} of ${epochs}`);
+  if (!before || before.improve.state !== "running" || running) return;
+  const groups = open === 1 ? "is 1 new group" : `are ${count(open)} new groups`;
+  app.say(state === "failed" ? `The improvement failed. ${message}` : `Improved: there ${groups} to ask about. ${message}`);
+}
+
+function showNames(given) {
+  show($("#no-names"), given.length === 0);
+  $("#legend-count").textContent = given.length ? count(given.length) : "";
+  $("#legend").replaceChildren(...given.map(legendRow));
+}
+
+function legendRow({ name, count: number, colour }) {
+  const link = element("a", { href: `#names/${encodeURIComponent(name)}`, "aria-label": `${name}, ${pictures(number)}` });
+  link.append(markSvg(colour), element("span", {}, name), element("b", {}, count(number)));
+  if (view() === "names" && names.name === name) link.setAttribute("aria-current", "true");
+  return element("li", {}, link);
+}
+
+// ---- the views
+
+function view() {
+  const wanted = location.hash.slice(1).split("/")[0];
+  if (wanted === "check" && !app.state?.certify) return "ask";
+  return VIEWS.includes(wanted) ? wanted : app.state?.certify ? "check" : "ask";
+}
+
+// The name after "#names/"; an address typed by hand may hold what cannot be decoded.
+function chosenName() {
+  try {
+    return decodeURIComponent(location.hash.split("/").slice(1).join("/"));
+  } catch {
+    return "";
+  }
+}
+
+async function openView() {
+  const now = view();
+  for (const name of VIEWS) {
+    show($(`#${name}-view`), name === now);
+    const link = $(`nav [data-view=${name}]`);
+    name === now ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  }
+  show($("#aside"), now !== "check");
+  document.body.dataset.view = now;
+  map.draw();
+  if (now === "check") await check.start();
+  else if (now === "names") await names.open(chosenName());
+  else await ask.start();
+  if (now === "names") showNames(app.state.names);
+  if (now === "ask") ask.focus();
+}
+
+// ---- commands and their keys
+
+const commands = {
+  undo: () => ({ ask, names, check })[view()].undo(),
+  improve,
+  help: () => $("#helping").open || $("#helping").showModal(),
+  rename: () => view() === "names" && names.startRenaming(),
+  confirm: () => view() === "check" && check.confirm(),
+  ask: () => (location.hash = "#ask"),
+  names: () => (location.hash = "#names"),
+};
+const KEYS = {
+  M: "mixed",
+  J: "junk",
+  S: "skip",
+  Z: "undo",
+  I: "improve",
+  H: "help",
+  R: "rename",
+  Y: "confirm",
+  A: "ask",
+  N: "names",
+};
+
+function run(command) {
+  if (command in commands) commands[command]();
+  else if (view() === "ask") ask.command(command);
+}
+
+async function improve() {
+  try {
+    app.take((await post("/api/improve", { epochs: null })).state);
+    announce("Improving; go on naming meanwhile.");
+    poll();
+  } catch (refusal) {
+    if (!(refusal instanceof Refused)) throw refusal;
+    app.say(refusal.message);
+  }
+}
+
+// Letters by their place on the keyboard would be wrong on other layouts, but Alt changes the letter on a Mac.
+function commandOf(event) {
+  if (/^Digit[1-5]$/.test(event.code)) return event.code.at(-1);
+  return KEYS[/^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "")];
+}
+
+addEventListener("keydown", (event) => {
+  if (event.isComposing || event.repeat) return;
+  const other = event.ctrlKey || event.metaKey;
+  const command = event.altKey && !other ? commandOf(event) : null;
+  if (command) {
+    event.preventDefault();
+    if (!document.querySelector("dialog[open]")) run(command);
+  } else if (event.target === document.body && event.key.length === 1 && !event.altKey && !other) {
+    event.key === "?" ? commands.help() : writeName(event);
+  }
+});
+
+// Whoever just types means the name: the browser writes the letter where the focus is now.
+function writeName(event) {
+  const field = { ask: "#name", names: "#move-name", check: "#right-name" }[view()];
+  if (event.key !== " ") $(field).focus();
+}
+
+function listen() {
+  addEventListener("hashchange", openView);
+  addEventListener("click", (event) => {
+    const button = event.target.closest("[data-command]");
+    if (button) run(button.dataset.command);
+  });
+  for (const key of document.querySelectorAll("[data-key]")) {
+    const letter = key.dataset.key.toUpperCase();
+    key.textContent = `${isMac ? "⌥" : "Alt"} ${letter}`.trim();
+    key.closest("button")?.setAttribute("aria-keyshortcuts", `Alt+${letter}`);
+  }
+  $("#notice-close").addEventListener("click", () => app.say(""));
+  $("#helping").addEventListener("close", () => openView());
+  closable($("#helping"));
+}
+
+// ---- the server
+
+function outageInWords(trouble) {
+  const kept = "Nothing is lost, and what was on its way is sent again.";
+  if (trouble === "locked") return `The server asks for its token: open the address that it printed. ${kept}`;
+  const command = `selfsort ${app.state?.certify ? "certify" : "label"} ${app.state?.run ?? "RUN"}`;
+  return `The server does not answer: start it again with “${command}”. ${kept}`;
+}
+
+function showOutage(trouble) {
+  const text = trouble ? outageInWords(trouble) : "";
+  if ($("#banner").textContent !== text) complain($("#banner"), text);
+}
+
+let timer = 0;
+
+async function poll() {
+  clearTimeout(timer);
+  const before = app.state;
+  const state = document.hidden ? before : await get("/api/state");
+  if (app.state === before && state !== before) app.take(state); // else an answer has brought a newer one
+  clearTimeout(timer);
+  timer = setTimeout(poll, POLL[app.state.improve.state] ?? POLL.idle);
+}
+
+async function begin() {
+  onOutage(showOutage);
+  listen();
+  const state = await get("/api/state");
+  const refusal = await sendKept(state.run);
+  if (refusal) app.say(refusal.message);
+  app.take(state);
+  await openView();
+  poll();
+}
+
+begin();

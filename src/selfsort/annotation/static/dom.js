@@ -1,0 +1,72 @@
+// Small helpers: elements, numbers, and what a screen reader is told. Names are the user's text: they only ever become
+// text nodes.
+
+export const $ = (selector) => document.querySelector(selector);
+
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+export function show(node, visible) {
+  node.hidden = !visible;
+}
+
+const whole = new Intl.NumberFormat("en");
+export const count = (number) => whole.format(number);
+export const pictures = (number) => `${count(number)} picture${number === 1 ? "" : "s"}`;
+
+// Never rounded to nothing or to all, as in the report.
+export function percent(share, digits = 0) {
+  const least = 10 ** (-digits - 2);
+  if (share > 0 && share < least / 2) return `<${(100 * least).toFixed(digits)}\u00a0%`;
+  if (share < 1 && share > 1 - least / 2) return `>${(100 * (1 - least)).toFixed(digits)}\u00a0%`;
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
+}
+
+export const interval = ({ low, high }) => `${percent(low).replace("\u00a0%", "")} to ${percent(high)}`;
+
+export function fill(bar, share, text) {
+  const part = Math.max(0, Math.min(1, share || 0));
+  bar.firstElementChild.style.transform = `scaleX(${part})`;
+  bar.setAttribute("aria-valuemax", "100");
+  bar.setAttribute("aria-valuenow", String(Math.round(100 * part)));
+  bar.setAttribute("aria-valuetext", text);
+}
+
+export function announce(text) {
+  const live = $("#live");
+  // A sentence said twice is read twice only if the text changes.
+  live.textContent = live.textContent === text ? `${text}\u00a0` : text;
+}
+
+export function complain(node, text) {
+  node.textContent = text ?? "";
+  show(node, Boolean(text));
+}
+
+// A finger that taps a button should not bring up the keyboard of the screen.
+let touching = false;
+addEventListener("pointerdown", (event) => (touching = event.pointerType === "touch"), true);
+addEventListener("keydown", () => (touching = false), true);
+export const byTouch = () => touching;
+
+export const hasKeyboard = !matchMedia("(hover: none) and (pointer: coarse)").matches;
+
+export function closable(dialog) {
+  dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+}
+
+// A picture much smaller than it is shown keeps its pixels apart.
+export const SMALL = 128;
+export function crisp(image) {
+  image.classList.toggle("pixels", Math.max(image.naturalWidth, image.naturalHeight) <= SMALL);
+}
+
+export const thumbnail = (picture) => `/api/pictures/${picture}.png`;

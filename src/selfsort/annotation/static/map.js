@@ -1,0 +1,336 @@
+// The map of the embedding: one point per picture, coloured and marked by its name; a line drawn around points asks about
+// them.
+// Two canvases lie on each other: the points, drawn when something changed, and what the hand does.
+
+import { get, Refused } from "./api.js";
+import { $, announce, closable, count, pictures as ofPictures, show, thumbnail } from "./dom.js";
+import { MARK_SIZE, colourOf, pathOf } from "./marks.js";
+
+const MARGIN = 12; // px around the points
+const LABELS = 14; // names written on the map
+const NEAR = 9; // px from the pointer to the point it means
+const SHORTEST = 12; // px of a drawn line that is more than a click
+
+export class PictureMap {
+  // `onLasso(pictures)` is called with the pictures circled.
+  constructor(app, onLasso) {
+    Object.assign(this, { app, onLasso, points: [], names: [], drawn: null, version: null, asked: new Set() });
+    [this.base, this.hand] = [$("#map-points"), $("#map-hand")];
+    this.line = [];
+    this.circle = null; // {x, y, r} in the unit square, while the keyboard is used
+    this.#listen();
+  }
+
+  // Fetches what changed: the names after any answer, the points when the map was drawn anew.
+  async update(version) {
+    if (version === this.version) return;
+    this.version = version;
+    try {
+      await this.#fetchNames();
+      this.draw();
+    } catch (refusal) {
+      if (!(refusal instanceof Refused)) throw refusal;
+      this.version = null; // there is no map yet: the next change asks again
+    }
+  }
+
+  async #fetchNames() {
+    const { names, version } = await get("/api/map/names");
+    if (version !== this.drawn) await this.#fetchPoints();
+    // Between the two requests the map may have been drawn anew; that is a change that asks again.
+    this.names = names.length === this.points.length ? names : this.points.map(() => -1);
+  }
+
+  async #fetchPoints() {
+    const { points, kind, version } = await get("/api/map");
+    [this.points, this.drawn] = [points, version];
+    const all = this.app.state.pictures;
+    const drawn = points.length < all ? `${count(points.length)} of ${ofPictures(all)}` : `All ${ofPictures(all)}`;
+    $("#map-kind").textContent = `${drawn}, ${kind === "tsne" ? "t-SNE" : "PCA"}.`;
+  }
+
+  // Shows where the pictures lie that are asked about.
+  point(shown) {
+    this.asked = new Set(shown);
+    this.#drawHand();
+  }
+
+  // ---- geometry
+
+  #fit() {
+    const side = this.hand.clientWidth;
+    const scale = devicePixelRatio || 1;
+    for (const canvas of [this.base, this.hand]) {
+      if (canvas.width !== Math.round(side * scale)) canvas.width = canvas.height = Math.round(side * scale);
+    }
+    this.side = side;
+    this.inner = Math.max(1, side - 2 * MARGIN);
+    return scale;
+  }
+
+  #context(canvas, scale) {
+    const context = canvas.getContext("2d");
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, this.side, this.side);
+    return context;
+  }
+
+  // Where a point [picture, x, y] of the map, or {x, y}, lies on the canvas.
+  #place(point) {
+    const [x, y] = Array.isArray(point) ? point.slice(1) : [point.x, point.y];
+    return [MARGIN + x * this.inner, MARGIN + y * this.inner];
+  }
+
+  #colours() {
+    const style = getComputedStyle(document.documentElement);
+    const value = (name) => style.getPropertyValue(`--${name}`).trim();
+    return Object.fromEntries(["ink", "card", "accent", "faint"].map((name) => [name, value(name)]));
+  }
+
+  // ---- drawing
+
+  draw() {
+    const scale = this.#fit();
+    if (!this.side || !this.points.length) return;
+    const context = this.#context(this.base, scale);
+    const colours = this.#colours();
+    const size = Math.max(4.5, Math.min(9, this.inner / 2.2 / Math.sqrt(this.points.length || 1)));
+    this.points.forEach((point, k) => this.names[k] < 0 && dot(context, this.#place(point), size / 4, colours.faint));
+    this.points.forEach((point, k) => this.names[k] >= 0 && mark(context, this.#place(point), size, this.names[k]));
+    this.#drawLabels(context, colours);
+    this.#drawHand();
+  }
+
+  #drawLabels(context, colours) {
+    context.font = `600 ${this.side > 500 ? 15 : 12}px system-ui, sans-serif`;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    const taken = [];
+    for (const { name, colour } of this.app.state.names.slice(0, LABELS)) {
+      const members = this.points.filter((_, k) => this.names[k] === colour).map((point) => this.#place(point));
+      if (members.length) this.#label(context, name, middle(members), taken, colours);
+    }
+  }
+
+  #label(context, name, [x, y], taken, colours) {
+    const text = name.length > 18 ? `${name.slice(0, 17)}…` : name;
+    const half = context.measureText(text).width / 2 + 3;
+    const left = Math.min(Math.max(x, half), this.side - half);
+    const box = [left - half, y - 8, left + half, y + 8];
+    if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) return;
+    taken.push(box);
+    context.lineWidth = 4;
+    context.lineJoin = "round";
+    context.strokeStyle = colours.card;
+    context.strokeText(text, left, y);
+    context.fillStyle = colours.ink;
+    context.fillText(text, left, y);
+  }
+
+  #drawHand() {
+    const scale = this.#fit();
+    if (!this.side) return;
+    const context = this.#context(this.hand, scale);
+    const colours = this.#colours();
+    for (const point of this.points) if (this.asked.has(point[0])) spot(context, this.#place(point), colours);
+    context.strokeStyle = colours.accent;
+    context.lineWidth = 2.5;
+    context.setLineDash([6, 4]);
+    context.beginPath();
+    if (this.circle) context.arc(...this.#place(this.circle), this.circle.r * this.inner, 0, 2 * Math.PI);
+    this.line.forEach(([x, y], k) => (k ? context.lineTo(x, y) : context.moveTo(x, y)));
+    if (this.line.length) context.closePath();
+    context.globalAlpha = 0.14;
+    context.fillStyle = colours.accent;
+    context.fill();
+    context.globalAlpha = 1;
+    context.stroke();
+    context.setLineDash([]);
+  }
+
+  // ---- the hand
+
+  #listen() {
+    const hand = this.hand;
+    hand.addEventListener("pointerdown", (event) => this.#begin(event));
+    hand.addEventListener("pointermove", (event) => (this.line.length ? this.#extend(event) : this.#hover(event)));
+    hand.addEventListener("pointerup", () => this.#end());
+    hand.addEventListener("pointercancel", () => this.#drop());
+    hand.addEventListener("pointerleave", () => show($("#preview"), false));
+    hand.addEventListener("keydown", (event) => this.#key(event));
+    hand.addEventListener("blur", () => this.#putCircle(null));
+    new ResizeObserver(() => this.draw()).observe($("#map"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    this.#listenToLarger();
+  }
+
+  #listenToLarger() {
+    const dialog = $("#large-map");
+    $("#map-larger").addEventListener("click", () => {
+      $("#large-map-home").append($("#map"));
+      dialog.showModal();
+    });
+    dialog.addEventListener("close", () => $("#map-home").append($("#map")));
+    closable(dialog);
+  }
+
+  #spot(event) {
+    const box = this.hand.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  }
+
+  #begin(event) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    this.hand.setPointerCapture(event.pointerId);
+    this.line = [this.#spot(event)];
+    this.circle = null;
+    show($("#preview"), false);
+  }
+
+  #extend(event) {
+    const steps = event.getCoalescedEvents?.() ?? [];
+    for (const step of steps.length ? steps : [event]) this.line.push(this.#spot(step));
+    this.#drawHand();
+  }
+
+  #end() {
+    const line = this.line;
+    this.#drop();
+    if (length(line) < SHORTEST) return;
+    this.#take(this.points.filter((point) => contains(line, this.#place(point))));
+  }
+
+  #drop() {
+    this.line = [];
+    this.#drawHand();
+  }
+
+  #take(chosen) {
+    if (!chosen.length) return announce("No picture is in there.");
+    if ($("#large-map").open) $("#large-map").close();
+    this.onLasso(chosen.map(([picture]) => picture));
+  }
+
+  #hover(event) {
+    if (event.pointerType === "touch") return;
+    const spot = this.#spot(event);
+    const [point, away] = this.#nearest(spot);
+    if (!point || away > NEAR) return show($("#preview"), false);
+    this.#preview(point);
+  }
+
+  #nearest([x, y]) {
+    let best = [null, Infinity];
+    for (const point of this.points) {
+      const [px, py] = this.#place(point);
+      const away = Math.hypot(px - x, py - y);
+      if (away < best[1]) best = [point, away];
+    }
+    return best;
+  }
+
+  #preview(point) {
+    const figure = $("#preview");
+    figure.firstElementChild.src = thumbnail(point[0]);
+    figure.lastElementChild.textContent = this.#nameOf(point) ?? "no name";
+    figure.classList.toggle("left", point[1] > 0.5);
+    figure.classList.toggle("top", point[2] > 0.5);
+    show(figure, true);
+  }
+
+  #nameOf(point) {
+    const colour = this.names[this.points.indexOf(point)];
+    return this.app.state.names.find((entry) => entry.colour === colour)?.name;
+  }
+
+  // ---- the keyboard: a circle that is moved and sized
+
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const { x, y, r } = this.circle ?? { x: 0.5, y: 0.5, r: 0.12 };
+    const step = event.shiftKey ? 0.1 : 0.025;
+    const moves = {
+      ArrowLeft: { x: x - step, y, r },
+      ArrowRight: { x: x + step, y, r },
+      ArrowUp: { x, y: y - step, r },
+      ArrowDown: { x, y: y + step, r },
+      "+": { x, y, r: r * 1.2 },
+      "=": { x, y, r: r * 1.2 },
+      "-": { x, y, r: r / 1.2 },
+    };
+    if (event.key in moves) this.#putCircle(moves[event.key]);
+    else if (event.key === "Enter" && this.circle && !event.repeat) this.#take(this.#inCircle());
+    else return;
+    event.preventDefault();
+  }
+
+  #putCircle(circle) {
+    const inside = (value, least, most) => Math.min(most, Math.max(least, value));
+    this.circle = circle && { x: inside(circle.x, 0, 1), y: inside(circle.y, 0, 1), r: inside(circle.r, 0.02, 0.7) };
+    this.#drawHand();
+    show($("#preview"), false);
+    if (!circle) return;
+    const [point] = this.#nearest(this.#place(this.circle));
+    if (point) this.#preview(point);
+    clearTimeout(this.telling);
+    this.telling = setTimeout(() => announce(this.#circleInWords()), 400);
+  }
+
+  #inCircle() {
+    const { x, y, r } = this.circle;
+    return this.points.filter((point) => Math.hypot(point[1] - x, point[2] - y) <= r);
+  }
+
+  #circleInWords() {
+    if (!this.circle) return "";
+    const inside = this.#inCircle();
+    const tally = new Map();
+    for (const point of inside) tally.set(this.#nameOf(point), (tally.get(this.#nameOf(point)) ?? 0) + 1);
+    const [most] = [...tally].sort(([, one], [, other]) => other - one);
+    return `${ofPictures(inside.length)} in the circle${most ? `, most of them ${most[0] ?? "without a name"}` : ""}.`;
+  }
+}
+
+function dot(context, [x, y], radius, colour) {
+  context.fillStyle = colour;
+  context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+}
+
+function mark(context, [x, y], size, index) {
+  context.save();
+  context.translate(x - size / 2, y - size / 2);
+  context.scale(size / MARK_SIZE, size / MARK_SIZE);
+  context.fillStyle = colourOf(index);
+  context.fill(pathOf(index));
+  context.restore();
+}
+
+function spot(context, [x, y], colours) {
+  for (const [radius, colour] of [[4.6, colours.card], [3.2, colours.ink]]) {
+    context.fillStyle = colour;
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.fill();
+  }
+}
+
+// The middle one along each axis, which stays inside a compact group however a few strays lie.
+function middle(places) {
+  const half = Math.floor(places.length / 2);
+  return [0, 1].map((axis) => places.map((place) => place[axis]).sort((one, other) => one - other)[half]);
+}
+
+function length(line) {
+  return line.slice(1).reduce((sum, [x, y], k) => sum + Math.hypot(x - line[k][0], y - line[k][1]), 0);
+}
+
+// Whether a point is inside a closed line: a ray from it crosses the line an odd number of times.
+function contains(line, [x, y]) {
+  let inside = false;
+  for (let k = 0, last = line.length - 1; k < line.length; last = k++) {
+    const [[ax, ay], [bx, by]] = [line[k], line[last]];
+    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+  }
+  return inside;
+}

@@ -1,0 +1,33 @@
+// The colours and marks of the report (reporting/figures.py): ten colours that people with any colour vision tell apart
+// (Petroff 2021). Here the mark changes with every name too, so that colour is never the only difference.
+
+const COLOURS = [
+  "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+];
+const SHAPES = [
+  "M6 1a5 5 0 1 0 0 10a5 5 0 1 0 0-10z",
+  "M1.5 1.5h9v9h-9z",
+  "M6 1l5.2 9.6H.8z",
+  "M6 .5L11.5 6 6 11.5.5 6z",
+  "M6 11L.8 1.4h10.4z",
+  "M4.2 1h3.6v3.2H11v3.6H7.8V11H4.2V7.8H1V4.2h3.2z",
+  "M3.5 1L6 3.5 8.5 1 11 3.5 8.5 6 11 8.5 8.5 11 6 8.5 3.5 11 1 8.5 3.5 6 1 3.5z",
+];
+const PATHS = SHAPES.map((shape) => new Path2D(shape));
+const SVG = "http://www.w3.org/2000/svg";
+
+export const colourOf = (index) => COLOURS[index % COLOURS.length];
+export const pathOf = (index) => PATHS[index % PATHS.length];
+export const MARK_SIZE = 12; // the side of the square that the paths fill
+
+export function markSvg(index) {
+  const svg = document.createElementNS(SVG, "svg");
+  const path = document.createElementNS(SVG, "path");
+  svg.setAttribute("class", "mark");
+  svg.setAttribute("viewBox", `0 0 ${MARK_SIZE} ${MARK_SIZE}`);
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", SHAPES[index % SHAPES.length]);
+  path.setAttribute("fill", colourOf(index));
+  svg.append(path);
+  return svg;
+}

@@ -1,0 +1,45 @@
+"""Requests made up from the server's own schema: no error of the server, and nothing without the token."""
+
+import shutil
+from contextlib import closing
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+
+from selfsort.annotation.desk import Desk
+from selfsort.annotation.web import make_app
+
+OWN_HOST = {"Host": "127.0.0.1"}
+WITH_TOKEN = OWN_HOST | {"X-Selfsort-Token": "a-token"}
+
+made_up = schemathesis.pytest.from_fixture("schema")
+moderately = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def app(finished, images, tmp_path_factory):
+    run = shutil.copytree(finished, tmp_path_factory.mktemp("fuzzed") / "run")
+    with closing(Desk(run, images, n_groups=6)) as desk:
+        desk.refine_command = lambda run, epochs: ["false"]  # a refinement that ends at once
+        yield make_app(desk, "a-token")
+
+
+@pytest.fixture
+def schema(app):
+    return schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=WITH_TOKEN)
+
+
+@made_up.parametrize()
+@moderately
+def test_no_error_of_the_server_and_nothing_without_the_token(case):
+    answer = case.call(headers=WITH_TOKEN)
+    assert answer.status_code < 500, answer.text
+    assert case.call(headers=OWN_HOST | {"X-Selfsort-Token": "another"}).status_code == 401
