@@ -6,8 +6,6 @@ Labels are read after training, to score; nothing is chosen by them. The cluster
 """
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import time
@@ -16,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from selfsort import load_images, methods
 from selfsort.evaluation.metrics import clustering_scores
 from selfsort.evaluation.protocol import Labelled, evaluate_probe
+from selfsort.experiments.records import hardware, keep, mean_and_std
 from selfsort.images import ImageSet
 
 
@@ -96,51 +93,17 @@ def records(name: str, source: str, images: ImageSet, seeds: int) -> list[dict[s
 
 def record(metric: str, values: list[float], experiment: Experiment, n_images: int) -> dict[str, Any]:
     """Return what is particular to one metric, in percent."""
-    percent = [100 * value for value in values]
+    value, std = mean_and_std([100 * value for value in values])
     probe = metric == "linear_probe_last"
     return {
         "metric": metric,
-        "value": round(statistics.mean(percent), 2),
-        "std": round(statistics.stdev(percent), 2) if len(percent) > 1 else None,
+        "value": value,
+        "std": std,
         "split": "a seeded, stratified 20 %" if probe else f"all {n_images:,}, trained on without labels",
         "labels_used": round(0.8 * n_images) if probe else 0,
         "published": experiment.published if metric == "acc" else None,
         "note": experiment.note if metric == "acc" else "",
     }
-
-
-def hardware() -> str:
-    """Name what this ran on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} cores"
-
-
-def save(path: Path, new: list[dict[str, Any]]) -> None:
-    """Replace the records of the same experiment, data set and metric, and write the page made from all."""
-
-    def key(record: Mapping[str, Any]) -> tuple[str, str, str]:
-        return record["dataset"], record["experiment"], record["metric"]
-
-    old = json.loads(path.read_text()) if path.exists() else []
-    kept = {key(record): record for record in [*old, *new]}
-    path.write_text(json.dumps(list(kept.values()), indent=1) + "\n")
-    path.with_suffix(".md").write_text(page(list(kept.values())))
-
-
-def page(rows: list[dict[str, Any]]) -> str:
-    """Return the Markdown page of all records."""
-    lines = ["# Measured results", "", "Made from `results.json` by the programs that measured; do not edit.", ""]
-    lines += ["Values in percent, mean ± standard deviation over seeds, last epoch.", ""]
-    lines += ["| data | experiment | metric | ours | reference | epochs | seeds | labels used | minutes | split |"]
-    lines += ["|" + "---|" * 10]
-    for row in rows:
-        ours = f"{row['value']:.1f}" + (f" ± {row['std']:.1f}" if row["std"] is not None else "")
-        reference = f"{row['published']:.1f} ({row['note']})" if row["published"] is not None else ""
-        cells = [row["dataset"], row["experiment"], row["metric"], ours, reference, row["epochs"], len(row["seeds"])]
-        lines.append("| " + " | ".join(map(str, [*cells, row["labels_used"], row["minutes"], row["split"]])) + " |")
-    commands = sorted({f"`{row['command']}` on {row['hardware']}" for row in rows})
-    return "\n".join([*lines, "", "Commands:", "", *(f"- {command}" for command in commands), ""])
 
 
 def main() -> None:
@@ -154,7 +117,7 @@ def main() -> None:
     arguments = parser.parse_args()
     images = load_images(arguments.source, size=arguments.size)
     for name in arguments.only:
-        save(arguments.results, records(name, arguments.source, images, arguments.seeds))
+        keep(arguments.results, records(name, arguments.source, images, arguments.seeds))
 
 
 if __name__ == "__main__":

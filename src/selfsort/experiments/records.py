@@ -1,0 +1,104 @@
+"""Records: what was measured, as `docs/results.json` keeps it, and the page made from all of them."""
+
+import hashlib
+import json
+import os
+import platform
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from selfsort.errors import UserError
+from selfsort.files import atomic_path
+
+Record = dict[str, Any]
+
+
+def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and the standard deviation over seeds, to two decimals; None for a single seed.
+
+    >>> mean_and_std([74.0, 76.0]), mean_and_std([75.123])
+    ((75.0, 1.41), (75.12, None))
+    """
+    spread = round(statistics.stdev(values), 2) if len(values) > 1 else None
+    return round(statistics.mean(values), 2), spread
+
+
+def with_spread(mean: float, std: float | None) -> str:
+    """Write a mean with its standard deviation over seeds.
+
+    >>> with_spread(75.0, 1.41), with_spread(75.12, None)
+    ('75.0 ± 1.4', '75.1')
+    """
+    return f"{mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
+
+
+def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:
+    """Name what this computes on."""
+    import torch
+
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} cores"
+
+
+def keep(path: Path, new: Sequence[Record]) -> None:
+    """Replace the records of the same data set, experiment and metric, and write the page made from all beside them.
+
+    Raises
+    ------
+    UserError
+        When the file holds something else, or cannot be written.
+
+    """
+    with _alone(path):
+        records = {_key(record): record for record in [*_read(path), *new]}
+        # Not files.write_json: one space of indent has kept the differences of this long file small so far.
+        _write(path, json.dumps(list(records.values()), indent=1) + "\n")
+        _write(path.with_suffix(".md"), page(list(records.values())))
+
+
+def _key(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    return record["dataset"], record["experiment"], record["metric"]
+
+
+def _alone(path: Path) -> FileLock:
+    """Return the lock that keeps two programs from adding to a file at once; it lies elsewhere, not among documents."""
+    # Each user has a lock of their own: they could not open one another's.
+    key = os.fsencode(Path.home()) + b"\0" + os.fsencode(path.resolve())
+    return FileLock(Path(tempfile.gettempdir()) / f"selfsort-{hashlib.blake2b(key, digest_size=8).hexdigest()}.lock")
+
+
+def _read(path: Path) -> list[Record]:
+    try:
+        records: list[Record] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        for record in records:
+            _key(record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} holds no records of results: give another file with --results.") from error
+    return records
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def page(records: Sequence[Record]) -> str:
+    """Return the Markdown page of all records."""
+    lines = ["# Measured results", "", "Made from `results.json` by the programs that measured; do not edit.", ""]
+    lines += ["Values in percent, mean ± standard deviation over seeds, last epoch.", ""]
+    lines += ["| data | experiment | metric | ours | reference | epochs | seeds | labels used | minutes | split |"]
+    lines += ["|" + "---|" * 10]
+    for record in records:
+        ours = with_spread(record["value"], record["std"])
+        reference = f"{record['published']:.1f} ({record['note']})" if record.get("published") is not None else ""
+        cells = [record["dataset"], record["experiment"], record["metric"], ours, reference, record["epochs"]]
+        cells += [len(record["seeds"]), record["labels_used"], record["minutes"], record["split"]]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    commands = sorted({f"`{record['command']}` on {record['hardware']}" for record in records})
+    return "\n".join([*lines, "", "Commands:", "", *(f"- {command}" for command in commands), ""])

@@ -1,0 +1,313 @@
+"""What all experiments share: cells that are measured once and kept, and a figure or table made from them.
+
+A figure or table is a list of independent cells, such as one embedding size and one seed. Each is measured by a
+function and kept in the output folder as one JSON file, under its function's name and its settings; several figures
+may share a cell. So a run that was stopped, even killed, goes on with the cell it was at.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from selfsort import runs
+from selfsort.experiments.records import Record, hardware, mean_and_std, with_spread
+from selfsort.files import atomic_path, new_parents, write_json, write_table
+from selfsort.reporting.figures import save_png
+
+if TYPE_CHECKING:
+    from selfsort.training import Device
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where cells are computed and their pictures lie; neither changes what is measured."""
+
+    device: "Device" = "auto"
+    data_root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How far a figure is scaled down; None leaves what the figure's own page says.
+
+    Attributes
+    ----------
+    epochs : passes over the pictures
+    subset : pictures to learn from
+    seeds : runs that are averaged
+
+    """
+
+    epochs: int | None = None
+    subset: int | None = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One independent measurement.
+
+    Attributes
+    ----------
+    measure : called with `Where` and the settings; returns what JSON can hold: under "epochs" the figures of each epoch
+        as fractions, under "labels_used" the number of labels or answers, and whatever else is drawn
+    settings : all that decides the outcome
+
+    """
+
+    measure: Callable[..., dict[str, Any]]
+    settings: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Describe the cell for people."""
+        values = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
+        return f"{self.measure.__name__.replace('_', ' ')}: {values}"
+
+    def file(self, folder: Path) -> Path:
+        """Return the file of the outcome in an output folder."""
+        settings = json.dumps(self.settings, sort_keys=True)
+        return folder / "cells" / f"{self.measure.__name__}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell measured, in how many minutes, on what."""
+
+    cell: Cell
+    result: Mapping[str, Any]
+    minutes: float
+    hardware: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a figure or table: a metric after each epoch, over seeds.
+
+    Attributes
+    ----------
+    name : what tells this row from the others of its figure; empty where there is one
+    method : name of the method
+    metric : which of the outcomes' figures
+    outcomes : one for each seed
+    baseline : what is subtracted from them, seed by seed, where the row is a difference
+    epoch : the only one that counts; None for the last, with the best beside it
+    published : the paper's value in percent
+    note : what the published value is, or what ours is
+
+    """
+
+    name: str
+    method: str
+    metric: str
+    outcomes: Sequence[Outcome]
+    baseline: Sequence[Outcome] = ()
+    epoch: int | None = None
+    published: float | None = None
+    note: str = ""
+
+    def values(self) -> list[list[float]]:
+        """Return the metric in percent, seed by seed and epoch by epoch."""
+        values = self._values(self.outcomes)
+        if not self.baseline:
+            return values
+        pairs = zip(values, self._values(self.baseline), strict=True)
+        return [[ours - theirs for ours, theirs in zip(*seed, strict=True)] for seed in pairs]
+
+    def _values(self, outcomes: Sequence[Outcome]) -> list[list[float]]:
+        chosen = slice(None) if self.epoch is None else slice(self.epoch - 1, self.epoch)
+        return [[100 * row[self.metric] for row in outcome.result["epochs"][chosen]] for outcome in outcomes]
+
+    def last(self) -> tuple[float, float | None]:
+        """Return mean and standard deviation over seeds at the last epoch."""
+        return mean_and_std([seed[-1] for seed in self.values()])
+
+    def best(self) -> tuple[float, float | None]:
+        """Return mean and standard deviation of each seed's best epoch, chosen by the very metric."""
+        return mean_and_std([max(seed) for seed in self.values()])
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure or table made: its rows, and the plot in the paper's form as a PNG."""
+
+    rows: Sequence[Row]
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or table of a paper.
+
+    Attributes
+    ----------
+    kind, number : as the paper counts
+    title : what it shows
+    dataset : the pictures it needs
+    split : what is learnt from and what is scored on
+    epochs : when --epochs is not given
+    minutes : that it takes on two CPU cores as it is, measured
+    cells : makes the list of cells
+    draw : makes the figure from their outcomes
+
+    """
+
+    kind: Literal["figure", "table"]
+    number: int
+    title: str
+    dataset: str
+    split: str
+    epochs: int
+    minutes: float
+    cells: Callable[[Scale], list[Cell]]
+    draw: Callable[[Sequence[Outcome]], Drawing]
+
+    @property
+    def name(self) -> str:
+        """Return the name of its files."""
+        return f"{self.kind}-{self.number}"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper and what can be reproduced of it."""
+
+    name: str
+    title: str
+    exhibits: Sequence[Exhibit]
+
+
+def reproduce(
+    paper: Paper, exhibit: Exhibit, scale: Scale, where: Where, out: Path, command: str, say: Say
+) -> list[Record]:
+    """Make a figure or table in a folder, measuring only the cells that are not there yet; return its records.
+
+    Writes `figure-4.csv` (each row's last and best epoch beside the published value), `figure-4.md` (the same to be
+    read), `figure-4-epochs.csv` (every epoch of every seed), `figure-4.png` and `figure-4.json` (the records).
+
+    Raises
+    ------
+    UserError
+        When another process works in the folder, or the pictures are missing.
+
+    """
+    with new_parents(out), runs.held(out):
+        drawing = exhibit.draw(measure(exhibit.cells(scale), where, out, say))
+        records = _records(paper, exhibit, scale, drawing.rows, command)
+        _write(exhibit, paper, drawing, records, out)
+    return records
+
+
+def measure(cells: Sequence[Cell], where: Where, out: Path, say: Say) -> list[Outcome]:
+    """Return the outcome of each cell, from its file where it has been measured before."""
+    outcomes = []
+    for number, cell in enumerate(cells, 1):
+        kept = _kept(cell, out)
+        outcomes.append(kept or _measured(cell, where, out))
+        how = "measured before" if kept else f"{outcomes[-1].minutes:.1f} minutes"
+        say(f"{number}/{len(cells)} {cell.label}: {how}")
+    return outcomes
+
+
+def _kept(cell: Cell, out: Path) -> Outcome | None:
+    try:
+        found = json.loads(cell.file(out).read_text(encoding="utf-8"))
+        same = found["settings"] == json.loads(json.dumps(cell.settings))
+        return Outcome(cell, found["result"], found["minutes"], found["hardware"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or no outcome: it is measured (again)
+
+
+def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
+    started = time.monotonic()
+    result = cell.measure(where, **cell.settings)
+    outcome = Outcome(cell, result, (time.monotonic() - started) / 60, hardware(where.device))
+    facts = {"settings": cell.settings, "minutes": outcome.minutes, "hardware": outcome.hardware, "result": result}
+    write_json(cell.file(out), facts)
+    return outcome
+
+
+def _records(paper: Paper, exhibit: Exhibit, scale: Scale, rows: Iterable[Row], command: str) -> list[Record]:
+    """Return a record for the last epoch of each row, and one for the best where there are several epochs."""
+    records = []
+    for row in rows:
+        facts = _facts(paper, exhibit, scale, row, command)
+        value, std = row.last()
+        records.append(facts | {"metric": row.metric, "value": value, "std": std, "published": row.published})
+        if len(row.values()[0]) > 1:
+            value, std = row.best()
+            best = f"{row.metric.removesuffix('_last')}_best"
+            records.append(facts | {"metric": best, "value": value, "std": std, "published": None})
+    return records
+
+
+def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str) -> Record:
+    # What was scaled down stands beside the whole figure, not in its place.
+    epochs = scale.epochs or exhibit.epochs
+    scaled = f"{epochs}-epochs" if epochs != exhibit.epochs else ""
+    name = "-".join(filter(None, (paper.name, exhibit.kind + str(exhibit.number), row.name, scaled)))
+    first = row.outcomes[0].result
+    return {
+        "experiment": name,
+        "dataset": exhibit.dataset + (f" ({scale.subset:,} pictures)" if scale.subset else ""),
+        "method": row.method,
+        "seeds": [outcome.cell.settings["seed"] for outcome in row.outcomes],
+        "epochs": row.epoch or len(first["epochs"]),
+        "labels_used": round(sum(o.result.get("labels_used", 0) for o in row.outcomes) / len(row.outcomes)),
+        "minutes": round(sum(outcome.minutes for outcome in row.outcomes) / len(row.outcomes), 2),
+        "hardware": ", ".join(sorted({outcome.hardware for outcome in row.outcomes})),
+        "command": command,
+        "weights": "none",
+        "split": exhibit.split,
+        "note": row.note,
+    }
+
+
+def _write(exhibit: Exhibit, paper: Paper, drawing: Drawing, records: Sequence[Record], out: Path) -> None:
+    header = ["row", "metric", "published", "last", "last_std", "best", "best_std", "seeds", "note"]
+    lines = [
+        [row.name, row.metric, row.published, *row.last(), *row.best(), len(row.outcomes), row.note]
+        for row in drawing.rows
+    ]
+    write_table(
+        out / f"{exhibit.name}.csv", header, [["" if cell is None else cell for cell in line] for line in lines]
+    )
+    write_table(
+        out / f"{exhibit.name}-epochs.csv",
+        ["row", "metric", "seed", "epoch", "value"],
+        (line for row in drawing.rows for line in _by_epoch(row)),
+    )
+    with atomic_path(out / f"{exhibit.name}.md") as path:
+        path.write_text(_page(paper, exhibit, drawing.rows), encoding="utf-8")
+    save_png(drawing.png, out / f"{exhibit.name}.png")
+    write_json(out / f"{exhibit.name}.json", records)
+
+
+def _by_epoch(row: Row) -> Iterable[list[object]]:
+    for outcome, values in zip(row.outcomes, row.values(), strict=True):
+        for epoch, value in enumerate(values, row.epoch or 1):
+            yield [row.name, row.metric, outcome.cell.settings["seed"], epoch, round(value, 4)]
+
+
+def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[Row]) -> str:
+    lines = [
+        f"# {paper.title}: {exhibit.kind} {exhibit.number}",
+        "",
+        f"{exhibit.title}. {exhibit.dataset}: {exhibit.split}.",
+    ]
+    lines += [
+        "",
+        "Percent, mean ± standard deviation over seeds; the best epoch is chosen by the very figure it reports.",
+    ]
+    lines += ["", "| row | metric | published | last epoch | best epoch | seeds | note |", "|" + "---|" * 7]
+    for row in rows:
+        published = "" if row.published is None else f"{row.published:.1f}"
+        cells = [row.name, row.metric, published, with_spread(*row.last()), with_spread(*row.best())]
+        lines.append("| " + " | ".join(map(str, [*cells, len(row.outcomes), row.note])) + " |")
+    return "\n".join([*lines, "", f"![{exhibit.title}]({exhibit.name}.png)", ""])
