@@ -2,6 +2,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import re
 import shutil
@@ -12,7 +13,11 @@ import pytest
 from PIL import Image
 
 from selfsort.errors import UserError
+from selfsort.evaluation.certificate import Certificate, Sample, certify, draw_sample
+from selfsort.evaluation.certificate import percent as share
+from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
 from selfsort.images import ImageSet
+from selfsort.reporting.gallery import percent
 from selfsort.reporting.report import ReportData, printable, write_report
 
 VOID = {"meta", "link", "img", "source", "br"}
@@ -237,6 +242,87 @@ class TestEvaluation:
         assert "Pictures with a label 60 Without a label 20" in page.text and page.text.count("matched with class") == 3
 
 
+def certificate(names, target=None) -> Certificate:
+    """Certify names of which three in four are right; the last one has never been checked."""
+    classes = np.arange(400) % (len(names) - 1)
+    sample = draw_sample(np.append(classes, len(names) - 1), np.append(np.linspace(0, 1, 400), 0.5), 80)
+    kept = Sample(**vars(sample) | {"classes": np.minimum(sample.classes, len(names) - 2)})
+    return certify(kept, kept.pictures % 4 > 0, names, target=target)
+
+
+class TestNames:
+    names = ("rose", "<b>", "tulip $x$", "weed")
+
+    def test_stand_where_numbers_stood(self, tmp_path):
+        data = report_data(names=self.names)
+        html, page = render(data, tmp_path)
+        for number, name in enumerate(self.names):
+            size = int((data.clusters == number).sum())
+            assert f"{name} {size} pictures, " in page.text
+        assert "each given one of 4 names by simclr" in page.text and "names in use 4" in page.text
+        assert (
+            not re.search(r"Cluster \d", page.text)
+            and "or rose (" in page.text
+            and "<b>" not in html.split("<main>")[1]
+        )
+        assert page.clusters() == [f"cluster-{k}" for k in range(4)]
+        assert page.all("img", alt="PCA map of 60 pictures, coloured and marked by name")
+        assert "Names were given to groups" in page.text and "Clusters are not classes" not in page.text
+
+    def test_are_compared_with_labels(self, tmp_path):
+        data = report_data(names=self.names)
+        labels = Labelled(data.embedding, np.arange(60) % 3 - 1, ("rose", "lily"))
+        named = evaluate_names(labels, data.clusters, self.names)
+        evaluation = evaluate_clusters(labels, data.clusters) | {"named": named, "source": "x"}
+        _, page = render(dataclasses.replace(data, evaluation=evaluation), tmp_path)
+        roses = ((data.clusters == 0) & (labels.labels == 0)).sum()
+        found = percent(roses / 40).replace("\xa0", " ")
+        assert f"Names against labels Label Pictures Found (recall) Precision All 40 {found}" in page.text
+        assert f"accuracy by name {100 * roses / 40:.1f} %" in page.text
+        assert "accuracy after matching" not in page.text.split("Evaluation")[0]
+
+
+class TestCertificate:
+    names = ("rose", "<b>", "tulip", "weed")
+
+    def test_is_shown_first_and_in_words(self, tmp_path):
+        found = certificate(self.names, target=0.5)
+        html, page = render(report_data(names=self.names, certificate=found), tmp_path)
+        text = page.text.replace("\xa0", " ")
+        assert text.index("How many names are right") < text.index("Map and sizes")
+        assert found.sentence in text and found.rejection.sentence in text
+        low, high = math.floor(100 * found.accuracy.low), math.ceil(100 * found.accuracy.high)
+        assert f"names right, 95 % sure {low}–{high} %" in text
+        for row in found.per_class[:-1]:
+            interval = f"{share(row.low, down=True)} to {share(row.high, up=True)}"
+            assert f"{row.name} {interval} {share(row.estimate)} {row.n} {row.pictures}" in text
+        assert "weed not checked – 0 1" in text
+        assert "Nothing on this page says" not in text and "rests on the pictures that were checked" in text
+
+    def test_bars_are_where_the_intervals_are(self, tmp_path):
+        found = certificate(self.names)
+        _, page = render(report_data(names=self.names, certificate=found), tmp_path)
+        bars = [tag for tag in page.all("rect") if tag.get("class") == "sure"]
+        assert len(bars) == 3 == len([tag for tag in page.all("rect") if tag.get("class") == "seen"])
+        for bar, row in zip(bars, found.per_class, strict=False):
+            ends = float(bar["x"]), float(bar["x"]) + float(bar["width"])
+            assert ends == pytest.approx((100 * row.low, 100 * row.high), abs=0.02)
+
+    def test_everything_checked(self, tmp_path):
+        sample = draw_sample(np.arange(4) % 2, np.full(4, 0.5), 4)
+        found = certify(sample, [True] * 4, ["rose", "lily"])
+        _, page = render(report_data(k=2, names=("rose", "lily"), certificate=found), tmp_path)
+        text = page.text.replace("\xa0", " ")
+        assert "All 4 pictures were checked: 100.0 % of the names are right." in text
+        assert "names right, 95 % sure 100 %" in text and "rose 100.0 % 100.0 % 2 2" in text
+        bars = [tag for tag in page.all("rect") if tag.get("class") == "sure"]
+        assert all(float(bar["x"]) + float(bar["width"]) <= 100.001 and float(bar["width"]) > 0 for bar in bars)
+
+    def test_without_one_the_way_to_it_is_shown(self, tmp_path):
+        _, page = render(report_data(), tmp_path)
+        assert not page.all("h2", id="certificate") and "selfsort certify" in page.text
+
+
 class TestExtremes:
     def test_two_clusters_grey_pictures_and_little_known(self, tmp_path):
         data = report_data(n=2, k=2, channels=1, clusters=np.array([0, 1]), history=[], config={})
@@ -296,7 +382,9 @@ def browser(tmp_path_factory):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_browser_shows_the_report_on_a_phone(browser, tmp_path, scheme):
     long_name = "a-very-long-file-name-without-any-place-to-break" * 6
-    data = report_data(n=80, title=long_name, warnings=[long_name], skipped=[(long_name, long_name)])
+    long_names = tuple(f"{long_name[:90]}-{number}" for number in range(4))
+    data = report_data(n=80, title=long_name, warnings=[long_name], skipped=[(long_name, long_name)], names=long_names)
+    data = dataclasses.replace(data, certificate=certificate(long_names, target=0.5))
     data = dataclasses.replace(data, config={**data.config, long_name: long_name})
     write_report(data, tmp_path / "report.html", map_kind="pca")
     phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}

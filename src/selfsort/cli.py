@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
+    from selfsort.annotation.checks import Checks
     from selfsort.estimator import Estimator
     from selfsort.images import ImageSet
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 
 JSON_FORMAT = 1
+_LABELLED = ("pictures", "covered", "answers", "open_groups", "round", "names", "estimate")
 
 
 class Resize(StrEnum):
@@ -83,6 +85,21 @@ Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision 
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode into memory and leave no cache on disk.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Clusters = Annotated[bool, typer.Option("--clusters", help="Leave the names given aside: use RUN's own clusters.")]
+Moved = Annotated[str | None, typer.Option(help="The pictures the run was trained on, if they have moved.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the first free one from 8573")]
+Host = Annotated[
+    str | None,
+    typer.Option(help="Name of this machine on a trusted network, to let others in.", show_default="this machine only"),
+]
+Password = Annotated[
+    str | None, typer.Option(help="That others give, needed with --host.", show_default="$SELFSORT_PASSWORD")
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address and open no browser.")]
+Simulate = Annotated[
+    str | None,
+    typer.Option(metavar="SOURCE", help="Answer by the labels of SOURCE instead of a person, without a page."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -206,21 +223,25 @@ def predict(
     run: Run,
     source: Source,
     out: Annotated[Path, typer.Option(help="Table to write: .csv or .parquet.")],
+    clusters: Clusters = False,
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
-    """Assign pictures to clusters: id, cluster, confidence and probabilities."""
+    """Assign pictures to clusters: id, cluster, its name if it has one, confidence and probabilities."""
     from selfsort.reporting.exports import check_table, write_predictions
 
     check_table(out)
-    model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    folder = _model_folder(run, clusters, as_json)
+    model, images = _open(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     probabilities = model.predict_proba(images)
-    write_predictions(out, images.ids, probabilities)
-    counts = _counts(probabilities.argmax(1), model.n_classes)
-    _answer("predict", {"out": str(out), **_pictures(images), "clusters": counts}, as_json)
-    _say(f"Wrote {out}: {len(images):,} pictures in {sum(n > 0 for n in counts)} clusters.", as_json)
+    write_predictions(out, images.ids, probabilities, model.names_)
+    counts = _counts(probabilities.argmax(1), model.n_classes_)
+    found = {"out": str(out), **_pictures(images), "clusters": counts, "names": list(model.names_)}
+    _answer("predict", found, as_json)
+    kind = "names" if model.names_ else "clusters"
+    _say(f"Wrote {out}: {len(images):,} pictures in {sum(n > 0 for n in counts)} {kind}.", as_json)
 
 
 @app.command()
@@ -231,23 +252,26 @@ def sort(
     link: Annotated[
         bool, typer.Option("--link/--copy", help="Link to the pictures, or copy them. Nothing is moved or overwritten.")
     ] = True,
+    clusters: Clusters = False,
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sort pictures into one folder per cluster."""
+    """Sort pictures into one folder per cluster, or per name where names were given."""
     from selfsort.reporting.exports import check_target, sort_pictures
 
     check_target(out)
     _check_outside(out, source)
-    model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    folder = _model_folder(run, clusters, as_json)
+    model, images = _open(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     mode: Literal["link", "copy"] = "link" if link else "copy"
-    summary = sort_pictures(images, model.predict(images), out, mode=mode, n_clusters=model.n_classes)
+    found, names = model.predict(images), dict(enumerate(model.names_))
+    summary = sort_pictures(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
     _answer("sort", {"out": str(out), "mode": mode, **_pictures(images), **summary.to_json()}, as_json)
     _say(f"Sorted {len(images):,} pictures into {out}:", as_json)
-    for folder, count in summary.counts.items():
-        _say(f"  {folder}  {count:,}", as_json)
+    for name, count in summary.counts.items():
+        _say(f"  {name}  {count:,}", as_json)
 
 
 @app.command()
@@ -263,6 +287,7 @@ def evaluate(
         ),
     ] = None,
     probe_split: Annotated[str | None, typer.Option(help="Split of --probe-train.")] = None,
+    clusters: Clusters = False,
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
@@ -272,27 +297,29 @@ def evaluate(
     """Measure a run against labelled pictures (class folders); labels are used here and nowhere else."""
     import numpy as np
 
-    from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_probe
+    from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names, evaluate_probe
     from selfsort.files import write_json
 
     _check_seed(seed)
     if not probe and (probe_train or probe_split):
         raise UserError("--probe-train and --probe-split need --probe linear, svm or knn.")
 
-    def labelled(source: str, split: str | None) -> tuple["Labelled", Any]:
-        model, images = _open(run, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    folder = _model_folder(run, clusters, as_json)
+
+    def labelled(source: str, split: str | None) -> tuple["Labelled", Any, tuple[str, ...]]:
+        model, images = _open(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
         embedding, probabilities = model.transform_and_predict(images)
         labels = np.full(len(images), -1) if images.labels is None else images.labels
-        return Labelled(embedding, labels, images.label_names), probabilities.argmax(1)
+        return Labelled(embedding, labels, images.label_names), probabilities.argmax(1), model.names_
 
-    test, clusters = labelled(source, split)
-    found = evaluate_clusters(test, clusters, random_state=seed)
+    test, predicted, names = labelled(source, split)
+    found = evaluate_clusters(test, predicted, random_state=seed) | {"named": evaluate_names(test, predicted, names)}
     if probe:
         elsewhere = probe_train or probe_split
         train = labelled(probe_train or source, probe_split)[0] if elsewhere else None
         found["probe"] = evaluate_probe(probe.value, test, train, random_state=seed)
     found["source"] = source if split is None else f"{source} ({split})"
-    write_json(run / "evaluation.json", found)
+    write_json(folder / "evaluation.json", found)
     _answer("evaluate", {"run": str(run), **found}, as_json)
     _show_evaluation(found, as_json)
 
@@ -301,7 +328,8 @@ def evaluate(
 def report(
     run: Run,
     out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="RUN/report.html")] = None,
-    images: Annotated[str | None, typer.Option(help="The pictures the run was trained on, if they have moved.")] = None,
+    images: Moved = None,
+    clusters: Clusters = False,
     map_kind: Annotated[Map, typer.Option("--map", help="How the map of the embedding is drawn.")] = Map.tsne,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG file to write, too: each cluster's most typical pictures.")
@@ -315,14 +343,62 @@ def report(
     from selfsort.reporting.gallery import cluster_sheet
     from selfsort.reporting.report import write_report
 
-    model = methods.load(run)
-    data = report_data(model, run, _training_images(model, images, as_json))
+    folder = _model_folder(run, clusters, as_json)
+    model = methods.load(folder)
+    data = report_data(model, folder, _training_images(model.run_, images, as_json))
     path = out or run / "report.html"
     write_report(data, path, map_kind=map_kind.value, random_state=model.random_state)
     if sheet:
-        save_png(cluster_sheet(data.images, data.embedding, data.clusters), sheet)
+        save_png(cluster_sheet(data.images, data.embedding, data.clusters, names=data.names), sheet)
     _answer("report", {"out": str(path), "pictures": len(data.images)}, as_json)
     _say(f"Wrote {path}", as_json)
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[str | None, typer.Argument(help="Paper, such as paper4; without one, all are listed.")] = None,
+    figure: Annotated[list[int] | None, typer.Option(help="Number of a figure of the paper; may be repeated.")] = None,
+    table: Annotated[list[int] | None, typer.Option(help="Number of a table of the paper; may be repeated.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the pictures.", show_default="the paper's")
+    ] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs to average.", show_default="3")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for what is measured and drawn.", show_default="reproduced/PAPER")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="JSON file of records, such as docs/results.json, to add them to.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a paper's figures and tables again, beside its own values; what is measured once is kept."""
+    from selfsort import experiments
+
+    wanted = [("figure", number) for number in figure or []] + [("table", number) for number in table or []]
+    if wanted and paper is None:
+        raise UserError("Say which paper it is of, such as: selfsort reproduce paper4 --figure 4.")
+    papers = [experiments.find(name) for name in ([paper] if paper else experiments.names())]
+    if not wanted:
+        _list_exhibits(papers, as_json)
+        return
+    exhibits = [experiments.exhibit(papers[0], *each) for each in wanted]
+    folder = out or Path("reproduced") / papers[0].name
+    scale = experiments.Scale(epochs, subset, seeds)
+    where = experiments.Where(device, data_root)  # type: ignore[arg-type]
+    command, records = " ".join(["selfsort", *sys.argv[1:]]), []
+    for each in exhibits:
+        with _resumable(folder, "the same command goes on with what is missing"):
+            records += experiments.reproduce(
+                papers[0], each, scale, where, folder, command, lambda line: _say(line, as_json)
+            )
+        _say(f"Wrote {folder / each.name}.png, .md and .csv", as_json)
+    if results:
+        experiments.keep(results, records)
+        _say(f"Wrote {results} and {results.with_suffix('.md')}", as_json)
+    _answer("reproduce", {"out": str(folder), "records": records}, as_json)
 
 
 @app.command()
@@ -338,6 +414,233 @@ def cache(
     _answer("cache", {"folder": str(kept.path), "sets": kept.sets, "bytes": kept.bytes, "freed": freed}, as_json)
     gone = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
     _say(f"{kept.path}: {kept.sets} sets of pictures, {kept.bytes / 1e6:,.1f} MB{gone}", as_json)
+
+
+@app.command()
+def label(
+    run: Run,
+    images: Moved = None,
+    groups: Annotated[
+        int | None, typer.Option(min=2, help="Groups to propose first.", show_default="four to each class of the run")
+    ] = None,
+    port: Port = None,
+    host: Host = None,
+    password: Password = None,
+    no_browser: NoBrowser = False,
+    simulate: Simulate = None,
+    answers: Annotated[int, typer.Option(min=1, help="Answers of the simulated annotator.")] = 40,
+    errors: Annotated[float, typer.Option(min=0, max=1, help="Share of its answers with a wrong name.")] = 0.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Name groups of pictures on a local page; every answer is kept at once, go on whenever you like."""
+    from selfsort import runs
+    from selfsort.annotation.serve import serve
+
+    _check_seed(seed)
+    facts = runs.read_run(run)
+    pictures = _training_images(facts, images, as_json)
+    if simulate:
+        _name_by_simulation(run, pictures, groups, simulate, answers, errors, seed, as_json)
+        return
+    if as_json:
+        raise UserError("--json goes with --simulate: a page has no end to report.")
+    serve(run, pictures, port=port, host=host, password=password, open_browser=not no_browser, n_groups=groups)
+    _say(f"Stopped; go on with selfsort label {run}, or learn from the answers: selfsort refine {run}")
+
+
+def _name_by_simulation(
+    run: Path, images: "ImageSet", groups: int | None, source: str, answers: int, errors: float, seed: int, quiet: bool
+) -> None:
+    """Name groups by the true labels of `source`, as a person would who sees what the page shows."""
+    from contextlib import closing
+
+    from selfsort.annotation.desk import Desk
+    from selfsort.annotation.serve import held
+    from selfsort.annotation.simulated import SimulatedAnnotator
+
+    labels, names = _true_labels(source, images, quiet)
+    annotator = SimulatedAnnotator(labels, names, error_rate=errors, random_state=seed)
+    with held(run), closing(Desk(run, images, n_groups=groups, random_state=seed)) as desk:
+        given = desk.answer_all(annotator.answer, answers)
+        state = desk.state()
+    found = {"run": str(run), "given": given} | {name: state[name] for name in _LABELLED}
+    _answer("label", found, quiet)
+    counts = ", ".join(f"{each['name']} {each['count']:,}" for each in state["names"])
+    _say(f"{given} answers name {state['covered']:,} of {state['pictures']:,} pictures: {counts}", quiet)
+    _say(f"Next: selfsort refine {run}", quiet)
+
+
+def _true_labels(source: str, images: "ImageSet", quiet: bool) -> tuple[Any, tuple[str, ...]]:
+    """Return the labels that a source has for the pictures of a run, in their order, and the labels' names."""
+    height, _, channels = images.image_shape
+    options = images.options if source == images.source else {"size": height, "channels": channels}
+    labelled = _load(source, quiet=quiet, **options)
+    if labelled.labels is None:
+        raise UserError(f"{source!r} has no labels to simulate answers with: give class folders or a labelled set.")
+    if labelled.ids != images.ids:
+        raise UserError(f"{source!r} does not hold the pictures of the run: give the source it was trained on.")
+    return labelled.labels, labelled.label_names
+
+
+@app.command()
+def refine(
+    run: Run,
+    images: Moved = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the pictures.", show_default="4; more for fewer than 15,000 pictures"),
+    ] = None,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Train the classifier alone, in seconds.")] = False,
+    groups: Annotated[
+        int | None, typer.Option(min=1, help="Groups to ask about next.", show_default="half as many as at first")
+    ] = None,
+    json_progress: Annotated[
+        bool, typer.Option("--json-progress", help="Print a line of JSON after every epoch.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from the names given with `selfsort label`: trains the model on and keeps it in RUN/named."""
+    from selfsort import runs
+    from selfsort.annotation.renewal import renew
+
+    pictures = _training_images(runs.read_run(run), images, as_json or json_progress)
+
+    def progress(epoch: int, total: int, loss: float) -> None:
+        if json_progress:
+            print(json.dumps({"epoch": epoch, "epochs": total, "loss": round(loss, 4)}), flush=True)
+        elif not as_json:
+            print(f"epoch {epoch}/{total} loss {loss:.4f}", file=sys.stderr, flush=True)
+
+    with _resumable(run, "nothing has changed, refine again when you like"):
+        model = renew(run, pictures, epochs=epochs, frozen=frozen, n_groups=groups, progress=progress)
+    facts = model.run_["refined"]
+    quiet = as_json or json_progress
+    _answer("refine", {"run": str(run), "names": list(model.names_), **facts}, as_json)
+    _say(f"{model.method} tells {len(model.names_)} names apart; it is in {run / 'named'}", quiet)
+    _say(f"Next: selfsort label {run} to name more, selfsort certify {run} to learn how good it is,", quiet)
+    _say(f"      selfsort sort {run} {pictures.source} --out sorted{'' if pictures.files else ' --copy'}", quiet)
+
+
+@app.command()
+def certify(
+    run: Run,
+    budget: Annotated[int, typer.Option(help="Pictures to check, drawn at random.")] = 100,
+    reject: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Also find the confidence above which this share is right, such as 0.99."),
+    ] = None,
+    images: Moved = None,
+    port: Port = None,
+    host: Host = None,
+    password: Password = None,
+    no_browser: NoBrowser = False,
+    simulate: Simulate = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Check some of the names, one picture after the other, and state how many of all are right."""
+    from selfsort.annotation.serve import serve
+    from selfsort.reporting.card import remove_certificate, write_certificate
+
+    _check_seed(seed)
+    folder, facts = _named_model(run, budget, reject)
+    pictures = _training_images(facts, images, as_json)
+    checks, answers = _open_checks(run, folder, budget, reject, seed, as_json)
+
+    def certified(checked_by: str = "a person") -> None:
+        certificate = checks.certificate()
+        if certificate is None:  # a check was taken back
+            remove_certificate(folder)
+        else:
+            write_certificate(folder, certificate, answers=answers, checked_by=checked_by)
+
+    if simulate:
+        _check_by_labels(checks, simulate, pictures, as_json)
+        certified(f"the labels of {simulate}")
+    elif checks.next() is None:
+        certified()
+    else:
+        say = (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else _say
+        where: dict[str, Any] = {"port": port, "host": host, "password": password, "open_browser": not no_browser}
+        serve(run, pictures, checks=checks, certified=certified, say=say, **where)
+    _show_certificate(run, folder, checks, as_json)
+
+
+def _named_model(run: Path, budget: int, reject: float | None) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a run's named model and its facts, when it can be certified that way."""
+    from selfsort import runs
+
+    if budget < 1:
+        raise UserError(f"--budget {budget} checks nothing: use at least 1.")
+    if reject is not None and not 0 < reject < 1:
+        raise UserError(f"--reject {reject:g} cannot be shown: choose a share between 0 and 1, such as 0.99.")
+    runs.read_run(run)
+    folder = runs.named(run)
+    if folder == run:
+        way = f"name its groups first: selfsort label {run}, then selfsort refine {run}"
+        raise UserError(f"{str(run)!r} has no names to check; {way}.")
+    return folder, runs.read_run(folder)
+
+
+def _open_checks(
+    run: Path, folder: Path, budget: int, reject: float | None, seed: int, quiet: bool
+) -> tuple["Checks", int]:
+    """Go on with a run's sample or draw one; also return how many answers the store holds."""
+    from contextlib import closing
+
+    from selfsort import runs
+    from selfsort.annotation.checks import open_checks
+    from selfsort.annotation.serve import held
+    from selfsort.annotation.store import Store
+
+    names = tuple(runs.read_run(folder)["names"])
+    probabilities = runs.read_training_arrays(folder)[1]
+    with held(run), closing(Store.open(run)) as store:
+        checks, redrawn = open_checks(store, names, probabilities, budget, random_state=seed, target=reject)
+        answers = len(store.events())
+    if redrawn:
+        _say(
+            "The model, the budget or the seed is another one now: a new sample was drawn, its checks begin anew.",
+            quiet,
+        )
+    elif checks.done:
+        _say(f"Going on after {checks.done:,} of {checks.budget:,} checks.", quiet)
+    return checks, answers
+
+
+def _check_by_labels(checks: "Checks", source: str, images: "ImageSet", quiet: bool) -> None:
+    """Answer by the labels of a source; what a person has checked of the sample is left aside, and stays kept."""
+    labels, names = _true_labels(source, images, quiet)
+    unknown = [picture for picture in checks.sample.pictures.tolist() if labels[picture] < 0]
+    if unknown:
+        first = images.ids[unknown[0]]
+        raise UserError(f"{source!r} has no label for {len(unknown)} of the pictures drawn, such as {first!r}: add it.")
+    if not {checks.settle(name) for name in names} & set(checks.names):
+        raise UserError(f"No label of {source!r} is one of the names given: give the source that the names come from.")
+    while checks.done:
+        checks.undo()
+    while (picture := checks.next()) is not None:
+        checks.record(picture, names[labels[picture]])
+
+
+def _show_certificate(run: Path, folder: Path, checks: "Checks", quiet: bool) -> None:
+    from selfsort.reporting.card import CARD, CERTIFICATE, interval_words
+
+    certificate = checks.certificate()
+    found = {"run": str(run), "done": checks.done, "budget": checks.budget}
+    if certificate is None:
+        _answer("certify", found | {"status": "unfinished", "certificate": None}, quiet)
+        _say(f"Stopped after {checks.done:,} of {checks.budget:,} checks; the same command goes on.", quiet)
+        return
+    _answer("certify", found | {"status": "complete", "certificate": certificate.to_json()}, quiet)
+    _say(certificate.sentence, quiet)
+    columns = ["name", "right in the sample", "right of all, 95 % sure", "checks", "pictures"]
+    rows = [(row.name, *interval_words(row), row.n, row.pictures) for row in certificate.per_class]
+    _table(columns, [dict(zip(columns, row, strict=True)) for row in rows], quiet)
+    if certificate.rejection:
+        _say(certificate.rejection.sentence, quiet)
+    _say(f"Wrote {folder / CERTIFICATE} and {folder / CARD}; selfsort report {run} shows it.", quiet)
 
 
 def _check_outside(out: Path, source: str) -> None:
@@ -369,6 +672,16 @@ def _load(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     return images
 
 
+def _model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
+    """Return where the model of a run is to be taken from: the one that learnt names, if there is one."""
+    from selfsort import runs
+
+    folder = run if clusters else runs.named(run)
+    if folder != run:
+        _say(f"Using the names given: {folder}", quiet)
+    return folder
+
+
 def _open(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimator", "ImageSet"]:
     """Load a model, and pictures the way that it was trained on them."""
     from selfsort import methods
@@ -379,8 +692,8 @@ def _open(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimat
     return model, _load(source, quiet=quiet, size=height, channels=channels, resize=resize, **options)
 
 
-def _training_images(model: "Estimator", moved: str | None, quiet: bool) -> "ImageSet":
-    data = model.run_["data"]
+def _training_images(run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
+    data = run["data"]
     if data["source"] == "array" and not moved:
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
     options = dict(data["options"])
@@ -398,11 +711,11 @@ def _training_images(model: "Estimator", moved: str | None, quiet: bool) -> "Ima
 
 
 @contextmanager
-def _resumable(out: Path) -> Iterator[None]:
+def _resumable(out: Path, how: str = "go on with the same command and --resume") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        way_on = "go on with the same command and --resume" if out.exists() else "nothing was kept"
+        way_on = how if out.exists() else "nothing was kept"
         print(f"selfsort: Stopped; {way_on}.", file=sys.stderr)
         raise typer.Exit(130) from None
 
@@ -433,6 +746,24 @@ def _counts(clusters: Any, n_classes: int) -> list[int]:
     return counts
 
 
+def _list_exhibits(papers: list[Any], as_json: bool) -> None:
+    """List what can be reproduced, what it needs, and how long it takes on two CPU cores."""
+    lines = [
+        {
+            "what": f"{paper.name} --{each.kind} {each.number}",
+            "shows": each.title,
+            "data": each.dataset,
+            "minutes": each.minutes,
+        }
+        for paper in papers
+        for each in paper.exhibits
+    ]
+    _answer("reproduce", {"exhibits": lines}, as_json)
+    _table(["what", "shows", "data", "minutes"], lines, as_json)
+    _say("Minutes are for a whole one on two CPU cores; --epochs, --subset and --seeds make it shorter.", as_json)
+    _say("Data sets are torchvision's, in --data-root. Go on: selfsort reproduce paper4 --figure 4", as_json)
+
+
 def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
     scores = found["clustering"]
     if scores:
@@ -441,6 +772,10 @@ def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
         _table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
     else:
         _say("These pictures have no labels (no class folders), so there is no accuracy.", quiet)
+    if found.get("named"):
+        named = found["named"]
+        _say(f"By name: accuracy {named['accuracy']:.1%} of {named['n']:,} labelled pictures", quiet)
+        _table(["name", "n", "precision", "recall", "f1"], named["per_class"], quiet)
     if found["silhouette"] is not None:
         _say(f"Silhouette {found['silhouette']:.3f} (no labels needed; from -1 to 1)", quiet)
     if found.get("probe"):

@@ -31,9 +31,12 @@ def check_table(path: str | Path) -> None:
         raise UserError(f"{str(path)!r} is a folder; choose the name of a file.")
 
 
-def write_predictions(path: str | Path, ids: Sequence[str], probabilities: NDArray[np.floating[Any]]) -> None:
+def write_predictions(
+    path: str | Path, ids: Sequence[str], probabilities: NDArray[np.floating[Any]], names: Sequence[str] = ()
+) -> None:
     """Write id, cluster, confidence and p0 … p{K-1} for probabilities (N, K), as `.csv` or `.parquet` by the suffix.
 
+    With the `names` (K,) of the clusters, there is a column `name` after `cluster`.
     In CSV, numbers have six significant digits and bytes of an id that are no UTF-8 stay as they are; Parquet holds
     text only, so they become backslash escapes there. Raises `UserError` for another suffix or a path that cannot be
     written.
@@ -43,28 +46,36 @@ def write_predictions(path: str | Path, ids: Sequence[str], probabilities: NDArr
     if len(ids) != len(probabilities):
         raise ValueError(f"{len(ids)} ids do not fit {len(probabilities)} rows of probabilities.")
     if path.suffix.lower() == ".csv":
-        header = ["id", "cluster", "confidence", *(f"p{k}" for k in range(probabilities.shape[1]))]
-        write_table(path, header, _prediction_rows(ids, probabilities))
+        named = ["name"] if names else []
+        header = ["id", "cluster", *named, "confidence", *(f"p{k}" for k in range(probabilities.shape[1]))]
+        write_table(path, header, _prediction_rows(ids, probabilities, names))
     else:
-        _write_parquet(path, ids, probabilities)
+        _write_parquet(path, ids, probabilities, names)
 
 
-def _prediction_rows(ids: Sequence[str], probabilities: NDArray[np.floating[Any]]) -> Iterator[list[Any]]:
-    for name, row in zip(ids, probabilities, strict=True):
+def _prediction_rows(
+    ids: Sequence[str], probabilities: NDArray[np.floating[Any]], names: Sequence[str]
+) -> Iterator[list[Any]]:
+    for picture_id, row in zip(ids, probabilities, strict=True):
         best = int(row.argmax())
         values = [float(f"{value:.6g}") for value in row.tolist()]
-        yield [name, best, values[best], *values]
+        yield [picture_id, best, *([names[best]] if names else []), values[best], *values]
 
 
-def _write_parquet(path: Path, ids: Sequence[str], probabilities: NDArray[np.floating[Any]]) -> None:
+def _write_parquet(
+    path: Path, ids: Sequence[str], probabilities: NDArray[np.floating[Any]], names: Sequence[str]
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    best = probabilities.argmax(axis=1)
     columns: dict[str, Any] = {
         "id": pa.array([name.encode("utf-8", "backslashreplace").decode() for name in ids], pa.string()),
-        "cluster": pa.array(probabilities.argmax(axis=1), pa.int64()),
-        "confidence": pa.array(probabilities.max(axis=1)),
+        "cluster": pa.array(best, pa.int64()),
     }
+    if names:
+        columns["name"] = pa.array([names[cluster] for cluster in best], pa.string())
+    columns["confidence"] = pa.array(probabilities.max(axis=1))
     columns |= {f"p{k}": pa.array(column) for k, column in enumerate(np.ascontiguousarray(probabilities.T))}
     # An open file, as pyarrow takes no path that is not UTF-8.
     with atomic_path(path) as partial, open(partial, "wb") as file:

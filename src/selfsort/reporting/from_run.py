@@ -9,13 +9,14 @@ from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.estimator import Estimator
 from selfsort.images import ImageSet
+from selfsort.reporting.card import read_certificate
 from selfsort.reporting.report import ReportData
 
 
 def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
     """Gather what `write_report` needs of a finished run and the pictures it was trained on."""
     return ReportData(
-        title=folder.resolve().name,
+        title=(folder.resolve().parent if folder.name == "named" else folder.resolve()).name,
         config=_config(model.run_),
         images=images,
         embedding=model.embedding_,
@@ -25,6 +26,8 @@ def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
         skipped=runs.read_skipped(folder),
         evaluation=_evaluation(folder / "evaluation.json"),
         warnings=model.history_.warnings,
+        names=model.names_,
+        certificate=read_certificate(folder),
     )
 
 
@@ -38,6 +41,7 @@ def _config(run: Mapping[str, Any]) -> dict[str, Any]:
         "fingerprint": data["fingerprint"],
         "seed": run["params"]["random_state"],
         **{name: value for name, value in training.items() if name != "warnings"},
+        "names learnt": run.get("refined", {}),
         "started": run["started"],
         "hardware": run["hardware"],
         "parameters": run["params"],

@@ -40,13 +40,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as it is shown; `strips` is empty for those beyond the largest."""
+    """A cluster as it is shown; `name` is "" where it has none, `strips` is empty for those beyond the largest."""
 
     number: int
+    name: str
     size: int
     share: float
     confidence: float
     strips: Mapping[str, Sequence[Picture]]
+
+    @property
+    def label(self) -> str:
+        """Return the name, or the number where there is none."""
+        return self.name or str(self.number)
 
     @property
     def mark(self) -> tuple[str, str]:
@@ -59,7 +65,7 @@ class Gallery:
     """Chooses typical, random and borderline pictures of each cluster.
 
     images, embedding (N, D), probabilities (N, K) and clusters (N,) belong together row by row; `random_state` seeds
-    the random ones.
+    the random ones. `names` (K) are shown instead of numbers.
     """
 
     def __init__(
@@ -69,9 +75,11 @@ class Gallery:
         probabilities: NDArray[np.floating[Any]],
         clusters: NDArray[np.integer[Any]],
         *,
+        names: Sequence[str] = (),
         random_state: int = 0,
     ) -> None:
         self.images, self.embedding, self.probabilities = images, embedding, probabilities
+        self.names = names or [""] * probabilities.shape[1]
         self.random = np.random.default_rng(random_state)
         shown = min(probabilities.shape[1], _CLUSTERS)
         self.per_strip = int(np.clip(_STRIPS_TOTAL // shown, 2, _STRIP))
@@ -91,7 +99,8 @@ class Gallery:
     def _cluster(self, number: int, members: NDArray[np.intp], shown: bool) -> Cluster:
         share = len(members) / max(len(self.images), 1)
         confidence = float(self.probabilities[members, number].mean()) if len(members) else float("nan")
-        return Cluster(number, len(members), share, confidence, self._strips(number, members) if shown else {})
+        strips = self._strips(number, members) if shown else {}
+        return Cluster(number, self.names[number], len(members), share, confidence, strips)
 
     def _strips(self, cluster: int, members: NDArray[np.intp]) -> dict[str, list[Picture]]:
         own = self.probabilities[members, cluster]
@@ -110,7 +119,9 @@ class Gallery:
         return {
             "Most typical": pictures(by_typicality(self.embedding[members]), confidence),
             "At random": pictures(random, confidence),
-            "Borderline": pictures(borderline, lambda row: f"or {rival[row]} ({percent(share[row], 0)})"),
+            "Borderline": pictures(
+                borderline, lambda row: f"or {self.names[rival[row]] or rival[row]} ({percent(share[row], 0)})"
+            ),
         }
 
     def _picture(self, index: int, note: str) -> Picture:
@@ -164,9 +175,17 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def cluster_sheet(
-    images: ImageSet, embedding: NDArray[np.floating[Any]], clusters: NDArray[np.integer[Any]], *, columns: int = 12
+    images: ImageSet,
+    embedding: NDArray[np.floating[Any]],
+    clusters: NDArray[np.integer[Any]],
+    *,
+    names: Sequence[str] = (),
+    columns: int = 12,
 ) -> bytes:
-    """Draw one row of most typical pictures per cluster that has any, the largest 40 of them; return a PNG."""
+    """Draw one row of most typical pictures per cluster that has any, the largest 40 of them; return a PNG.
+
+    The rows are titled with the `names` of the clusters, or their numbers.
+    """
     numbers, sizes = np.unique(clusters, return_counts=True)
     shown = np.sort(numbers[np.argsort(-sizes, kind="stable")[:40]])
     sheet = np.full((len(shown), columns, *images.image_shape), 255, np.uint8)
@@ -174,5 +193,5 @@ def cluster_sheet(
         members = np.flatnonzero(clusters == number)
         typical = members[by_typicality(embedding[members])[:columns]]
         row[: len(typical)] = images.images[typical]
-    titles = [f"cluster {number}" for number in shown]
+    titles = [names[number] if names else f"cluster {number}" for number in shown]
     return contact_sheet(sheet.reshape(-1, *images.image_shape), columns, row_titles=titles, side=64)

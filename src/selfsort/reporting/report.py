@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.clustering.layout import project
+from selfsort.evaluation.certificate import Certificate, ClassShare
+from selfsort.evaluation.certificate import percent as bound
 from selfsort.files import atomic_path
 from selfsort.images import ImageSet
 from selfsort.reporting import figures
@@ -35,6 +39,8 @@ class ReportData:
     skipped : id and reason of each file that could not be read
     evaluation : what `selfsort evaluate --json` wrote, if it was run
     warnings : sentences that the reader has to see first
+    names : (K,) of the clusters, if a person has given some
+    certificate : what checked pictures say about the names, if any were checked
 
     """
 
@@ -48,6 +54,8 @@ class ReportData:
     skipped: Sequence[tuple[str, str]] = ()
     evaluation: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
+    names: Sequence[str] = ()
+    certificate: Certificate | None = None
 
 
 def write_report(
@@ -73,13 +81,20 @@ def _page(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int)
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": percent, "text": printable, "sha256": _sha256}
+    environment.filters |= {
+        "count": _count,
+        "percent": percent,
+        "text": printable,
+        "sha256": _sha256,
+        "unbroken": _unbroken,
+    }
     return environment.get_template("report.html.j2").render(_context(data, map_kind, random_state))
 
 
 def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int) -> dict[str, Any]:
-    gallery = Gallery(data.images, data.embedding, data.probabilities, data.clusters, random_state=random_state)
-    evaluation = dict.fromkeys(("clustering", "silhouette", "probe", "source")) | dict(data.evaluation or {})
+    pictures = (data.images, data.embedding, data.probabilities, data.clusters)
+    gallery = Gallery(*pictures, names=data.names, random_state=random_state)
+    evaluation = dict.fromkeys(("clustering", "named", "silhouette", "probe", "source")) | dict(data.evaluation or {})
     return {
         "data": data,
         "lead": _lead(data),
@@ -93,8 +108,10 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "map": _map(data, map_kind, random_state),
         "curves": _curves(data.history),
         "evaluation": evaluation,
-        "tables": _evaluation_tables(evaluation),
-        "confusion": _confusion(evaluation["clustering"]),
+        "certified": [_certified(row) for row in data.certificate.per_class] if data.certificate else [],
+        "tables": _evaluation_tables(evaluation, data.names),
+        "confusion": _confusion(evaluation["clustering"], data.names),
+        "group": "name" if data.names else "cluster",
         "matched": evaluation["clustering"]["mapping"] if evaluation["clustering"] else {},
         "skipped": data.skipped[:_SKIPPED],
         "settings": _settings(data.config),
@@ -117,6 +134,11 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
+def _unbroken(sentence: str) -> str:
+    """Keep figures and their per cent sign on one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -135,10 +157,13 @@ def _drawn(draw: Callable[[figures.Theme], bytes], alt: str) -> _Figure:
 
 
 def _map(data: ReportData, kind: Literal["tsne", "pca"], random_state: int) -> Mapping[str, Any]:
-    rows, points = figures.project(data.embedding, kind=kind, random_state=random_state)
+    rows, points = project(data.embedding, kind=kind, random_state=random_state)
     name = "t-SNE" if kind == "tsne" else "PCA"
-    alt = f"{name} map of {len(rows):,} pictures, coloured and numbered by cluster"
-    drawing = _drawn(lambda theme: figures.embedding_map(points, data.clusters[rows], theme=theme), alt)
+    by = "coloured and marked by name" if data.names else "coloured and numbered by cluster"
+    drawing = _drawn(
+        lambda theme: figures.embedding_map(points, data.clusters[rows], names=data.names, theme=theme),
+        f"{name} map of {len(rows):,} pictures, {by}",
+    )
     return {"figure": drawing, "name": name, "n_drawn": len(rows)}
 
 
@@ -157,7 +182,8 @@ def _lead(data: ReportData) -> str:
     known = {name: data.config[name] for name in ("source", "method", "minutes", "device") if name in data.config}
     words = f"{len(data.images):,} pictures"
     words += f" from {known['source']}" if "source" in known else ""
-    words += f", sorted into {data.probabilities.shape[1]} clusters"
+    number = data.probabilities.shape[1]
+    words += f", each given one of {number} names" if data.names else f", sorted into {number} clusters"
     words += f" by {known['method']}" if "method" in known else ""
     words += f" in {_duration(60 * known['minutes'])}" if "minutes" in known else ""
     return words + (f" on {known['device']}." if "device" in known else ".")
@@ -181,19 +207,51 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     confidence = float(data.probabilities[np.arange(len(data.clusters)), data.clusters].mean())
     shown = [
         ("pictures", f"{len(data.images):,}", ""),
-        ("clusters in use", f"{used:,}", "" if used == n_clusters else f"of {n_clusters:,}"),
+        (
+            f"{'names' if data.names else 'clusters'} in use",
+            f"{used:,}",
+            "" if used == n_clusters else f"of {n_clusters:,}",
+        ),
         ("files skipped", f"{len(data.skipped):,}", ""),
         ("mean confidence", f"{100 * confidence:.0f}", "%"),
     ]
+    if data.certificate:
+        share = data.certificate.accuracy
+        between = dict.fromkeys((math.floor(round(100 * share.low, 6)), math.ceil(round(100 * share.high, 6))))
+        shown.insert(0, ("names right, 95\N{NO-BREAK SPACE}% sure", "–".join(map(str, between)), "%"))
     rank = data.history[-1].get("effective_rank", np.nan) if data.history else np.nan
     if np.isfinite(rank):
         shown.append(("effective rank", f"{rank:.1f}", f"of {data.embedding.shape[1]:,}"))
+    if named := (data.evaluation or {}).get("named"):
+        shown.append(("accuracy by name", f"{100 * named['accuracy']:.1f}", "%"))
     if scores := (data.evaluation or {}).get("clustering"):
-        shown += [
-            ("accuracy after matching", f"{100 * scores['accuracy']:.1f}", "%"),
-            ("NMI", f"{scores['nmi']:.2f}", ""),
-        ]
+        shown += [] if named else [("accuracy after matching", f"{100 * scores['accuracy']:.1f}", "%")]
+        shown += [("NMI", f"{scores['nmi']:.2f}", "")]
     return shown
+
+
+@dataclass(frozen=True)
+class _Certified:
+    """The precision of a name as it is shown: in words, and as a bar from `start` of a `length`, in per cent."""
+
+    name: str
+    pictures: int
+    checks: int
+    estimate: str
+    interval: str
+    start: float
+    length: float
+    middle: float | None
+
+
+def _certified(row: ClassShare) -> _Certified:
+    low, high = bound(row.low, down=True), bound(row.high, up=True)
+    interval = "not checked" if row.estimate is None else low if low == high else f"{low} to {high}"
+    length = max(100 * (row.high - row.low), 0.6)  # an exact share is to be seen, too
+    middle = None if row.estimate is None else 100 * row.estimate
+    estimate = "–" if row.estimate is None else bound(row.estimate)
+    start = min(100 * row.low, 100 - length)
+    return _Certified(row.name, row.pictures, row.n, estimate, interval, start, length, middle)
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -227,9 +285,9 @@ class _Table:
     rows: Sequence[Sequence[str]]
 
 
-def _evaluation_tables(evaluation: Mapping[str, Any]) -> list[_Table]:
+def _evaluation_tables(evaluation: Mapping[str, Any], names: Sequence[str]) -> list[_Table]:
     """Turn what `selfsort evaluate` found into tables; scores are fractions there."""
-    scores, probe = evaluation["clustering"], evaluation["probe"]
+    scores, named, probe = evaluation["clustering"], evaluation["named"], evaluation["probe"]
     tables = [_Table("Clusters", ("Figure", "Value"), _scores(scores, evaluation["silhouette"]))]
     if probe:
         known = [("Accuracy", percent(probe["accuracy"]))]
@@ -237,7 +295,11 @@ def _evaluation_tables(evaluation: Mapping[str, Any]) -> list[_Table]:
         tables.append(_Table(f"Probe on the frozen embedding ({probe['kind']})", ("Figure", "Value"), known))
     if scores:
         header = ("Class", "Pictures", "Cluster", "Precision", "Recall", "F1")
-        tables.append(_Table("Clusters by class", header, [_class_row(row) for row in scores["per_class"]]))
+        tables.append(_Table("Clusters by class", header, [_class_row(row, names) for row in scores["per_class"]]))
+    if named:
+        rows = [("All", f"{named['n']:,}", percent(named["accuracy"]), "")]
+        rows += [_named_row(row) for row in named["per_class"]]
+        tables.insert(0, _Table("Names against labels", ("Label", "Pictures", "Found (recall)", "Precision"), rows))
     return [table for table in tables if table.rows]
 
 
@@ -253,20 +315,30 @@ def _scores(scores: Mapping[str, Any] | None, silhouette: float | None) -> list[
     return rows
 
 
-def _class_row(row: Mapping[str, Any]) -> list[str]:
-    cluster = "–" if row["cluster"] is None else str(row["cluster"])
+def _named_row(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return row["name"], f"{row['n']:,}", percent(row["recall"]), percent(row["precision"])
+
+
+def _class_row(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    cluster = "–" if row["cluster"] is None else _cluster_name(row["cluster"], names)
     return [row["name"], f"{row['n']:,}", cluster, *(percent(row[name]) for name in ("precision", "recall", "f1"))]
 
 
-def _confusion(scores: Mapping[str, Any] | None) -> _Figure | None:
+def _cluster_name(cluster: int, names: Sequence[str]) -> str:
+    return names[cluster] if names else str(cluster)
+
+
+def _confusion(scores: Mapping[str, Any] | None, names: Sequence[str]) -> _Figure | None:
     if not scores:
         return None
     counts = np.array(scores["confusion"])
     # The cluster matched with the first class comes first, and so on: what agrees lies on the diagonal.
     matched = [row["cluster"] for row in scores["per_class"] if row["cluster"] is not None]
     order = matched + [cluster for cluster in range(counts.shape[1]) if cluster not in matched]
-    classes, clusters = [row["name"] for row in scores["per_class"]], [str(cluster) for cluster in order]
+    classes, clusters = [row["name"] for row in scores["per_class"]], [_cluster_name(c, names) for c in order]
     return _drawn(
-        lambda theme: figures.confusion_matrix(counts[:, order], classes, clusters, theme=theme),
+        lambda theme: figures.confusion_matrix(
+            counts[:, order], classes, clusters, column_title="name" if names else "cluster", theme=theme
+        ),
         f"Confusion matrix of {len(classes)} classes and {len(clusters)} clusters",
     )
