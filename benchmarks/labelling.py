@@ -1,0 +1,246 @@
+"""Accuracy by number of answers: naming groups, against labelling single pictures; writes docs/results.json.
+
+    python benchmarks/labelling.py digits|mnist|fashion-mnist [--data-root DIR] [--seeds 3] [--runs DIR] [--figure PNG]
+
+The annotator is simulated: it sees the pictures that the page shows of a group, and true labels enter by its answers
+and in scoring only. Each seed has a SimCLR of its own, kept in --runs. The curves have a head on the frozen embedding,
+for every strategy the same; the final figures of selfsort are those after fine-tuning. "random" labels single pictures
+drawn at random; "typical" those of highest density, one from each of as many k-means clusters as there are labels
+(TypiClust: Hacohen, Dekel and Weinshall 2022).
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort import LabelSession, load, load_images, methods
+from selfsort.annotation.refine import refine
+from selfsort.annotation.session import Targets
+from selfsort.annotation.simulated import SimulatedAnnotator
+from selfsort.clustering import kmeans
+from selfsort.clustering.neighbours import nearest
+from selfsort.estimator import Estimator
+from selfsort.experiments.records import hardware, keep, mean_and_std
+from selfsort.images import ImageSet
+from selfsort.reporting.figures import Line, line_chart, save_png
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a data set is labelled: groups at first, answers after which to refine, and when to fine-tune."""
+
+    size: int | None
+    views: str
+    fit_epochs: int
+    groups: int
+    answers: tuple[int, ...]
+    tune_after: int
+    published: float | None
+    note: str
+
+
+PLANS = {
+    "digits": Plan(16, "digits", 60, 20, (10, 20, 30, 40), 30, 96.0, "the target"),
+    "mnist": Plan(None, "digits", 8, 30, (10, 20, 30, 45, 60, 80), 60, 98.4, "ladder network, 50 labelled pictures"),
+    "fashion-mnist": Plan(None, "digits:horizontal_flip=0.5", 8, 60, (20, 40, 60, 75, 90, 120), 90, 80.0, "the target"),
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Pictures to name, and others to score on; for the digits they are the same."""
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+
+    def score(self, model: Estimator) -> float:
+        """Return the share of test pictures, in percent, that get their true name."""
+        assert self.test.labels is not None
+        number = np.array([self.train.label_names.index(name) for name in model.names_])
+        return 100 * float((number[model.predict(self.test)] == self.test.labels).mean())
+
+
+def load_data(name: str, root: str | None) -> Data:
+    """Load the training and the test part."""
+    if name == "digits":
+        digits = load_images("digits", size=PLANS[name].size)
+        return Data(name, digits, digits)
+    return Data(name, *(load_images(name, data_root=root, split=split) for split in ("train", "test")))
+
+
+def fitted(data: Data, seed: int, runs: Path) -> Estimator:
+    """Return the SimCLR of a seed, from its run folder when it is there."""
+    plan, folder = PLANS[data.name], runs / f"{data.name}-{seed}"
+    settings = {"views": plan.views, "epochs": str(plan.fit_epochs), "random_state": str(seed)}
+    if not (folder / "model.safetensors").exists():
+        methods.make("simclr", settings).fit(data.train, run_dir=folder, resume=True)
+    model = load(folder)
+    assert model.views == plan.views and model.epochs == plan.fit_epochs and model.random_state == seed
+    return model
+
+
+def by_groups(
+    data: Data, model: Estimator, seed: int, errors: float, tune: bool = True
+) -> Iterator[tuple[int, str, float]]:
+    """Yield answers given, stage ("frozen" or "tuned") and test accuracy, naming groups."""
+    plan = PLANS[data.name]
+    labelling = LabelSession(model, data.train, n_groups=plan.groups, random_state=seed)
+    annotator = SimulatedAnnotator(data.train.labels, data.train.label_names, error_rate=errors, random_state=seed)
+    given, tuned = 0, False
+    for step, limit in enumerate(plan.answers):
+        while given < limit and (group := labelling.next()) is not None:
+            labelling.apply(annotator.answer(group))
+            given += 1
+        ahead = plan.answers[min(step + 1, len(plan.answers) - 1)] - limit
+        if given < plan.groups and limit != plan.answers[-1]:
+            # Not all of the first groups are named yet: the figure is taken aside, and asking goes on.
+            aside = refine(model, data.train, labelling.session.targets(), frozen=True)
+            yield given, "frozen", data.score(aside)
+            continue
+        labelling.refine(frozen=True, n_groups=max(1, ahead))
+        yield given, "tuned" if tuned else "frozen", data.score(labelling.model)
+        if tune and limit >= plan.tune_after and not tuned:
+            labelling.refine(n_groups=max(1, ahead))
+            tuned = True
+            yield given, "tuned", data.score(labelling.model)
+
+
+def by_pictures(data: Data, model: Estimator, seed: int, strategy: str) -> Iterator[tuple[int, float]]:
+    """Yield labels used and test accuracy of a head on the frozen embedding, labelling single pictures."""
+    for count in PLANS[data.name].answers:
+        yield count, data.score(refine(model, data.train, single(data, model, seed, strategy, count), frozen=True))
+
+
+def single(data: Data, model: Estimator, seed: int, strategy: str, count: int) -> Targets:
+    """Return the targets of `count` single pictures and their true labels."""
+    labels, names = data.train.labels, data.train.label_names
+    assert labels is not None
+    chosen = (random_pictures if strategy == "random" else typical_pictures)(model.embedding_, count, seed)
+    soft = np.zeros((len(labels), len(names)), np.float32)
+    soft[chosen, labels[chosen]] = 1
+    return Targets(names, soft, soft.max(1))
+
+
+def random_pictures(embedding: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:
+    """Draw pictures."""
+    return np.random.default_rng((seed, 7)).choice(len(embedding), count, replace=False)
+
+
+def typical_pictures(embedding: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:
+    """Choose the picture with the nearest 20 neighbours in each of `count` clusters, of 10,000 pictures at most."""
+    pool = np.random.default_rng((seed, 8)).permutation(len(embedding))[:10_000]
+    points = np.ascontiguousarray(embedding[pool])
+    clusters = kmeans(points, count, restarts=3, iterations=25, random_state=seed).labels
+    distance = np.sqrt(nearest(points, points, 21)[0][:, 1:]).mean(1)
+    best = [np.flatnonzero(clusters == k)[distance[clusters == k].argmin()] for k in range(count)]
+    return pool[best]
+
+
+def measure(data: Data, seed: int, runs: Path, noisy_tuned: bool) -> dict[str, Any]:
+    """Run everything of one seed."""
+    model = fitted(data, seed, runs)
+    started = time.monotonic()
+    found: dict[str, Any] = {"clean": list(by_groups(data, model, seed, 0.0))}
+    found["minutes"] = model.run_["training"]["minutes"] + (time.monotonic() - started) / 60
+    print(f"seed {seed}: {found['clean']}, {found['minutes']:.1f} min", flush=True)
+    found["noisy"] = list(by_groups(data, model, seed, 0.1, noisy_tuned))
+    print(f"  10 % wrong: {found['noisy']}", flush=True)
+    for strategy in ("random", "typical"):
+        found[strategy] = list(by_pictures(data, model, seed, strategy))
+        print(f"  {strategy}: {found[strategy]}", flush=True)
+    return found
+
+
+def curves(seeds: list[dict[str, Any]]) -> dict[str, list[tuple[int, list[float]]]]:
+    """Collect, for each strategy, the accuracy of all seeds by number of answers, before any fine-tuning."""
+    found: dict[str, dict[int, list[float]]] = {"groups": {}, "typical": {}, "random": {}}
+    for seed in seeds:
+        for given, stage, score in seed["clean"]:
+            if stage == "frozen":
+                found["groups"].setdefault(given, []).append(score)
+        for strategy in ("typical", "random"):
+            for given, score in seed[strategy]:
+                found[strategy].setdefault(given, []).append(score)
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def records(data: Data, seeds: list[dict[str, Any]], noisy_tuned: bool) -> list[dict[str, Any]]:
+    """Return the records of all seeds: final figures, and every strategy's at the last number of answers."""
+    plan = PLANS[data.name]
+    finals = {
+        "labelling": ([seed["clean"][-1][2] for seed in seeds], [seed["clean"][-1][0] for seed in seeds]),
+        "labelling-10-percent-wrong" + ("" if noisy_tuned else "-frozen"): (
+            [seed["noisy"][-1][2] for seed in seeds],
+            [seed["noisy"][-1][0] for seed in seeds],
+        ),
+    }
+    for name, points in curves(seeds).items():
+        for given, scores in points:
+            if len(scores) == len(seeds):
+                finals[f"labelling-curve-{name}-{given}"] = scores, [given]
+    shared = {
+        "dataset": data.name,
+        "method": "simclr + LabelSession",
+        "metric": "acc",
+        "seeds": list(range(len(seeds))),
+        "epochs": plan.fit_epochs,
+        "split": f"test ({len(data.test):,})" if data.test is not data.train else f"all {len(data.train):,}",
+        "minutes": round(statistics.mean(seed["minutes"] for seed in seeds), 2),
+        "hardware": hardware(),
+        "command": " ".join(["python", *sys.argv]),
+        "weights": "none",
+    }
+    return [
+        shared
+        | dict(zip(("value", "std"), mean_and_std(scores), strict=True))
+        | {"experiment": name, "labels_used": max(used)}
+        | {
+            "published": plan.published if name == "labelling" else None,
+            "note": plan.note if name == "labelling" else "",
+        }
+        for name, (scores, used) in finals.items()
+    ]
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=PLANS)
+    parser.add_argument("--data-root")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("runs/labelling"))
+    parser.add_argument("--noisy-frozen", action="store_true", help="do not fine-tune with 10 %% wrong answers")
+    parser.add_argument("--results", type=Path, default=Path("docs/results.json"))
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    data = load_data(arguments.dataset, arguments.data_root)
+    seeds = [measure(data, seed, arguments.runs, not arguments.noisy_frozen) for seed in range(arguments.seeds)]
+    keep(arguments.results, records(data, seeds, not arguments.noisy_frozen))
+    figure = arguments.figure or Path(f"docs/images/labelling-{arguments.dataset}.png")
+    save_png(draw(curves(seeds)), figure)
+    print(f"Wrote {arguments.results} and {figure}")
+
+
+def draw(points: dict[str, list[tuple[int, list[float]]]]) -> bytes:
+    """Draw accuracy by number of answers."""
+    names = {"groups": "groups named", "typical": "single pictures, typical", "random": "single pictures, random"}
+    lines = []
+    for name, curve in points.items():
+        means, spreads = zip(*((mean_and_std(scores)) for _, scores in curve), strict=True)
+        lines.append(
+            Line(names[name], [given for given, _ in curve], list(means), [spread or 0.0 for spread in spreads])
+        )
+    return line_chart(lines, "answers", "test accuracy (%), head on the frozen embedding")
+
+
+if __name__ == "__main__":
+    main()
