@@ -4,7 +4,7 @@
 
 The annotator is simulated: it sees the pictures that the page shows of a group, and true labels enter by its answers
 and in scoring only. Each seed has a SimCLR of its own, kept in --runs. The curves have a head on the frozen embedding,
-for every strategy the same; the final figures of selfsort are those after fine-tuning. "random" labels single pictures
+for every strategy the same; the final figures of selfsort come after fine-tuning with all answers. "random" labels single pictures
 drawn at random; "typical" those of highest density, one from each of as many k-means clusters as there are labels
 (TypiClust: Hacohen, Dekel and Weinshall 2022).
 """
@@ -35,22 +35,21 @@ from selfsort.reporting.figures import Line, line_chart, save_png
 
 @dataclass(frozen=True)
 class Plan:
-    """How a data set is labelled: groups at first, answers after which to refine, and when to fine-tune."""
+    """How a data set is labelled: groups at first, and answers after which to refine."""
 
     size: int | None
     views: str
     fit_epochs: int
     groups: int
     answers: tuple[int, ...]
-    tune_after: int
     published: float | None
     note: str
 
 
 PLANS = {
-    "digits": Plan(16, "digits", 60, 20, (10, 20, 30, 40), 30, 96.0, "the target"),
-    "mnist": Plan(None, "digits", 8, 30, (10, 20, 30, 45, 60, 80), 60, 98.4, "ladder network, 50 labelled pictures"),
-    "fashion-mnist": Plan(None, "digits:horizontal_flip=0.5", 8, 60, (20, 40, 60, 75, 90, 120), 90, 80.0, "the target"),
+    "digits": Plan(16, "digits", 60, 20, (10, 20, 30, 40), 96.0, "the target"),
+    "mnist": Plan(None, "digits", 8, 30, (10, 20, 30, 45, 60, 80), 98.4, "ladder network, 50 labelled pictures"),
+    "fashion-mnist": Plan(None, "digits:horizontal_flip=0.5", 8, 60, (20, 40, 60, 75, 90, 120), 80.0, "the target"),
 }
 
 
@@ -95,23 +94,20 @@ def by_groups(
     plan = PLANS[data.name]
     labelling = LabelSession(model, data.train, n_groups=plan.groups, random_state=seed)
     annotator = SimulatedAnnotator(data.train.labels, data.train.label_names, error_rate=errors, random_state=seed)
-    given, tuned = 0, False
+    given = 0
     for step, limit in enumerate(plan.answers):
         while given < limit and (group := labelling.next()) is not None:
             labelling.apply(annotator.answer(group))
             given += 1
-        ahead = plan.answers[min(step + 1, len(plan.answers) - 1)] - limit
-        if given < plan.groups and limit != plan.answers[-1]:
+        if given < plan.groups:
             # Not all of the first groups are named yet: the figure is taken aside, and asking goes on.
-            aside = refine(model, data.train, labelling.session.targets(), frozen=True)
-            yield given, "frozen", data.score(aside)
-            continue
-        labelling.refine(frozen=True, n_groups=max(1, ahead))
-        yield given, "tuned" if tuned else "frozen", data.score(labelling.model)
-        if tune and limit >= plan.tune_after and not tuned:
-            labelling.refine(n_groups=max(1, ahead))
-            tuned = True
-            yield given, "tuned", data.score(labelling.model)
+            model = refine(labelling.model, data.train, labelling.session.targets(), frozen=True)
+        else:
+            ahead = plan.answers[min(step + 1, len(plan.answers) - 1)] - limit
+            model = labelling.refine(frozen=True, n_groups=max(1, ahead))
+        yield given, "frozen", data.score(model)
+    if tune:
+        yield given, "tuned", data.score(labelling.refine(n_groups=0))
 
 
 def by_pictures(data: Data, model: Estimator, seed: int, strategy: str) -> Iterator[tuple[int, float]]:

@@ -489,7 +489,7 @@ def refine(
     images: Moved = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the pictures.", show_default="4; more for fewer than 15,000 pictures"),
+        typer.Option(min=1, help="Passes over the pictures.", show_default="3; more for fewer than 20,000 pictures"),
     ] = None,
     frozen: Annotated[bool, typer.Option("--frozen", help="Train the classifier alone, in seconds.")] = False,
     groups: Annotated[

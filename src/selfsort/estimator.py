@@ -1,5 +1,6 @@
 """What every method inherits: scikit-learn's fit, transform and predict, and saving without pickle."""
 
+import copy
 import math
 import time
 from collections.abc import Mapping
@@ -71,6 +72,12 @@ class NamedNet(Net):
         """Return the (B, K) scores of the names."""
         return cast(Tensor, self.head(self.net.embed(images)))
 
+    def shares(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (N, K) shares of the names for (N, D) embedded pictures, rows summing to 1."""
+        head = copy.deepcopy(self.head).cpu().eval()
+        with torch.inference_mode():
+            return torch.softmax(head(torch.from_numpy(embedding)), 1).numpy()
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -129,15 +136,23 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
         return len(self.names_) or self.n_classes
 
-    def with_net(self, net: Net, images: ImageSet, history: History, facts: Mapping[str, Any]) -> Self:
+    def with_net(
+        self,
+        net: Net,
+        images: ImageSet,
+        history: History,
+        facts: Mapping[str, Any],
+        embedding: NDArray[np.float32] | None = None,
+    ) -> Self:
         """Return a fitted model that has another network in place of its own, such as one that learnt names.
 
-        `images` are the pictures that this model was fitted to, `history` and `facts` what the other's training gave.
+        `images` are the pictures that this model was fitted to, `history` and `facts` what the other's training gave,
+        `embedding` that of the pictures where it is known.
         """
         model: Self = clone(self)
         model.image_shape_, model.n_images_, model.ids_ = self.image_shape_, self.n_images_, self.ids_
         model.net_, model.history_ = net, history
-        model.embedding_ = model.transform(images)
+        model.embedding_ = model.transform(images) if embedding is None else embedding
         model.clustering_ = None if hasattr(net, "logits") else self.clustering_
         model.probabilities_ = model._probabilities(images, model.embedding_)
         model.labels_ = model.probabilities_.argmax(1)
@@ -214,6 +229,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     def _probabilities(self, images: ImageSet, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.clustering_ is not None:
             return self.clustering_.predict_proba(embedding)
+        if isinstance(self.net_, NamedNet):
+            return self.net_.shares(embedding)
         logits = self._in_batches(images, "logits")
         return torch.softmax(torch.from_numpy(logits), 1).numpy()
 

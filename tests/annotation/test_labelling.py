@@ -117,7 +117,7 @@ def test_progress_and_epochs(fitted: dict[str, Estimator]) -> None:
         progress=lambda epoch, epochs, loss: seen.append((epoch, epochs)),
     )
     assert seen == [(1, 2), (2, 2)] and refined.run_["refined"]["epochs"] == 2
-    assert default_epochs(60_000) == 4 and default_epochs(100) == 30
+    assert default_epochs(60_000) == 3 and default_epochs(100) == 30
 
 
 def test_the_same_seed_refines_to_the_same_weights(fitted: dict[str, Estimator]) -> None:

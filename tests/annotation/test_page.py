@@ -29,7 +29,8 @@ DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 TABLETS = ({"width": 820, "height": 1180}, {"width": 1180, "height": 820})
 SHOWN = "() => [...document.querySelectorAll('.picture')].map(cell => cell.dataset.picture).join(' ')"
-expect.set_options(timeout=20_000)
+# Others may be at work on the machine.
+expect.set_options(timeout=60_000)
 
 
 class Server:
@@ -149,6 +150,7 @@ def open_tab(browser: Any, server: Server) -> Iterator[Any]:
     def opened(at: Server = server, beside: Tab | None = None, **options: Any) -> Tab:
         if beside is None:
             contexts.append(browser.new_context(**{"viewport": DESKTOP} | options))
+            contexts[-1].set_default_timeout(60_000)
         tabs.append(Tab(beside.page.context if beside else contexts[-1], at))
         return tabs[-1]
 

@@ -144,7 +144,7 @@ class LabelSession:
 
         `n_groups` are proposed next, half as many as at first when None; none when 0.
         """
-        seen = len(self.session.events)
+        seen, before = len(self.session.events), self.model.embedding_
         self.model = refine(
             self.model,
             self.images,
@@ -156,8 +156,9 @@ class LabelSession:
             random_state=self.random_state + self.session.round,
             progress=progress,
         )
-        self.__dict__.pop("points", None)
         model = self.model
+        if not np.array_equal(model.embedding_, before):
+            self.__dict__.pop("points", None)
         self.doubt = doubts(self.session, model.names_, model.labels_, model.embedding_, self.random_state)
         self.session.learn(model.names_, model.probabilities_, seen, self.doubt)
         if n_groups is None:

@@ -49,8 +49,8 @@ def refine(
     each picture, so that the names of groups reach pictures that were grouped wrongly.
 
     `model` was fitted, or refined before, to the N `images`; `targets` are names, (N, K) soft targets and (N,)
-    weights, as `Session.targets` gives them. There are `epochs` passes over the pictures: 4 when None, more for fewer
-    than 15,000 pictures. `frozen` leaves the encoder as it is and fits the head alone, in seconds. `gamma` is the
+    weights, as `Session.targets` gives them. There are `epochs` passes over the pictures: 3 when None, more for fewer
+    than 20,000 pictures. `frozen` leaves the encoder as it is and fits the head alone, in seconds. `gamma` is the
     weight of the cross-entropy, the method's `name_weight` when None; `own_loss` keeps the method's own loss.
     `progress` is called after each epoch with its number, the number of epochs and the loss.
 
@@ -71,12 +71,12 @@ def refine(
         epochs = default_epochs(len(images)) if epochs is None else epochs
         history = _train(learner, model, images, epochs, random_state, progress)
     facts = _facts(model, targets, history, time.monotonic() - started)
-    return model.with_net(net, images, history, facts)
+    return model.with_net(net, images, history, facts, None if history.rows else model.embedding_)
 
 
 def default_epochs(n_images: int) -> int:
-    """Return how many epochs a refinement takes: 4, or as many as it takes for 60,000 pictures, but at most 30."""
-    return max(4, min(30, 60_000 // max(1, n_images)))
+    """Return how many epochs a refinement takes: 3, or as many as make 60,000 pictures, but at most 30."""
+    return max(3, min(30, 60_000 // max(1, n_images)))
 
 
 def check_targets(targets: Targets) -> None:

@@ -8,7 +8,7 @@ import { PictureMap } from "./map.js";
 import { markSvg } from "./marks.js";
 import { Names } from "./names.js";
 
-const POLL = { running: 1000, idle: 5000 }; // ms
+const POLL = { running: 1000, idle: 3000 }; // ms
 const VIEWS = ["ask", "names", "check"];
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
