@@ -12,10 +12,16 @@ demo: $(VENV)/.installed
 	rm -rf $(DEMO)
 	$(BIN)/selfsort views digits --size 16 --views digits --out $(DEMO)/views.png
 	$(BIN)/selfsort fit digits --size 16 --method simclr --views digits --epochs 60 --out $(DEMO)/digits
+	$(BIN)/selfsort label $(DEMO)/digits --groups 25 --simulate digits --answers 25
+	$(BIN)/selfsort refine $(DEMO)/digits --frozen --groups 10
+	$(BIN)/selfsort label $(DEMO)/digits --simulate digits --answers 10
+	$(BIN)/selfsort refine $(DEMO)/digits --epochs 10
+	$(BIN)/selfsort certify $(DEMO)/digits --simulate digits --budget 100
 	$(BIN)/selfsort predict $(DEMO)/digits digits --out $(DEMO)/predictions.csv
 	$(BIN)/selfsort sort $(DEMO)/digits digits --copy --out $(DEMO)/sorted
 	$(BIN)/selfsort evaluate $(DEMO)/digits digits --probe linear
-	$(BIN)/selfsort report $(DEMO)/digits --sheet $(DEMO)/clusters.png
+	$(BIN)/selfsort report $(DEMO)/digits --sheet $(DEMO)/names.png
+	@echo "To name groups yourself: $(BIN)/selfsort label $(DEMO)/digits"
 	@echo "The report: $(CURDIR)/$(DEMO)/digits/report.html"
 
 test: $(VENV)/.installed-test lint

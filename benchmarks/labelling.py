@@ -4,9 +4,9 @@
 
 The annotator is simulated: it sees the pictures that the page shows of a group, and true labels enter by its answers
 and in scoring only. Each seed has a SimCLR of its own, kept in --runs. The curves have a head on the frozen embedding,
-for every strategy the same; the final figures of selfsort come after fine-tuning with all answers. "random" labels single pictures
-drawn at random; "typical" those of highest density, one from each of as many k-means clusters as there are labels
-(TypiClust: Hacohen, Dekel and Weinshall 2022).
+for every strategy the same; the final figures of selfsort come after fine-tuning with all answers. "random" labels
+single pictures drawn at random; "typical" those of highest density, one from each of as many k-means clusters as there
+are labels (TypiClust: Hacohen, Dekel and Weinshall 2022).
 """
 
 import argparse
@@ -141,14 +141,14 @@ def typical_pictures(embedding: NDArray[np.float32], count: int, seed: int) -> N
     return pool[best]
 
 
-def measure(data: Data, seed: int, runs: Path, noisy_tuned: bool) -> dict[str, Any]:
+def measure(data: Data, seed: int, runs: Path, tune: str) -> dict[str, Any]:
     """Run everything of one seed."""
     model = fitted(data, seed, runs)
     started = time.monotonic()
-    found: dict[str, Any] = {"clean": list(by_groups(data, model, seed, 0.0))}
+    found: dict[str, Any] = {"clean": list(by_groups(data, model, seed, 0.0, tune != "none"))}
     found["minutes"] = model.run_["training"]["minutes"] + (time.monotonic() - started) / 60
     print(f"seed {seed}: {found['clean']}, {found['minutes']:.1f} min", flush=True)
-    found["noisy"] = list(by_groups(data, model, seed, 0.1, noisy_tuned))
+    found["noisy"] = list(by_groups(data, model, seed, 0.1, tune == "both"))
     print(f"  10 % wrong: {found['noisy']}", flush=True)
     for strategy in ("random", "typical"):
         found[strategy] = list(by_pictures(data, model, seed, strategy))
@@ -169,16 +169,16 @@ def curves(seeds: list[dict[str, Any]]) -> dict[str, list[tuple[int, list[float]
     return {name: sorted(points.items()) for name, points in found.items()}
 
 
-def records(data: Data, seeds: list[dict[str, Any]], noisy_tuned: bool) -> list[dict[str, Any]]:
+def records(data: Data, seeds: list[dict[str, Any]], tune: str) -> list[dict[str, Any]]:
     """Return the records of all seeds: final figures, and every strategy's at the last number of answers."""
     plan = PLANS[data.name]
-    finals = {
-        "labelling": ([seed["clean"][-1][2] for seed in seeds], [seed["clean"][-1][0] for seed in seeds]),
-        "labelling-10-percent-wrong" + ("" if noisy_tuned else "-frozen"): (
-            [seed["noisy"][-1][2] for seed in seeds],
-            [seed["noisy"][-1][0] for seed in seeds],
-        ),
-    }
+    finals = {}
+    for name, key, tuned in (
+        ("labelling", "clean", tune != "none"),
+        ("labelling-10-percent-wrong", "noisy", tune == "both"),
+    ):
+        last = [seed[key][-1] for seed in seeds]
+        finals[name if tuned else f"{name}-frozen"] = [score for *_, score in last], [given for given, *_ in last]
     for name, points in curves(seeds).items():
         for given, scores in points:
             if len(scores) == len(seeds):
@@ -200,8 +200,8 @@ def records(data: Data, seeds: list[dict[str, Any]], noisy_tuned: bool) -> list[
         | dict(zip(("value", "std"), mean_and_std(scores), strict=True))
         | {"experiment": name, "labels_used": max(used)}
         | {
-            "published": plan.published if name == "labelling" else None,
-            "note": plan.note if name == "labelling" else "",
+            "published": plan.published if name in ("labelling", "labelling-frozen") else None,
+            "note": plan.note if name in ("labelling", "labelling-frozen") else "",
         }
         for name, (scores, used) in finals.items()
     ]
@@ -214,13 +214,18 @@ def main() -> None:
     parser.add_argument("--data-root")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs/labelling"))
-    parser.add_argument("--noisy-frozen", action="store_true", help="do not fine-tune with 10 %% wrong answers")
+    parser.add_argument(
+        "--tune",
+        choices=("both", "clean", "none"),
+        default="both",
+        help="what to fine-tune: also with 10 %% wrong answers",
+    )
     parser.add_argument("--results", type=Path, default=Path("docs/results.json"))
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     data = load_data(arguments.dataset, arguments.data_root)
-    seeds = [measure(data, seed, arguments.runs, not arguments.noisy_frozen) for seed in range(arguments.seeds)]
-    keep(arguments.results, records(data, seeds, not arguments.noisy_frozen))
+    seeds = [measure(data, seed, arguments.runs, arguments.tune) for seed in range(arguments.seeds)]
+    keep(arguments.results, records(data, seeds, arguments.tune))
     figure = arguments.figure or Path(f"docs/images/labelling-{arguments.dataset}.png")
     save_png(draw(curves(seeds)), figure)
     print(f"Wrote {arguments.results} and {figure}")

@@ -133,7 +133,7 @@ def test_closing_ends_workers_that_are_busy():
         threads = [threading.Thread(target=sleep, args=(workers,)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        time.sleep(0.2)
+        time.sleep(1.5)  # on a busy machine they take a while to begin
     for thread in threads:
         thread.join(20)
     assert died == [True, True] and time.monotonic() - began < 20

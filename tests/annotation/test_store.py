@@ -278,14 +278,14 @@ class TestErrors:
             Store.open(run)
         self.check(error, "another program")
 
-    @pytest.mark.parametrize("where", [0, 30, 4096, 9000])
+    @pytest.mark.parametrize("where", [0, 30, 4096])
     def test_damaged(self, run, where):
         store = Store.open(run)
         store.add_groups([group(number, list(range(30))) for number in range(40)])
         store.close()
         with open(run / NAME, "r+b") as file:
             file.seek(where)
-            file.write(b"\xff" * 3000)
+            file.write(b"\xff" * 20_000)
         with pytest.raises(UserError) as error:
             store = Store.open(run)
             store.groups()
@@ -326,7 +326,7 @@ class TestErrors:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, ignored)
         self.check(error, NAME, "full")
-        assert len(store.events()) == accepted > 10
+        assert len(store.events()) == accepted > 5
         assert store.add_event("more", "c", Event("skip", 0))
         store.close()
         again = Store.open(run)

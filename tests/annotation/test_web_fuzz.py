@@ -1,11 +1,13 @@
 """Requests made up from the server's own schema: no error of the server, and nothing without the token."""
 
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 
 from selfsort.annotation.desk import Desk
 from selfsort.annotation.web import make_app
@@ -13,7 +15,6 @@ from selfsort.annotation.web import make_app
 OWN_HOST = {"Host": "127.0.0.1"}
 WITH_TOKEN = OWN_HOST | {"X-Selfsort-Token": "a-token"}
 
-made_up = schemathesis.pytest.from_fixture("schema")
 moderately = settings(
     max_examples=25,
     deadline=None,
@@ -32,14 +33,23 @@ def app(finished, images, tmp_path_factory):
         yield make_app(desk, "a-token")
 
 
-@pytest.fixture
-def schema(app):
-    return schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=WITH_TOKEN)
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_no_error_of_the_server_and_nothing_without_the_token(app, mode):
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=WITH_TOKEN)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) >= 20
+    tried: set[str] = set()
+    for operation in operations:
 
+        @moderately
+        @given(operation.as_strategy(generation_mode=mode))
+        def check(case):
+            answer = case.call(headers=WITH_TOKEN)
+            assert answer.status_code < 500, answer.text
+            assert case.call(headers=OWN_HOST | {"X-Selfsort-Token": "another"}).status_code == 401
+            tried.add(case.operation.label)
 
-@made_up.parametrize()
-@moderately
-def test_no_error_of_the_server_and_nothing_without_the_token(case):
-    answer = case.call(headers=WITH_TOKEN)
-    assert answer.status_code < 500, answer.text
-    assert case.call(headers=OWN_HOST | {"X-Selfsort-Token": "another"}).status_code == 401
+        # What takes nothing cannot be asked wrongly.
+        with suppress(Unsatisfiable):
+            check()
+    assert len(tried) >= (20 if mode == GenerationMode.POSITIVE else 15)

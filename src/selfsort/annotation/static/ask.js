@@ -47,10 +47,10 @@ export class Ask {
     await this.next();
   }
 
-  async next() {
+  async next(typedAhead = "") {
     const { group, state } = await get(`/api/group?client=${client}`);
     this.app.take(state);
-    this.put(group);
+    this.put(group, typedAhead);
   }
 
   // When there was nothing to ask, new groups are shown as soon as there are some.
@@ -58,10 +58,11 @@ export class Ask {
     if (this.started && !this.group && !this.busy && this.app.state.open_groups > 0) this.next();
   }
 
-  put(group) {
+  // What is typed while an answer is on its way belongs to the next group, and stays.
+  put(group, typedAhead = "") {
     const same = group !== null && group.id === this.group?.id;
     this.group = group;
-    if (!same) this.#clear();
+    if (!same) this.#clear(typedAhead);
     show($("#asking"), group !== null);
     show($("#nothing"), group === null);
     $("#ask-title").textContent = group ? title(group) : "Nothing left to ask";
@@ -71,9 +72,9 @@ export class Ask {
     if (group) this.#prefetch();
   }
 
-  #clear() {
+  #clear(typedAhead) {
     this.out.clear();
-    this.field.value = "";
+    this.field.value = typedAhead;
     this.field.input.placeholder = this.group?.suggestion ? `${this.group.suggestion}?` : "Type a name";
     this.#setConfidence(5);
     complain($("#answer-error"), null);
@@ -188,12 +189,15 @@ export class Ask {
 
   async #send(sending, what) {
     if (this.busy) return;
+    const typed = this.field.value;
+    this.field.value = "";
     this.#wait(true);
     try {
       const { state, group } = await sending();
       this.app.take(state);
       await this.#arrive(group, what);
     } catch (refusal) {
+      this.field.value = typed;
       await this.#refused(refusal);
       return refusal;
     } finally {
@@ -205,9 +209,9 @@ export class Ask {
 
   async #arrive(group, what) {
     // The parts of a mixed group come a moment later.
-    if (what === "mixed" && !group) return this.next();
+    if (what === "mixed" && !group) return this.next(this.field.value);
     // After taking back a pull or a merge there is no group to ask again.
-    if (what !== "undo" || group) this.put(group);
+    if (what !== "undo" || group) this.put(group, this.field.value);
     if (what === "undo" && group) this.#putBack(this.given.get(group.id));
     const said = { undo: "Taken back.", mixed: "Split.", lasso: "A group from the map." }[what] ?? "Saved.";
     announce(group ? `${said} ${title(group)}.${group.suggestion ? ` Suggested: ${group.suggestion}.` : ""}` : said);

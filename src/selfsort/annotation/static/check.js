@@ -2,7 +2,7 @@
 
 import { Refused, get, post } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { $, announce, byTouch, complain, count, crisp, element, fill, interval, percent, show } from "./dom.js";
+import { $, announce, byTouch, complain, count, crisp, element, fill, hasKeyboard, interval, percent, show } from "./dom.js";
 
 export class Check {
   constructor(app) {
@@ -81,7 +81,7 @@ export class Check {
     const { value } = this.field;
     const known = this.asked?.names.includes(value) ? "" : "; the model does not know this name";
     const said = value === this.asked?.name ? "That is the name the model gave." : `Enter corrects it${known}.`;
-    $("#check-hint").textContent = value ? said : "Enter in the empty field confirms; type the right name to correct it.";
+    $("#check-hint").textContent = value ? said : `${hasKeyboard ? "Enter" : "Yes"} confirms; type the right name to correct it.`;
   }
 
   #certify({ sentence, rejection, per_class: rows }) {

@@ -50,13 +50,13 @@ export function complain(node, text) {
   show(node, Boolean(text));
 }
 
+export const hasKeyboard = !matchMedia("(hover: none) and (pointer: coarse)").matches;
+
 // A finger that taps a button should not bring up the keyboard of the screen.
-let touching = false;
+let touching = !hasKeyboard;
 addEventListener("pointerdown", (event) => (touching = event.pointerType === "touch"), true);
 addEventListener("keydown", () => (touching = false), true);
 export const byTouch = () => touching;
-
-export const hasKeyboard = !matchMedia("(hover: none) and (pointer: coarse)").matches;
 
 export function closable(dialog) {
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());

@@ -315,10 +315,12 @@ function spot(context, [x, y], colours) {
   }
 }
 
-// The middle one along each axis, which stays inside a compact group however a few strays lie.
+// The place nearest to the median along both axes: strays do not move it, and a name in two groups is written in one.
 function middle(places) {
   const half = Math.floor(places.length / 2);
-  return [0, 1].map((axis) => places.map((place) => place[axis]).sort((one, other) => one - other)[half]);
+  const [x, y] = [0, 1].map((axis) => places.map((place) => place[axis]).sort((one, other) => one - other)[half]);
+  const away = (place) => Math.hypot(place[0] - x, place[1] - y);
+  return places.reduce((best, place) => (away(place) < away(best) ? place : best));
 }
 
 function length(line) {
