@@ -445,7 +445,16 @@ def label(
         return
     if as_json:
         raise UserError("--json goes with --simulate: a page has no end to report.")
-    serve(run, pictures, port=port, host=host, password=password, open_browser=not no_browser, n_groups=groups)
+    serve(
+        run,
+        pictures,
+        port=port,
+        host=host,
+        password=password,
+        open_browser=not no_browser,
+        n_groups=groups,
+        moved=images,
+    )
     _say(f"Stopped; go on with selfsort label {run}, or learn from the answers: selfsort refine {run}")
 
 

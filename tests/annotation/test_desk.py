@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from selfsort.annotation.desk import Conflict, Desk, Missing
+from selfsort.annotation.improvement import command
 from selfsort.annotation.session import Event, SimilarName, Taken
 from selfsort.annotation.store import Store, load_session
 from selfsort.errors import UserError
@@ -381,3 +382,10 @@ def test_json_holds_everything(desk):
     desk.answer("a", "ann", name(desk.next_group("ann"), "rose"))
     for content in (desk.state(), desk.next_group("ann"), desk.map(), desk.map_names(), desk.picture(3)):
         assert json.loads(json.dumps(content)) == content
+
+
+def test_a_refinement_is_told_where_the_pictures_are_now(run, images):
+    with closing(Desk(run, images, moved="elsewhere.npy")) as desk:
+        words = desk.refine_command(run, 3)
+    assert words[-4:] == ["--images", "elsewhere.npy", "--epochs", "3"] and str(run) in words
+    assert "--images" not in command(run, None)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class Desk:
     n_groups : groups to propose first; four to each class of the run when None
     checks : the sample to be checked for a certificate, if one is wanted
     certified : called whenever the last picture of the sample has been checked, and when that is taken back
+    moved : where the pictures are, if not where the run found them; for refinements
     random_state : seed of everything random
 
     Raises
@@ -73,10 +75,11 @@ class Desk:
         n_groups: int | None = None,
         checks: "Checks | None" = None,
         certified: Callable[[], None] | None = None,
+        moved: str | None = None,
         random_state: int = 0,
     ):
         self.run, self.images, self.random_state = Path(run), images, random_state
-        self.refine_command = improvement.command
+        self.refine_command = partial(improvement.command, moved=moved)
         self.checks, self._certified = checks, certified
         self.store = Store.open(self.run)
         self._lock = threading.RLock()
@@ -345,7 +348,7 @@ class Desk:
             self._changed()
             self._parts_came.notify_all()
         self._atlas.put(embedding, self.random_state)
-        if points is embedding:  # a network draws nothing but points of its embedding
+        if np.array_equal(points, embedding):  # a network draws nothing but points of its embedding
             self._later(self._learn_to_draw, folder)
 
     def _later(self, task: Callable[..., None], *arguments: Any) -> None:

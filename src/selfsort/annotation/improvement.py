@@ -27,10 +27,11 @@ class Progress:
         return asdict(self)
 
 
-def command(run: Path, epochs: int | None) -> list[str]:
-    """Return the words that refine a run at low priority."""
+def command(run: Path, epochs: int | None, moved: str | None = None) -> list[str]:
+    """Return the words that refine a run at low priority; `moved` is where its pictures are now, if elsewhere."""
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
     words = [*nice, sys.executable, "-m", "selfsort", "refine", str(run), "--json-progress"]
+    words += [] if moved is None else ["--images", moved]
     return words if epochs is None else [*words, "--epochs", str(epochs)]
 
 

@@ -36,6 +36,7 @@ def serve(
     n_groups: int | None = None,
     checks: "Checks | None" = None,
     certified: Callable[[], None] | None = None,
+    moved: str | None = None,
     say: Callable[[str], None] = lambda text: print(text, flush=True),
 ) -> None:
     """Serve the naming page of a run and of the `images` that it was trained on until Ctrl-C.
@@ -43,8 +44,8 @@ def serve(
     It listens on a `port`, the first free one from 8573 when None, of this machine only or, with a `host`, of the name
     or address by which others on a trusted network reach it; they give a `password`, which may also come from the
     environment variable SELFSORT_PASSWORD. `n_groups` are proposed first. With `checks`, the sample for a certificate,
-    there is a page to check them, and `certified` is called whenever the last of them has been. `say` is told the
-    address.
+    there is a page to check them, and `certified` is called whenever the last of them has been. `moved` is where the
+    pictures are, if not where the run found them. `say` is told the address.
 
     Raises `UserError` when the run is served already, cannot be written, or its store is damaged, for a port in use, a
     host that is not this machine, and a host without a password.
@@ -54,7 +55,7 @@ def serve(
     with closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
         number = listener.getsockname()[1]
         say("Looking for groups …")
-        with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified)) as desk:
+        with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
             token = secrets.token_urlsafe(24)
             address = f"http://{_in_address(host or '127.0.0.1')}:{number}/?token={token}"
             say(f"{'Name the groups' if checks is None else 'Check the pictures'} at {address}")

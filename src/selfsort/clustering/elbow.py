@@ -7,19 +7,22 @@ from selfsort.clustering.kmeans import kmeans
 from selfsort.clustering.neighbours import as_points
 
 _SAMPLE = 5_000  # points that show the elbow as well as all of them
+_TRIED = 24
 
 
 def elbow(points: ArrayLike, *, most: int = 16, random_state: int = 0) -> int:
     """Return the number of clusters, from 2 to `most`, beyond which the inertia of k-means falls only slowly.
 
-    The knee of the curve is found by Kneedle (Satopaa et al. 2011); a curve without one gives `most`.
+    The knee of the curve is found by Kneedle (Satopaa et al. 2011); a curve without one gives `most`. It is drawn
+    through all numbers up to 24 and, beyond, through 24 of them, evenly spaced.
     """
     from kneed import KneeLocator
 
     array = as_points(points)
     if len(array) > _SAMPLE:
         array = array[np.sort(np.random.default_rng(random_state).choice(len(array), _SAMPLE, replace=False))]
-    counts = list(range(1, min(most, len(array)) + 1))
+    most = min(most, len(array))
+    counts = np.unique(np.linspace(1, most, min(most, _TRIED)).round().astype(int)).tolist()
     if len(counts) < 4:
         return counts[-1]
     inertia = [float(((array - array.mean(0)) ** 2).sum())]

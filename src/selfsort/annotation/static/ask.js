@@ -189,15 +189,14 @@ export class Ask {
 
   async #send(sending, what) {
     if (this.busy) return;
-    const typed = this.field.value;
-    this.field.value = "";
+    const sent = this.field.value;
     this.#wait(true);
     try {
       const { state, group } = await sending();
       this.app.take(state);
-      await this.#arrive(group, what);
+      const typed = this.field.value;
+      await this.#arrive(group, what, typed.startsWith(sent) ? typed.slice(sent.length) : "");
     } catch (refusal) {
-      this.field.value = typed;
       await this.#refused(refusal);
       return refusal;
     } finally {
@@ -207,11 +206,11 @@ export class Ask {
     return null;
   }
 
-  async #arrive(group, what) {
+  async #arrive(group, what, typedAhead) {
     // The parts of a mixed group come a moment later.
-    if (what === "mixed" && !group) return this.next(this.field.value);
+    if (what === "mixed" && !group) return this.next(typedAhead);
     // After taking back a pull or a merge there is no group to ask again.
-    if (what !== "undo" || group) this.put(group, this.field.value);
+    if (what !== "undo" || group) this.put(group, typedAhead);
     if (what === "undo" && group) this.#putBack(this.given.get(group.id));
     const said = { undo: "Taken back.", mixed: "Split.", lasso: "A group from the map." }[what] ?? "Saved.";
     announce(group ? `${said} ${title(group)}.${group.suggestion ? ` Suggested: ${group.suggestion}.` : ""}` : said);
