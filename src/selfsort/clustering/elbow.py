@@ -22,7 +22,7 @@ def elbow(points: ArrayLike, *, most: int = 16, random_state: int = 0) -> int:
     if len(array) > _SAMPLE:
         array = array[np.sort(np.random.default_rng(random_state).choice(len(array), _SAMPLE, replace=False))]
     most = min(most, len(array))
-    counts = np.unique(np.linspace(1, most, min(most, _TRIED)).round().astype(int)).tolist()
+    counts: list[int] = np.unique(np.linspace(1, most, min(most, _TRIED)).round().astype(int)).tolist()
     if len(counts) < 4:
         return counts[-1]
     inertia = [float(((array - array.mean(0)) ** 2).sum())]
