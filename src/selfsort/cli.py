@@ -137,7 +137,8 @@ def views(
     views: Annotated[
         str,
         typer.Option(
-            help="Preset (natural, digits, cells, none), also with strengths: digits:rotation=30,crop_scale=0.5..1."
+            help="Preset (natural, digits, cells, none), also with strengths: digits:rotation=30,crop_scale=0.5..1; or "
+            "transformations: and a list, such as transformations:rotation,crop+cutout."
         ),
     ] = "natural",
     count: Annotated[int, typer.Option(min=1, max=64, help="Originals to draw.")] = 8,
@@ -173,7 +174,8 @@ def fit(
     method: Annotated[str, typer.Option(help="Method; `selfsort methods` lists them.")] = "simclr",
     classes: Annotated[int | None, typer.Option(help="Number of clusters.", show_default="10")] = None,
     views: Annotated[
-        str | None, typer.Option(help="Augmentation preset: natural, digits, cells or none; see `selfsort views`.")
+        str | None,
+        typer.Option(help="Random changes: natural, digits, cells, none or transformations:…; see `selfsort views`."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
@@ -507,11 +509,16 @@ def refine(
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print a line of JSON after every epoch.")
     ] = False,
+    until_input_ends: Annotated[bool, typer.Option("--until-input-ends", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn from the names given with `selfsort label`: trains the model on and keeps it in RUN/named."""
     from selfsort import runs
-    from selfsort.annotation.renewal import renew
+    from selfsort.annotation.improvement import end_with_input
+
+    if until_input_ends:
+        end_with_input()
+    from selfsort.annotation.renewal import renew  # torch: seconds in which the one who asked may be killed
 
     pictures = _training_images(runs.read_run(run), images, as_json or json_progress)
 

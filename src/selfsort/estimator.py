@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
 from torch import Tensor, nn
 
 from selfsort import runs
-from selfsort.augment import Views, views_from
+from selfsort.augment import Augmentation, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.errors import UserError
 from selfsort.images import ImageSet, as_image_set
@@ -339,7 +339,7 @@ class TrainedEstimator(Estimator):
     weight_decay : of all weights but biases and normalisation
     schedule : of the learning rate after warm-up: "constant", "cosine" to 0, or "step" to a tenth after 60 % and 80 %
     warmup_epochs : epochs over which the learning rate rises from 0
-    views : preset of random changes ("natural", "digits", "cells", "none"), also with strengths: "digits:rotation=30"
+    views : random changes: a preset, also with strengths ("digits:rotation=30"), or "transformations:" and a list
     precision : "auto" computes in bfloat16 where the hardware has it
     checkpoint_minutes : a run with a folder saves its state this often, and after every epoch
 
@@ -353,7 +353,7 @@ class TrainedEstimator(Estimator):
     weight_decay: float = 0.0
     schedule: Schedule = "cosine"
     warmup_epochs: float = 0.0
-    views: str | Views = "natural"
+    views: str | Augmentation = "natural"
     precision: Precision = "auto"
     checkpoint_minutes: float = 5.0
 

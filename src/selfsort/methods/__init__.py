@@ -73,9 +73,10 @@ def _param(value: Any) -> Any:
         cls = find(value["method"])
         return cls(**_params(cls, value["params"]))
     if isinstance(value, dict):
-        from selfsort.augment import Views
+        from selfsort.augment import Transformations, Views
 
-        return Views(**{name: from_plain(strength) for name, strength in value.items()})
+        kind = Transformations if "choices" in value else Views
+        return kind(**{name: from_plain(strength) for name, strength in value.items()})
     return from_plain(value)
 
 

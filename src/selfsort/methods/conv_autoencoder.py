@@ -6,7 +6,7 @@ from typing import Literal, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsort.augment import Views
+from selfsort.augment import Augmentation
 from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.images import ImageSet
@@ -64,7 +64,7 @@ class ConvAutoencoder(TrainedEstimator):
 
     loss: Loss = "bce"
     pooled: bool = False
-    views: str | Views = "none"
+    views: str | Augmentation = "none"
 
     n_views = 1
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsort.augment import Views
+from selfsort.augment import Augmentation
 from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.images import ImageSet
@@ -131,7 +131,7 @@ class TopdownVAE(TrainedEstimator):
     epochs: int = 20
     batch_size: int = 128
     schedule: Literal["constant", "cosine", "step"] = "constant"
-    views: str | Views = "none"
+    views: str | Augmentation = "none"
 
     n_views = 1
     # The paper's: groups are looked for in z, where their centres can be decoded, and gamma of equation (3).

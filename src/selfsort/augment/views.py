@@ -6,14 +6,12 @@ changes are one 3x3 matrix and an offset. Per-operation libraries resample and r
 """
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from selfsort.errors import UserError
 
 Range = tuple[float, float]
 _LUMA = (0.299, 0.587, 0.114)
@@ -82,16 +80,11 @@ class Views:
 
     def _warp(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         matrix = self._affine(len(images), images.shape[-2:], images.device, generator)
-        # Written out, the grid costs a third of torch's affine_grid, which multiplies (x, y, 1) for every pixel.
-        y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=images.device) for n in images.shape[-2:])
-        row = matrix[:, None, :, 0] * x[None, :, None] + matrix[:, None, :, 2]  # (B, W, 2)
-        column = matrix[:, None, :, 1] * y[None, :, None]  # (B, H, 2)
-        grid = row[:, None] + column[:, :, None]  # (B, H, W, 2)
-        return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        return warp(images, matrix, "reflection")
 
     def _affine(self, n: int, shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Draw (n, 2, 3) maps from view to picture coordinates, both in [-1, 1]."""
-        draw = _Draw(n, device, generator)
+        draw = Draw(n, device, generator)
         height, width = shape
         area = draw.between(*self.crop_scale)
         ratio = draw.between(math.log(self.crop_ratio[0]), math.log(self.crop_ratio[1])).exp()
@@ -110,7 +103,7 @@ class Views:
         return torch.stack(rows, 1).view(n, 2, 3)
 
     def _recolour(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        draw = _Draw(len(images), images.device, generator)
+        draw = Draw(len(images), images.device, generator)
         on = draw.happens(self.jitter)
         brightness = 1 + on * draw.between(-self.brightness, self.brightness)
         contrast = 1 + on * draw.between(-self.contrast, self.contrast)
@@ -127,7 +120,7 @@ class Views:
         return mixed.view(images.shape).clamp_(0, 1)
 
     def _blur(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        draw = _Draw(len(images), images.device, generator)
+        draw = Draw(len(images), images.device, generator)
         sigma = draw.between(*self.blur_sigma)
         chosen = draw.happens(self.blur).bool().nonzero().squeeze(1)
         if len(chosen) == 0:
@@ -143,8 +136,21 @@ class Views:
         return images.index_copy(0, chosen, blurred)
 
 
+def warp(images: Tensor, matrix: Tensor, padding: Literal["reflection", "zeros"]) -> Tensor:
+    """Return (B, C, H, W) pictures resampled by (B, 2, 3) maps from their new to their old coordinates in [-1, 1].
+
+    A map's row is (from x, from y, shift); what lies outside the old picture is its reflection, or black.
+    """
+    # Written out, the grid costs a third of torch's affine_grid, which multiplies (x, y, 1) for every pixel.
+    y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=images.device) for n in images.shape[-2:])
+    row = matrix[:, None, :, 0] * x[None, :, None] + matrix[:, None, :, 2]  # (B, W, 2)
+    column = matrix[:, None, :, 1] * y[None, :, None]  # (B, H, 2)
+    grid = row[:, None] + column[:, :, None]  # (B, H, W, 2)
+    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+
+
 @dataclass(frozen=True)
-class _Draw:
+class Draw:
     """Random numbers, one per picture."""
 
     n: int
@@ -152,9 +158,11 @@ class _Draw:
     generator: torch.Generator | None
 
     def between(self, low: float, high: float) -> Tensor:
+        """Return (n,) numbers, uniform between two."""
         return low + (high - low) * torch.rand(self.n, generator=self.generator, device=self.device)
 
     def happens(self, probability: float) -> Tensor:
+        """Return (n,) ones, with a probability, and zeros."""
         return (torch.rand(self.n, generator=self.generator, device=self.device) < probability).float()
 
 
@@ -224,55 +232,3 @@ PRESETS: dict[str, Views] = {
     ),
     "none": Views(),
 }
-
-
-def views_from(spec: "str | Views") -> Views:
-    """Return the views that a preset's name describes, with strengths changed after a colon.
-
-    >>> views_from("digits:rotation=30,crop_scale=0.5..1").rotation
-    30.0
-
-    Raises
-    ------
-    UserError
-        For an unknown preset or strength, or a value out of range.
-
-    """
-    if isinstance(spec, Views):
-        return _checked(spec)
-    name, _, changes = spec.partition(":")
-    if name not in PRESETS:
-        raise UserError(f"Unknown views {name!r}: choose one of {', '.join(PRESETS)}.")
-    changed = dict(_strength(item) for item in changes.split(",") if item)
-    return _checked(replace(PRESETS[name], **changed))  # type: ignore[arg-type]
-
-
-def _strength(item: str) -> tuple[str, float | Range]:
-    name, _, text = item.partition("=")
-    types = get_type_hints(Views)
-    if name not in types:
-        raise UserError(f"Views have no strength {name!r}: choose among {', '.join(types)}.")
-    try:
-        numbers = [float(part) for part in text.split("..")]
-    except ValueError:
-        raise UserError(f"{item!r} is not a strength: write {name}=0.5, or a range as 0.5..1.") from None
-    if not get_args(types[name]):
-        if len(numbers) != 1:
-            raise UserError(f"{item!r}: {name} takes one number, not a range.")
-        return name, numbers[0]
-    low, high = (numbers * 2)[:2]
-    return name, (low, high)
-
-
-_PROBABILITIES = ("horizontal_flip", "vertical_flip", "jitter", "grayscale", "blur")
-
-
-def _checked(views: Views) -> Views:
-    for field in fields(views):
-        value = getattr(views, field.name)
-        low, high = value if isinstance(value, tuple) else (value, value)
-        limit = 1 if field.name in (*_PROBABILITIES, "crop_scale") else math.inf
-        positive = isinstance(value, tuple) and low <= 0
-        if not (0 <= low <= high <= limit and high < math.inf) or positive:
-            raise UserError(f"{field.name}={value} is out of range for views: see `selfsort views --help`.")
-    return views
