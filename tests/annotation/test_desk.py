@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -366,6 +367,15 @@ def test_closing_ends_a_refinement(run, images):
     began = time.monotonic()
     desk.close()
     assert desk._improvement._process.poll() is not None and time.monotonic() - began < 60
+
+
+def test_a_refinement_notices_that_its_server_is_gone():
+    program = "from selfsort.annotation.improvement import end_with_input as end; end(); import time; time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.stdin.close()
+        assert process.wait(60) == 1
 
 
 def test_a_refinement_by_another_process_is_noticed(desk, run, monkeypatch):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from PIL import Image
 from starlette.testclient import TestClient
 
+from samples import quick
 from selfsort.annotation.desk import Desk
 from selfsort.annotation.pictures import full
+from selfsort.annotation.places import NAME, stamp_of
 from selfsort.annotation.store import Store
 from selfsort.annotation.web import make_app
 from selfsort.images import load_images
@@ -432,6 +436,34 @@ def test_a_second_server_is_told_who_has_the_run(served, run, finished):
     assert busy.returncode == 1
     assert f"Port {port} cannot be used (address already in use)" in busy.stderr and busy.stderr.count("\n") == 1
     assert server.end(signal.SIGINT) == (0, "")
+
+
+@pytest.fixture
+def trained(run, images):
+    """The run, of a method that goes on training for as long as it is told to."""
+    shutil.rmtree(run)
+    model = quick("conv-autoencoder").fit(images, run_dir=run)
+    np.savez(run / NAME, stamp=stamp_of(model.embedding_), points=model.embedding_)
+    return run
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_refinement_ends_with_its_server(served, trained, how):
+    server = served("--groups", "6")
+    with server.client() as client:
+        for name in ("rose", "tulip"):
+            group = client.get("/api/group?client=ann").json()["group"]["id"]
+            send(client, "/api/answers", name, "ann", group=group, kind="name", name=name).raise_for_status()
+        send(client, "/api/improve", "improve", "ann", epochs=10_000).raise_for_status()
+        while (now := client.get("/api/state").json()["improve"])["epoch"] < 2:
+            assert now["state"] == "running", now["message"]
+            time.sleep(0.2)
+    lock = FileLock(trained / ".refine.lock")
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0)
+    assert server.end(how) == (-how if how == signal.SIGKILL else 0, "")
+    with lock.acquire(timeout=30):  # it would hold on for hours
+        assert not (trained / "named").exists()
 
 
 def test_only_this_machine_is_listened_to(served):

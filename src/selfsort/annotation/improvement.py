@@ -1,6 +1,7 @@
 """A refinement in a process of its own, which gives way to the one that asks."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -30,9 +31,21 @@ class Progress:
 def command(run: Path, epochs: int | None, moved: str | None = None) -> list[str]:
     """Return the words that refine a run at low priority; `moved` is where its pictures are now, if elsewhere."""
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
-    words = [*nice, sys.executable, "-m", "selfsort", "refine", str(run), "--json-progress"]
+    words = [*nice, sys.executable, "-m", "selfsort", "refine", str(run), "--json-progress", "--until-input-ends"]
     words += [] if moved is None else ["--images", moved]
     return words if epochs is None else [*words, "--epochs", str(epochs)]
+
+
+def end_with_input() -> None:
+    """End this process as soon as its standard input ends, as it does when the one that holds it open is killed."""
+
+    def wait() -> None:
+        # Not sys.stdin: a thread that waits in there keeps Python from ending.
+        while os.read(0, 4096):
+            pass
+        os._exit(1)  # a refinement can be killed at any moment
+
+    threading.Thread(target=wait, name="input", daemon=True).start()
 
 
 class Improvement:
@@ -79,7 +92,7 @@ class Improvement:
             # A session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
             self._process = subprocess.Popen(
                 self._words,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # never written to: it ends with this process, and the refinement with it
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import signal
 import socket
+import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -39,7 +41,7 @@ def serve(
     moved: str | None = None,
     say: Callable[[str], None] = lambda text: print(text, flush=True),
 ) -> None:
-    """Serve the naming page of a run and of the `images` that it was trained on until Ctrl-C.
+    """Serve the naming page of a run and of the `images` that it was trained on until Ctrl-C or SIGTERM.
 
     It listens on a `port`, the first free one from 8573 when None, of this machine only or, with a `host`, of the name
     or address by which others on a trusted network reach it; they give a `password`, which may also come from the
@@ -52,7 +54,7 @@ def serve(
     """
     password = password or os.environ.get("SELFSORT_PASSWORD") or None
     _check_host(host, password)
-    with closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
+    with _sigterm_as_ctrl_c(), closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
         number = listener.getsockname()[1]
         say("Looking for groups …")
         with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
@@ -86,6 +88,19 @@ def held(run: Path, port: int | None = None) -> Iterator[None]:
             yield
         finally:
             lock.release()
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does: by default it would leave a refinement running."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_host(host: str | None, password: str | None) -> None:
