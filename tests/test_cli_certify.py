@@ -24,6 +24,7 @@ from selfsort.annotation.desk import Conflict, Desk
 from selfsort.annotation.refine import refine
 from selfsort.annotation.session import Targets
 from selfsort.annotation.store import Store
+from selfsort.cli import _show_evaluation
 from selfsort.evaluation.certificate import Certificate
 from selfsort.images import load_images
 from test_cli import answer, command
@@ -335,6 +336,15 @@ class TestNames:
         assert answer(monkeypatch, capsys, "evaluate", run, folder, "--clusters")["named"] is None
         assert command(monkeypatch, "evaluate", run, folder) == 0
         assert f"By name: accuracy {found['named']['accuracy']:.1%}" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("same", "tables"), [(True, 1), (False, 2)])
+    def test_the_same_table_is_shown_once(self, same, tables, capsys):
+        row = {"name": "rose", "n": 4, "precision": 1.0, "recall": 1.0, "f1": 1.0}
+        other = row if same else row | {"precision": 0.5}
+        scores = {"n": 4, "accuracy": 1.0, "nmi": 1.0, "ami": 1.0, "ari": 1.0, "per_class": [row]}
+        named = {"n": 4, "accuracy": 1.0, "per_class": [other]}
+        _show_evaluation({"clustering": scores, "named": named, "silhouette": None}, quiet=False)
+        assert capsys.readouterr().out.count("precision") == tables
 
     def test_the_report_shows_names_and_certificate(self, run, folder, tmp_path, monkeypatch, capsys):
         answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)

@@ -781,15 +781,15 @@ def _list_exhibits(papers: list[Any], as_json: bool) -> None:
 
 
 def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
-    scores = found["clustering"]
+    scores, named = found["clustering"], found.get("named")
     if scores:
         figures = ", ".join(f"{name.upper()} {scores[name]:.3f}" for name in ("nmi", "ami", "ari"))
         _say(f"{scores['n']:,} labelled pictures: accuracy {scores['accuracy']:.1%}, {figures}", quiet)
-        _table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
+        if not named or named["per_class"] != scores["per_class"]:
+            _table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
     else:
         _say("These pictures have no labels (no class folders), so there is no accuracy.", quiet)
-    if found.get("named"):
-        named = found["named"]
+    if named:
         _say(f"By name: accuracy {named['accuracy']:.1%} of {named['n']:,} labelled pictures", quiet)
         _table(["name", "n", "precision", "recall", "f1"], named["per_class"], quiet)
     if found["silhouette"] is not None:
