@@ -282,6 +282,21 @@ class TestByAPerson:
         assert again["status"] == "complete" and again["certificate"]["rejection"] is None
         assert again["certificate"]["accuracy"]["estimate"] == kept.accuracy.estimate
 
+    def test_no_groups_are_looked_for(self, run, folder, monkeypatch):
+        for place in (run, run / "named"):
+            (place / "points.npz").unlink(missing_ok=True)
+        images, probabilities = load_images(folder, cache=False), selfsort.load(run / "named").probabilities_
+        with closing(Store.open(run)) as store:
+            store.put("rounds", [{"round": 1, "after_seq": 0, "names": list(NAMES)}])
+            checks, _ = open_checks(store, NAMES, probabilities, 5)
+        asked = []
+        monkeypatch.setattr("selfsort.annotation.places.points_of", lambda *given, **more: asked.append(given))
+        with closing(Desk(run, images, checks=checks)) as desk:
+            desk.settle()
+            assert desk.next_check()["picture"] is not None and desk.next_group("me") is None
+            assert desk.state()["open_groups"] == 0 and not desk.session.groups
+        assert not asked
+
     def test_undo_leaves_the_checks_of_an_earlier_sample_alone(self, run, folder):
         probabilities, images = selfsort.load(run / "named").probabilities_, load_images(folder, cache=False)
         for budget in (5, 6):

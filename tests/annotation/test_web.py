@@ -447,7 +447,7 @@ def trained(run, images):
     return run
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_refinement_ends_with_its_server(served, trained, how):
     server = served("--groups", "6")
     with server.client() as client:

@@ -23,7 +23,7 @@ from selfsort.annotation import improvement, pictures, proposals
 from selfsort.annotation.atlas import Atlas
 from selfsort.annotation.centres import Decode, decoder_or_none
 from selfsort.annotation.improvement import Improvement, Progress
-from selfsort.annotation.places import points_of
+from selfsort.annotation.places import Points
 from selfsort.annotation.session import Event, Group, shown
 from selfsort.annotation.store import Store, Stored, load_session, newest_model, opinion_of
 from selfsort.errors import UserError
@@ -54,7 +54,7 @@ class Desk:
     run : run folder, finished
     images : the pictures that it was trained on
     n_groups : groups to propose first; four to each class of the run when None
-    checks : the sample to be checked for a certificate, if one is wanted
+    checks : the sample to be checked for a certificate, if one is wanted; then no groups are proposed
     certified : called whenever the last picture of the sample has been checked, and when that is taken back
     moved : where the pictures are, if not where the run found them; for refinements
     random_state : seed of everything random
@@ -97,7 +97,7 @@ class Desk:
         self._foreign = self.store.foreign_changes()
         try:
             self._load()
-            if not self.session.groups:
+            if self.checks is None and not self.session.groups:
                 self._propose(n_groups)
         except BaseException:
             self.close()
@@ -242,8 +242,9 @@ class Desk:
 
     def lasso(self, key: str, client: str, members: list[int]) -> Json:
         """Make a group of pictures; return it and the state."""
+        points = self._points()  # not within the lock: the first call may take minutes
         with self._lock:
-            made = proposals.lasso(self.session, members, self.points)
+            made = proposals.lasso(self.session, members, points)
             added = self.store.add_groups([made], key=key, client=client)
             if not added:
                 raise Conflict("This key was used for something else before: send a new one.")
@@ -339,16 +340,18 @@ class Desk:
         if ids != self.images.ids:
             raise UserError(f"{str(self.run)!r} was trained on other pictures: give those with --images.")
         opinion = opinion_of(folder, probabilities)
-        points = points_of(folder, embedding, random_state=self.random_state)
+        points = Points(folder, embedding, random_state=self.random_state)
+        # Who only checks does not wait for them.
+        plain = self.checks is None and np.array_equal(points(), embedding)
         with self._parts_came:
             self.session = load_session(self.store, self.run, opinion)
-            self.points = points
+            self._points = points
             self._stored = self.store.events()
             self._decode = None
             self._changed()
             self._parts_came.notify_all()
         self._atlas.put(embedding, self.random_state)
-        if np.array_equal(points, embedding):  # a network draws nothing but points of its embedding
+        if plain:  # a network draws nothing but points of its embedding
             self._later(self._learn_to_draw, folder)
 
     def _later(self, task: Callable[..., None], *arguments: Any) -> None:
@@ -367,16 +370,16 @@ class Desk:
             n_groups = proposals.how_many(n_classes, len(self.images))
         if not 2 <= n_groups <= len(self.images):
             raise UserError(f"{n_groups} groups cannot be made of {len(self.images)} pictures: choose from 2 to that.")
-        made = proposals.first_groups(self.points, n_groups, random_state=self.random_state)
+        made = proposals.first_groups(self._points(), n_groups, random_state=self.random_state)
         self.session.add(self.store.add_groups(made))
         self._changed()
 
     def _split(self) -> None:
         """Cut the groups that were called mixed into parts; what is not done when a server dies, the next one does."""
         with self._lock:
-            waiting, points, first = self.session.unsplit(), self.points, self.session.next_id()
+            waiting, points, first = self.session.unsplit(), self._points, self.session.next_id()
         for group in waiting:
-            parts = proposals.split(group, points, random_state=self.random_state, first_id=first)
+            parts = proposals.split(group, points(), random_state=self.random_state, first_id=first)
             with self._parts_came:
                 # The answer may have been taken back meanwhile.
                 if group.id in (other.id for other in self.session.unsplit()):

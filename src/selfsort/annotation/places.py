@@ -1,6 +1,7 @@
 """Where a run's pictures lie in the space in which groups are looked for; kept in the run folder, for it takes long."""
 
 import hashlib
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,22 @@ from selfsort.errors import UserError
 from selfsort.files import atomic_path
 
 NAME = "points.npz"
+
+
+class Points:
+    """The points of a run, computed when they are first asked for, by any thread; see `points_of`."""
+
+    def __init__(self, folder: Path, embedding: NDArray[np.float32], *, random_state: int = 0):
+        self._folder, self._embedding, self._random_state = folder, embedding, random_state
+        self._lock = threading.Lock()
+        self._points: NDArray[np.float32] | None = None
+
+    def __call__(self) -> NDArray[np.float32]:
+        """Return the points (N, d)."""
+        with self._lock:
+            if self._points is None:
+                self._points = points_of(self._folder, self._embedding, random_state=self._random_state)
+            return self._points
 
 
 def points_of(folder: Path, embedding: NDArray[np.float32], *, random_state: int = 0) -> NDArray[np.float32]:

@@ -56,7 +56,8 @@ def serve(
     _check_host(host, password)
     with _sigterm_as_ctrl_c(), closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
         number = listener.getsockname()[1]
-        say("Looking for groups …")
+        if checks is None:
+            say("Looking for groups …")
         with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
             token = secrets.token_urlsafe(24)
             address = f"http://{_in_address(host or '127.0.0.1')}:{number}/?token={token}"
