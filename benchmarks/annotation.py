@@ -109,7 +109,7 @@ def served(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], st
         yield process, address[0]
     finally:
         with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a shell that starts this in the background has SIGINT ignored
         process.communicate()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort import methods
+from selfsort.autoencoders import PerceptualAutoencoder
 from selfsort.estimator import Estimator, TrainedEstimator
 
 
@@ -29,4 +30,6 @@ def quick(name: str, **changes: Any) -> Estimator:
     settings: dict[str, Any] = {"n_classes": 3, "cluster_space": "embedding", "device": "cpu"}
     if issubclass(cls, TrainedEstimator):
         settings |= {"epochs": 2, "batch_size": 16, "views": "none:noise=0.05,rotation=10"}
+    if issubclass(cls, PerceptualAutoencoder):
+        settings |= {"perceptual_weights": "random", "perceptual_network": "squeezenet1_1", "perceptual_layer": 3}
     return cls(**settings | changes)

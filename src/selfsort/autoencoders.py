@@ -1,0 +1,194 @@
+"""What paper 1's four auto-encoders share: they differ in what they are shown, what they redraw, and in the loss."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsort.augment import Augmentation
+from selfsort.errors import UserError
+from selfsort.estimator import TrainedEstimator
+from selfsort.images import ImageSet
+from selfsort.perceptual import PerceptualLoss, feature_layers, load_weights
+from selfsort.training import Batch, History, Net
+
+SIDE = 64  # of what the network sees
+Tiles = Literal[1, 2]
+
+
+class TiledEncoder(nn.Module):
+    """Four convolutions to a code; pictures are rescaled and laid out as tiles first (paper 1, section 5.1, figure 9).
+
+    Attributes
+    ----------
+    width : size of the code
+
+    """
+
+    def __init__(self, embedding_size: int, batch_norm: bool = False, tiles: Tiles = 2):
+        super().__init__()
+        self.width, self.tiles = embedding_size, tiles
+        layers: list[nn.Module] = []
+        for before, after in zip((3, 32, 64, 128), (32, 64, 128, 256), strict=True):
+            norm = [nn.BatchNorm2d(after)] if batch_norm else []
+            layers += [nn.Conv2d(before, after, 4, stride=2), *norm, nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, embedding_size))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the (B, embedding_size) codes of (B, C, H, W) pictures in [0, 1]."""
+        return self.encode(self.lay_out(images))
+
+    def encode(self, laid_out: Tensor) -> Tensor:
+        """Return the (B, embedding_size) codes of what `lay_out` returned."""
+        return cast(Tensor, self.layers(laid_out))
+
+    def lay_out(self, images: Tensor) -> Tensor:
+        """Return (B, 3, 64, 64) tiles of (B, C, H, W) pictures."""
+        side = SIDE // self.tiles
+        if images.shape[-2:] != (side, side):
+            images = F.interpolate(images, (side, side), mode="bilinear", antialias=True).clamp(0, 1)
+        return images.expand(-1, 3, -1, -1).repeat(1, 1, self.tiles, self.tiles)
+
+
+def _decoder(embedding_size: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Linear(embedding_size, 1024), nn.Unflatten(1, (1024, 1, 1)), nn.ReLU()]
+    for before, after, kernel in ((1024, 128, 5), (128, 64, 5), (64, 32, 6)):
+        norm = [nn.BatchNorm2d(after)] if batch_norm else []
+        layers += [nn.ConvTranspose2d(before, after, kernel, stride=2), *norm, nn.ReLU()]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(32, 3, 6, stride=2), nn.Sigmoid())
+
+
+class TiledAutoencoderNet(Net):
+    """An encoder, its mirror image, and pixels or the layers of a frozen network to compare by."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        encoder: TiledEncoder,
+        batch_norm: bool,
+        perceptual: PerceptualLoss | None,
+        original: bool,
+    ):
+        super().__init__()
+        self.image_shape, self.original = image_shape, original
+        self.encoder, self.decoder = encoder, _decoder(encoder.width, batch_norm)
+        self.perceptual = perceptual
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean squared difference between the target and what is drawn of the view (equations 3, 4, 9)."""
+        seen = self.encoder.lay_out(batch.views[0])
+        target = self.encoder.lay_out(batch.images) if self.original else seen
+        drawn: Tensor = self.decoder(self.encoder.encode(seen))
+        if self.perceptual is not None:
+            return self.perceptual.loss(drawn, target)
+        return F.mse_loss(drawn.float(), target)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the (B, embedding_size) codes."""
+        return cast(Tensor, self.encoder(images))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return (B, C, H, W) pictures in [0, 1] for (B, embedding_size) codes: the mean of their tiles."""
+        height, width, channels = self.image_shape
+        tiles, side = self.encoder.tiles, SIDE // self.encoder.tiles
+        drawn = cast(Tensor, self.decoder(z)).float()
+        tile = drawn.view(len(z), 3, tiles, side, tiles, side).mean((2, 4))
+        resized = F.interpolate(tile, (height, width), mode="bilinear", antialias=True).clamp(0, 1)
+        return resized.mean(1, keepdim=True) if channels == 1 else resized
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TiledAutoencoder(TrainedEstimator):
+    """Base of paper 1's auto-encoders.
+
+    Parameters
+    ----------
+    embedding_size : numbers that a picture is redrawn from; the paper tries 250, 300 and 350
+    batch_norm : normalise after each convolution, as later code of the paper's predecessor does
+    tiles : 2 lays each picture out in a 2x2 grid of 32x32 pixels, as the paper does; 1 rescales it to 64x64
+
+    """
+
+    embedding_size: int = 300
+    batch_norm: bool = False
+    tiles: Tiles = 2
+    epochs: int = 90
+    batch_size: int = 100
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    views: str | Augmentation = "none"
+
+    n_views = 1
+    original: ClassVar[bool] = False  # redraw the picture itself instead of its view
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters, and that the pictures fit the network."""
+        super().check(images)
+        if self.embedding_size < 1:
+            raise UserError(f"embedding_size={self.embedding_size} is too small: it must be at least 1.")
+        height, width, channels = images.image_shape
+        if channels not in (1, 3):
+            raise UserError(f"{self.method} takes grey or RGB pictures, not {channels} channels: use channels=3.")
+        if height != width:
+            raise UserError(
+                f"{self.method} lays out square pictures and cannot take {height}x{width}: load them with size=32."
+            )
+
+    def build(self, image_shape: tuple[int, int, int], n_images: int) -> TiledAutoencoderNet:
+        """Return the untrained network."""
+        encoder = TiledEncoder(self.embedding_size, self.batch_norm, self.tiles)
+        return TiledAutoencoderNet(image_shape, encoder, self.batch_norm, self.perceptual_loss(), self.original)
+
+    def perceptual_loss(self) -> PerceptualLoss | None:
+        """Return what to compare by, with random weights; None compares pixels."""
+        return None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PerceptualAutoencoder(TiledAutoencoder):
+    """Base of those of paper 1's auto-encoders that compare by a frozen network (section 2.2).
+
+    Parameters
+    ----------
+    perceptual_network : torchvision network whose first layers tell pictures apart, such as "alexnet"
+    perceptual_layer : how many of its feature layers; 5 of AlexNet's end in the second convolution, as in the paper
+    perceptual_weights : "hub" loads torchvision's ImageNet weights; a .safetensors or .pth file; or "random"
+    perceptual_canvas : side of the black picture in whose middle the network sees the 64x64 pixels
+    perceptual_normalise : subtract ImageNet's mean and divide by its deviation first; the paper does not
+    perceptual_sigmoid : end the network in a sigmoid, as the paper's predecessor does
+
+    """
+
+    perceptual_network: str = "alexnet"
+    perceptual_layer: int = 5
+    perceptual_weights: str = "hub"
+    perceptual_canvas: int = 224
+    perceptual_normalise: bool = False
+    perceptual_sigmoid: bool = False
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters, the pictures, and that the frozen network can be had."""
+        super().check(images)
+        with torch.random.fork_rng(devices=[]):  # the layers' first weights are random
+            self._load(self.perceptual_loss())
+
+    def perceptual_loss(self) -> PerceptualLoss:
+        """Return what to compare by, with random weights: those of a saved model come from its own file."""
+        return PerceptualLoss(
+            feature_layers(self.perceptual_network, self.perceptual_layer),
+            (SIDE, SIDE),
+            canvas=self.perceptual_canvas,
+            normalise=self.perceptual_normalise,
+            sigmoid=self.perceptual_sigmoid,
+        )
+
+    def train_net(self, images: ImageSet, run_dir: Path | None, resume: bool, progress: bool) -> History:
+        """Train `net_` against the frozen network."""
+        self._load(cast(TiledAutoencoderNet, self.net_).perceptual)
+        return super().train_net(images, run_dir, resume, progress)
+
+    def _load(self, perceptual: PerceptualLoss | None) -> None:
+        assert perceptual is not None
+        load_weights(perceptual.features, self.perceptual_network, self.perceptual_weights)

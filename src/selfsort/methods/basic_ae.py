@@ -1,0 +1,10 @@
+"""Basic auto-encoder (paper 1, section 2.1): redraws pictures pixel by pixel."""
+
+from dataclasses import dataclass
+
+from selfsort.autoencoders import TiledAutoencoder
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BasicAE(TiledAutoencoder):
+    """Basic auto-encoder (paper 1, B-AE): redraws pictures, compared pixel by pixel; then clusters."""

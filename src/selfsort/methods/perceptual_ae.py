@@ -1,0 +1,10 @@
+"""Auto-encoder with the perceptual loss (paper 1, section 2.2)."""
+
+from dataclasses import dataclass
+
+from selfsort.autoencoders import PerceptualAutoencoder
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PerceptualAE(PerceptualAutoencoder):
+    """Auto-encoder with perceptual loss (paper 1, P-AE): redraws pictures, compared by a frozen network."""
