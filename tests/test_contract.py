@@ -14,7 +14,7 @@ from samples import kinds, pictures, quick
 from selfsort import methods, training
 from selfsort.estimator import Estimator, TrainedEstimator
 from selfsort.images import ImageSet
-from selfsort.training import Batch
+from selfsort.training import Batch, in_batches
 
 METHODS = methods.names()
 TRAINED = [name for name in METHODS if issubclass(methods.find(name), TrainedEstimator)]
@@ -111,9 +111,9 @@ def test_training_pictures_are_predicted_as_labelled(name: str, fitted: dict[str
 @every_method
 def test_embedding_does_not_depend_on_the_batch(name: str, fitted: dict[str, Estimator]) -> None:
     model, images = fitted[name], pictures(20)
-    whole = model._in_batches(model._like_training(images), "embed", batch_size=20)
+    whole = in_batches(model.net_, "embed", images, batch_size=20)
     for size in (1, 3, 7):
-        parts = model._in_batches(model._like_training(images), "embed", batch_size=size)
+        parts = in_batches(model.net_, "embed", images, batch_size=size)
         assert np.allclose(whole, parts, rtol=1e-4, atol=1e-5)
 
 

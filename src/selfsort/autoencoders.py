@@ -13,7 +13,7 @@ from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.images import ImageSet
 from selfsort.perceptual import PerceptualLoss, feature_layers, load_weights
-from selfsort.training import Batch, History, Net
+from selfsort.training import Batch, History, Net, OnEpoch
 
 SIDE = 64  # of what the network sees
 Tiles = Literal[1, 2]
@@ -184,10 +184,17 @@ class PerceptualAutoencoder(TiledAutoencoder):
             sigmoid=self.perceptual_sigmoid,
         )
 
-    def train_net(self, images: ImageSet, run_dir: Path | None, resume: bool, progress: bool) -> History:
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
         """Train `net_` against the frozen network."""
         self._load(cast(TiledAutoencoderNet, self.net_).perceptual)
-        return super().train_net(images, run_dir, resume, progress)
+        return super().train_net(images, run_dir, resume, progress, on_epoch)
 
     def _load(self, perceptual: PerceptualLoss | None) -> None:
         assert perceptual is not None

@@ -26,11 +26,12 @@ from selfsort.training import (
     Device,
     History,
     Net,
+    OnEpoch,
     OptimizerName,
-    Pictures,
     Precision,
     Recipe,
     Schedule,
+    in_batches,
     pick_device,
     seed_of,
     train,
@@ -167,30 +168,34 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         run_dir: str | Path | None = None,
         resume: bool = False,
         progress: bool = False,
+        on_epoch: OnEpoch | None = None,
     ) -> Self:
         """Learn from pictures; `y` is ignored, as no method may see a label.
 
         With a `run_dir`, metrics, checkpoints and at the end the model are kept in that new folder; `resume` goes on
-        with a run that was interrupted there.
+        with a run that was interrupted there. `on_epoch` is called after each epoch with what happened so far, when
+        `transform` can be used already.
         """
         # From here on, the methods' own code runs: it gets no labels to look at.
         images = replace(as_image_set(X), labels=None, label_names=())
         self.check(images)
         facts = runs.describe(self.method, plain_params(self), images)
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
-            self._fit(images, folder, resume, progress)
+            self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
             if folder:
                 self._write(folder, images.ids)
         return self
 
-    def _fit(self, images: ImageSet, folder: Path | None, resume: bool, progress: bool) -> None:
+    def _fit(
+        self, images: ImageSet, folder: Path | None, resume: bool, progress: bool, on_epoch: OnEpoch | None
+    ) -> None:
         started = time.monotonic()
         self.image_shape_, self.n_images_, self.ids_ = images.image_shape, len(images), images.ids
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(self.random_state, 0))
             self.net_ = self.build(self.image_shape_, self.n_images_)
-        self.history_ = self.train_net(images, folder, resume, progress)
+        self.history_ = self.train_net(images, folder, resume, progress, on_epoch)
         self.embedding_ = self.transform(images)
         if not np.isfinite(self.embedding_).all():
             raise UserError("The embedding is not finite: lower the learning rate or use precision='32'.")
@@ -200,7 +205,14 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         # A resumed run counts its earlier sittings, too.
         self.minutes_ = max(time.monotonic() - started, self.history_.seconds) / 60
 
-    def train_net(self, images: ImageSet, run_dir: Path | None, resume: bool, progress: bool) -> History:
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
         """Train `net_`; nothing to do for a method that does not learn."""
         return History()
 
@@ -209,7 +221,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the (N, D) float32 embedding of pictures."""
-        return self._in_batches(self._like_training(X), "embed")
+        return in_batches(self.net_, "embed", self._like_training(X).images, self.device)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return (N, n_classes) float32 memberships, rows summing to 1; they order pictures but are not calibrated."""
@@ -231,17 +243,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
             return self.clustering_.predict_proba(embedding)
         if isinstance(self.net_, NamedNet):
             return self.net_.shares(embedding)
-        logits = self._in_batches(images, "logits")
+        logits = in_batches(self.net_, "logits", images.images, self.device)
         return torch.softmax(torch.from_numpy(logits), 1).numpy()
-
-    def _in_batches(self, images: ImageSet, function: str, batch_size: int = 256) -> NDArray[np.float32]:
-        # In float32 whatever the training's precision: the same picture gets the same cluster on every machine.
-        pictures = Pictures(images.images, pick_device(self.device))
-        net = self.net_.to(pictures.device).to(memory_format=torch.channels_last).eval()
-        batches = np.array_split(np.arange(len(images)), math.ceil(len(images) / batch_size))
-        with torch.inference_mode():
-            parts = [getattr(net, function)(pictures.batch(indices)).float().cpu().numpy() for indices in batches]
-        return np.concatenate(parts)
 
     def _like_training(self, X: Any) -> ImageSet:
         if not hasattr(self, "net_"):
@@ -384,7 +387,14 @@ class TrainedEstimator(Estimator):
         values = {field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "seed"}
         return Recipe(**values, seed=self.random_state)
 
-    def train_net(self, images: ImageSet, run_dir: Path | None, resume: bool, progress: bool) -> History:
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
         """Train `net_` on random views of the pictures."""
         views = views_from(self.views)
         return train(
@@ -396,6 +406,7 @@ class TrainedEstimator(Estimator):
             run_dir=run_dir,
             resume=resume,
             progress=progress,
+            on_epoch=on_epoch,
         )
 
 

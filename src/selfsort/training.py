@@ -93,6 +93,9 @@ class History:
     seconds: float = 0.0
 
 
+OnEpoch = Callable[[History], None]
+
+
 def write_metrics(path: Path, history: History) -> None:
     """Write a history as CSV, one row per epoch; nothing for a method that does not learn."""
     if history.rows:
@@ -147,6 +150,23 @@ class Pictures:
         return chosen.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
+def in_batches(
+    net: Net,
+    function: Literal["embed", "logits"],
+    images: NDArray[np.uint8],
+    device: Device = "auto",
+    batch_size: int = 256,
+) -> NDArray[np.float32]:
+    """Return what a function of a network, in evaluation mode, makes of (N, H, W, C) uint8 pictures."""
+    # In float32 whatever the training's precision: the same picture gets the same cluster on every machine.
+    pictures = Pictures(images, pick_device(device))
+    net = net.to(pictures.device).to(memory_format=torch.channels_last).eval()
+    batches = np.array_split(np.arange(len(images)), math.ceil(len(images) / batch_size))
+    with torch.inference_mode():
+        parts = [getattr(net, function)(pictures.batch(indices)).float().cpu().numpy() for indices in batches]
+    return np.concatenate(parts)
+
+
 def train(
     net: Net,
     images: NDArray[np.uint8],
@@ -157,7 +177,7 @@ def train(
     run_dir: Path | None = None,
     resume: bool = False,
     progress: bool = False,
-    on_epoch: Callable[[History], None] | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> History:
     """Train `net` in place on (N, H, W, C) uint8 pictures.
 
@@ -245,7 +265,7 @@ class _Loop:
     n_views: int
     recipe: Recipe
     checkpoints: Checkpoints | None
-    on_epoch: Callable[[History], None] | None = None
+    on_epoch: OnEpoch | None = None
     history: History = field(default_factory=History)
     step: int = 0
 

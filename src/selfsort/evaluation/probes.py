@@ -19,6 +19,7 @@ _LIBLINEAR_WORK = 150_000_000  # images x features x classes, which take LIBLINE
 _BATCH = 256
 _LEAST_EPOCHS = 30
 _LEAST_STEPS = 5000
+_TRACKING_STEPS = 100
 
 _Fit = tuple[NDArray[np.int64], dict[str, Any]]  # predictions for the test set, and how they were made
 
@@ -72,6 +73,32 @@ def probe(
         train, test = _standardised(train, test)
     predicted, details = _PROBES[kind](train, train_labels, test, random_state)
     return _result(kind, test_labels, predicted, label_names, len(train), details)
+
+
+class TrackingProbe:
+    """A linear probe to follow a network while it learns, fitted again after each epoch from where it was.
+
+    Multinomial logistic regression on standardised features by at most 100 steps of L-BFGS: on 60,000 x 300 features
+    it takes seconds where LIBLINEAR takes minutes. (N,) labels are the training images', (M,) those to test on.
+    """
+
+    def __init__(self, train_y: ArrayLike, test_y: ArrayLike):
+        from sklearn.linear_model import LogisticRegression
+
+        self.train_y, self.test_y = np.asarray(train_y, dtype=np.int64), np.asarray(test_y, dtype=np.int64)
+        self.classifier = LogisticRegression(warm_start=True, max_iter=_TRACKING_STEPS)
+
+    def score(self, train_x: ArrayLike, test_x: ArrayLike) -> float:
+        """Return the share of test images (M, D) got right after fitting on (N, D) training images.
+
+        Raises UserError for fewer than two classes, arrays that do not fit together, or features that are not finite.
+        """
+        train, train_labels = _labelled(train_x, self.train_y, "train")
+        test, test_labels = _labelled(test_x, self.test_y, "test")
+        _check_fit(train, train_labels, test)
+        train, test = _standardised(train, test)
+        predicted, _ = _fitted(self.classifier, train, train_labels, test, {})
+        return float((predicted == test_labels).mean())
 
 
 def stratified_split(

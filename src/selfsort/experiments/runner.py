@@ -9,13 +9,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsort import runs
 from selfsort.experiments.records import Record, hardware, mean_and_std, with_spread
-from selfsort.files import atomic_path, new_parents, write_json, write_table
+from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
 from selfsort.reporting.figures import save_png
 
 if TYPE_CHECKING:
@@ -26,10 +26,19 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Where:
-    """Where cells are computed and their pictures lie; neither changes what is measured."""
+    """Where cells are computed and their pictures lie; none of it changes what is measured.
+
+    Attributes
+    ----------
+    device : to compute on
+    data_root : folder of torchvision's data sets, or of folders of pictures by their names
+    folder : what a measurement keeps in it is there when it goes on after being stopped, and gone once it is done
+
+    """
 
     device: "Device" = "auto"
     data_root: Path | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,20 @@ class Scale:
     epochs : passes over the pictures
     subset : pictures to learn from
     seeds : runs that are averaged
+    embedding_sizes : sizes of the embedding
+    methods : which of the methods compared
+    datasets : which of the data sets compared
+    settings : hyper-parameters of the methods to change, as texts
 
     """
 
     epochs: int | None = None
     subset: int | None = None
     seeds: int | None = None
+    embedding_sizes: tuple[int, ...] = ()
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,9 @@ class Row:
     baseline : what is subtracted from them, seed by seed, where the row is a difference
     epoch : the only one that counts; None for the last, with the best beside it
     published : the paper's value in percent
+    published_best : it is of the best epoch
+    weights : of the frozen network, where there is one
+    dataset : where a figure compares several
     note : what the published value is, or what ours is
 
     """
@@ -110,6 +130,9 @@ class Row:
     baseline: Sequence[Outcome] = ()
     epoch: int | None = None
     published: float | None = None
+    published_best: bool = False
+    weights: str = "none"
+    dataset: str = ""
     note: str = ""
 
     def values(self) -> list[list[float]]:
@@ -226,10 +249,12 @@ def _kept(cell: Cell, out: Path) -> Outcome | None:
 
 def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
     started = time.monotonic()
-    result = cell.measure(where, **cell.settings)
+    folder = cell.file(out).with_suffix("")
+    result = cell.measure(replace(where, folder=folder), **cell.settings)
     outcome = Outcome(cell, result, (time.monotonic() - started) / 60, hardware(where.device))
     facts = {"settings": cell.settings, "minutes": outcome.minutes, "hardware": outcome.hardware, "result": result}
     write_json(cell.file(out), facts)
+    remove(folder)
     return outcome
 
 
@@ -239,11 +264,14 @@ def _records(paper: Paper, exhibit: Exhibit, scale: Scale, rows: Iterable[Row], 
     for row in rows:
         facts = _facts(paper, exhibit, scale, row, command)
         value, std = row.last()
-        records.append(facts | {"metric": row.metric, "value": value, "std": std, "published": row.published})
-        if len(row.values()[0]) > 1:
+        several = len(row.values()[0]) > 1
+        published = None if several and row.published_best else row.published
+        records.append(facts | {"metric": row.metric, "value": value, "std": std, "published": published})
+        if several:
             value, std = row.best()
             best = f"{row.metric.removesuffix('_last')}_best"
-            records.append(facts | {"metric": best, "value": value, "std": std, "published": None})
+            published = row.published if row.published_best else None
+            records.append(facts | {"metric": best, "value": value, "std": std, "published": published})
     return records
 
 
@@ -255,7 +283,7 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
     first = row.outcomes[0].result
     return {
         "experiment": name,
-        "dataset": exhibit.dataset + (f" ({scale.subset:,} pictures)" if scale.subset else ""),
+        "dataset": (row.dataset or exhibit.dataset) + (f" ({scale.subset:,} pictures)" if scale.subset else ""),
         "method": row.method,
         "seeds": [outcome.cell.settings["seed"] for outcome in row.outcomes],
         "epochs": row.epoch or len(first["epochs"]),
@@ -263,7 +291,7 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
         "minutes": round(sum(outcome.minutes for outcome in row.outcomes) / len(row.outcomes), 2),
         "hardware": ", ".join(sorted({outcome.hardware for outcome in row.outcomes})),
         "command": command,
-        "weights": "none",
+        "weights": row.weights,
         "split": exhibit.split,
         "note": row.note,
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from selfsort.errors import UserError
 from selfsort.estimator import Estimator
 from selfsort.images import ImageSet
-from selfsort.training import History, Net
+from selfsort.training import History, Net, OnEpoch
 
 
 class Pixels(Net):
@@ -53,13 +53,20 @@ class KMeans(Estimator):
         net = self.encoder.net_ if hasattr(self.encoder, "net_") else self.encoder.build(image_shape, n_images)
         return _Embedder(net)
 
-    def train_net(self, images: ImageSet, run_dir: Path | None, resume: bool, progress: bool) -> History:
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
         """Train the encoder if it is not fitted; k-means itself comes after."""
         if self.encoder is None or hasattr(self.encoder, "net_"):
             return History()
         encoder: Estimator = clone(self.encoder)
         encoder.net_ = cast(_Embedder, self.net_).net
-        return encoder.train_net(images, run_dir, resume, progress)
+        return encoder.train_net(images, run_dir, resume, progress, on_epoch)
 
 
 class _Embedder(Net):
