@@ -1,0 +1,45 @@
+"""The pictures that the papers compare on: torchvision's data sets, or the same as folders of pictures."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfsort.errors import UserError
+from selfsort.images import ImageSet, load_images
+
+
+class Parts(NamedTuple):
+    """Pictures to learn from, whose labels only probes and references see, and pictures to score on."""
+
+    train: ImageSet
+    test: ImageSet
+
+
+@lru_cache(maxsize=2)
+def train_and_test(dataset: str, data_root: Path | None, subset: int | None = None, seed: int = 0) -> Parts:
+    """Return a data set's two parts; a `subset` of the first is drawn by the seed.
+
+    Pictures in `data_root/DATASET/train` and `.../test` are taken where they are, else torchvision's files.
+
+    Raises
+    ------
+    UserError
+        When they are not there, or a subset is larger than the whole.
+
+    """
+    train, test = (_load(dataset, data_root, split) for split in ("train", "test"))
+    if subset is None:
+        return Parts(train, test)
+    if not 2 <= subset <= len(train):
+        raise UserError(f"--subset {subset} must be from 2 to {len(train):,}, all of {dataset} to learn from.")
+    chosen = np.random.default_rng((seed, 6)).permutation(len(train))[:subset]
+    return Parts(train.subset(np.sort(chosen)), test)
+
+
+def _load(dataset: str, data_root: Path | None, split: str) -> ImageSet:
+    folder = None if data_root is None else data_root / dataset
+    if folder is not None and (folder / split).is_dir():
+        return load_images(folder, split=split)
+    return load_images(dataset, split=split, data_root=data_root)
