@@ -112,6 +112,11 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def copy_of(run: Path, folder: Path) -> Path:
+    """Copy a run without its answers."""
+    return shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("labels*"))
+
+
 @pytest.fixture(scope="module")
 def server(fitted: Path) -> Iterator[Server]:
     running = Server(fitted, "label")
@@ -122,7 +127,7 @@ def server(fitted: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def certifying(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve the checks of a run whose groups were named."""
-    run = shutil.copytree(fitted, tmp_path_factory.mktemp("named") / "digits", ignore=shutil.ignore_patterns("labels*"))
+    run = copy_of(fitted, tmp_path_factory.mktemp("named"))
     digits = selfsort.load_images("digits")
     labelling = LabelSession(selfsort.load(run), digits, n_groups=12, space="embedding")
     annotator = SimulatedAnnotator(digits.labels, digits.label_names, purity=0)
@@ -349,7 +354,7 @@ def test_a_killed_server_loses_nothing_and_one_goes_on(open_tab: Any, server: Se
     expect(tab.page.locator("#name")).to_have_value("while away")
     assert tab.shown() == asked
     server.start()
-    expect(tab.page.locator("#banner")).to_contain_text("open the address")
+    expect(tab.page.locator("#banner")).to_contain_text("Open the address")
     again = open_tab(beside=tab)
     expect(again.page.locator("#legend")).to_contain_text("before")
     expect(tab.page.locator("#banner")).to_be_hidden()
@@ -466,6 +471,36 @@ def test_a_finger_can_use_it_on_a_small_screen(open_tab: Any, viewport: dict[str
         expect(tab.page.locator(f"#{view}-view img").first).to_be_attached()
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert tab.page.evaluate(SMALL) == []
+
+
+@pytest.fixture(scope="module")
+def locked(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a run to others, who give a password."""
+    run = copy_of(fitted, tmp_path_factory.mktemp("locked"))
+    running = Server(run, "label", "--host", "127.0.0.1", "--password", "open sesame")
+    yield running
+    running.kill()
+
+
+@pytest.mark.parametrize("options", [{"color_scheme": "light"}, {"color_scheme": "dark", "viewport": TABLETS[0]}])
+def test_others_come_in_by_the_password_alone(browser: Any, locked: Server, options: dict[str, Any]) -> None:
+    page = browser.new_page(**options)
+    page.set_default_timeout(60_000)
+    page.goto(f"http://127.0.0.1:{locked.port}/")
+    expect(page.get_by_label("Password")).to_be_focused()
+    expect(page.locator("#wrong")).to_have_count(0)
+    for _ in range(2):
+        page.keyboard.type("open barley")
+        page.keyboard.press("Enter")
+        expect(page.locator("#wrong")).to_have_text("That is not the password: try again.")
+        expect(page.get_by_label("Password")).to_have_value("")
+        expect(page.get_by_label("Password")).to_be_focused()
+        assert page.evaluate(CONTRAST) == []
+    page.keyboard.type("open sesame")
+    page.keyboard.press("Enter")
+    expect(page.locator(".picture").first).to_be_visible()
+    assert page.url == f"http://127.0.0.1:{locked.port}/"
+    page.close()
 
 
 def test_the_map_has_the_colours_and_marks_of_the_report() -> None:

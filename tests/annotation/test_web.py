@@ -124,7 +124,9 @@ class TestPassword:
 
     def test_the_right_one_opens_the_page(self, guest):
         page = guest.get("/")
-        assert page.status_code == 401 and 'name="password"' in page.text
+        assert page.status_code == 401 and 'name="password"' in page.text and "not the password" not in page.text
+        assert "not the password" in guest.get("/?wrong").text
+        assert "give the password" in guest.get("/api/state").json()["detail"]
         answer = guest.post("/login", data={"password": "sésame"})
         assert answer.status_code == 303 and answer.headers["location"] == "/"
         assert guest.get("/api/state").status_code == 200
@@ -133,7 +135,7 @@ class TestPassword:
         monkeypatch.setattr("selfsort.annotation.web._WRONG_PASSWORD", 0.3)
         for body in (b"password=x", b"", b"password=", b"\xff\xfe=%zz", b"password=s\xc3"):
             answer = guest.post("/login", content=body)
-            assert answer.headers["location"] == "/#wrong" and "set-cookie" not in answer.headers
+            assert answer.headers["location"] == "/?wrong" and "set-cookie" not in answer.headers
             assert answer.elapsed.total_seconds() >= 0.3
         assert guest.get("/api/state").status_code == 401
 
@@ -172,7 +174,7 @@ class TestOtherSites:
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
             assert answer.headers["x-content-type-options"] == "nosniff"
-            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["referrer-policy"] == "same-origin"
             assert "access-control-allow-origin" not in answer.headers
 
     def test_what_may_be_kept(self, client):

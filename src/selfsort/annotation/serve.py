@@ -60,8 +60,11 @@ def serve(
             say("Looking for groups …")
         with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
             token = secrets.token_urlsafe(24)
-            address = f"http://{_in_address(host or '127.0.0.1')}:{number}/?token={token}"
+            home = f"http://{_in_address(host or '127.0.0.1')}:{number}/"
+            address = f"{home}?token={token}"
             say(f"{'Name the groups' if checks is None else 'Check the pictures'} at {address}")
+            if host:
+                say(f"Others open {home} and give the password.")
             say("Everything is kept at once; Ctrl-C ends.")
             if open_browser:
                 _open(address)

@@ -32,7 +32,8 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" browsers send the form of the login page as if it came from nowhere.
+    "Referrer-Policy": "same-origin",
 }
 _LOCKED = (
     "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>selfsort</title>"
@@ -40,6 +41,10 @@ _LOCKED = (
     "<h1>This page is locked</h1><p>Open the address that <code>selfsort</code> printed in the terminal: it holds the "
     "key.</p></main></body></html>"
 )
+
+_NO_TOKEN = "Open the address with the token that was printed in the terminal."
+_NO_PASSWORD = "Load the page again and give the password."
+_WRONG = '<p class="error" id="wrong">That is not the password: try again.</p>'
 
 _LARGEST = 2**53 - 1  # the integers that JavaScript holds exactly
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -136,7 +141,7 @@ def _add_pages(app: FastAPI, token: str, password: str | None) -> None:
         async with trying:
             if password is None or not _same(given, password):
                 await asyncio.sleep(_WRONG_PASSWORD)
-                return RedirectResponse("/#wrong", 303)
+                return RedirectResponse("/?wrong", 303)
         return _welcome(token, request.headers["host"])
 
 
@@ -311,8 +316,8 @@ class Guard:
         if (path == "/login" and self.login) or (path.startswith("/static/") and path.endswith(".css")):
             return None
         if path == "/":
-            return HTMLResponse((_STATIC / "login.html").read_bytes() if self.login else _LOCKED, 401)
-        return JSONResponse({"detail": "Open the address with the token that was printed in the terminal."}, 401)
+            return HTMLResponse(_login_page(scope["query_string"] == b"wrong") if self.login else _LOCKED, 401)
+        return JSONResponse({"detail": _NO_PASSWORD if self.login else _NO_TOKEN}, 401)
 
     def _is_token(self, *given: str) -> bool:
         return any(_same(each, self.token) for each in given)
@@ -321,6 +326,11 @@ class Guard:
 def _same(given: str, expected: str) -> bool:
     """Compare in a time that does not depend on where they differ."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode("utf-8", "replace"))
+
+
+def _login_page(wrong: bool) -> str:
+    page = (_STATIC / "login.html").read_text("utf-8")
+    return page.replace("<!-- wrong -->", _WRONG if wrong else "")
 
 
 def _welcome(token: str, host: str) -> Response:

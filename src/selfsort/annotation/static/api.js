@@ -19,7 +19,8 @@ function sentence(body) {
   return Array.isArray(body?.detail) ? body.detail.map((one) => one.msg).join("; ") : null;
 }
 
-// `report(null | "gone" | "locked")` is called when the server stops or starts answering.
+// `report(trouble, sentence)` is called when the server stops ("gone", or "locked" with what it says) or starts (null)
+// answering.
 export function onOutage(report) {
   outage = report;
 }
@@ -58,7 +59,7 @@ async function persist(path, options) {
   for (let wait = 250; ; wait = Math.min(2 * wait, 2000)) {
     const reply = await attempt(path, options);
     if (reply.trouble === null) return reply;
-    outage(reply.trouble);
+    outage(reply.trouble, reply.sentence);
     await pause(wait);
   }
 }
@@ -66,9 +67,9 @@ async function persist(path, options) {
 async function attempt(path, options) {
   try {
     const response = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE) });
-    if (response.status === 401) return { trouble: "locked" };
     if ([502, 503, 504].includes(response.status)) return { trouble: "gone" };
     const body = await response.json().catch(() => null);
+    if (response.status === 401) return { trouble: "locked", sentence: sentence(body) ?? "" };
     return { trouble: null, response, body };
   } catch {
     return { trouble: "gone" };

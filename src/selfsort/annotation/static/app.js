@@ -207,15 +207,15 @@ function listen() {
 
 // ---- the server
 
-function outageInWords(trouble) {
+function outageInWords(trouble, sentence) {
   const kept = "Nothing is lost, and what was on its way is sent again.";
-  if (trouble === "locked") return `The server asks for its token: open the address that it printed. ${kept}`;
+  if (trouble === "locked") return `The server was started anew and does not know this page. ${sentence} ${kept}`;
   const command = `selfsort ${app.state?.certify ? "certify" : "label"} ${app.state?.run ?? "RUN"}`;
   return `The server does not answer: start it again with “${command}”. ${kept}`;
 }
 
-function showOutage(trouble) {
-  const text = trouble ? outageInWords(trouble) : "";
+function showOutage(trouble, sentence) {
+  const text = trouble ? outageInWords(trouble, sentence) : "";
   if ($("#banner").textContent !== text) complain($("#banner"), text);
 }
 
