@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
-from selfsort.perceptual.windows import Plan, Span, Window, find_not_local, make_plan
+from selfsort.perceptual.spans import Span, Window
+from selfsort.perceptual.windows import Blank, Plan, find_not_local, make_plan
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -75,9 +76,7 @@ class PerceptualLoss(nn.Module):
         """
         with torch.no_grad():
             wanted = self(target)
-        got = self(images)
-        precise = torch.promote_types(got.dtype, torch.float32)
-        difference = F.mse_loss(got.to(precise), wanted.to(precise), reduction="sum")
+        difference = F.mse_loss(_precise(self(images)), _precise(wanted), reduction="sum")
         return difference / (len(images) * self.map_shape.numel())  # outside the window both are the blank canvas's
 
     def forward(self, images: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ class PerceptualLoss(nn.Module):
             wanted, got = _size(self.image_size), _size(images.shape[-2:])
             raise UserError(f"The perceptual loss was made for {wanted} pictures and got {got}.")
         plan = self._plan(images)
-        window = self._prepared(images).to(plan.blank.activations.dtype, memory_format=torch.channels_last)
+        window = self._prepared(images).to(plan.blank.maps.dtype, memory_format=torch.channels_last)
         maps = plan(window)
         return maps.sigmoid() if self.sigmoid else maps
 
@@ -113,8 +112,14 @@ class PerceptualLoss(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 dtype = torch.float32 if autocast else images.dtype
                 blank = torch.zeros(1, 3, self.canvas, self.canvas, device=device, dtype=dtype)
-                self._plans[precision] = make_plan(self.features, self._prepared(blank), self.window)
+                self._plans[precision] = make_plan(self.features, Blank(self._prepared(blank), self.window))
         return self._plans[precision]
+
+
+def _precise(maps: Tensor) -> Tensor:
+    """Return maps as (B, H, W, C), in which order they lie in memory, in float32 at least."""
+    # Left as (B, C, H, W), mse_loss would write its gradient in that order and its way back cost five times as much.
+    return maps.permute(0, 2, 3, 1).to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def _place(image_size: tuple[int, int], canvas: int, position: tuple[int, int] | None) -> Window:
