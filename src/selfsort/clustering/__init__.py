@@ -1,8 +1,31 @@
-"""Groups of points: k-means, reduced spaces, and the assignment of new points."""
+"""Groups of points: k-means, complete linkage, reduced spaces, and the assignment of new points."""
+
+from typing import TYPE_CHECKING, Any
 
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.clustering.elbow import elbow
 from selfsort.clustering.kmeans import KMeansResult, kmeans
 from selfsort.clustering.space import Space, reduce, reduce_sampled
 
-__all__ = ["Clustering", "KMeansResult", "Space", "elbow", "fit_clustering", "kmeans", "reduce", "reduce_sampled"]
+if TYPE_CHECKING:
+    from selfsort.clustering.complete_linkage import CompleteLinkage
+
+__all__ = [
+    "Clustering",
+    "CompleteLinkage",
+    "KMeansResult",
+    "Space",
+    "elbow",
+    "fit_clustering",
+    "kmeans",
+    "reduce",
+    "reduce_sampled",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CompleteLinkage":  # it inherits from scikit-learn's classes, which take long to import
+        from selfsort.clustering.complete_linkage import CompleteLinkage
+
+        return CompleteLinkage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """Exact nearest neighbours whose distances do not depend on the batch they are asked in."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,7 +16,16 @@ def as_points(points: ArrayLike) -> NDArray[np.float32]:
 
     Raises UserError when the array has another number of dimensions, no column, or a value that is not finite.
     """
-    array = np.ascontiguousarray(points, dtype=np.float32)
+    return check_points(np.asarray(points, dtype=np.float32)).astype(np.float32, copy=False)
+
+
+def check_points(points: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Return `points` as a contiguous array (N, D) of float32 or, whatever else they were, float64.
+
+    Raises UserError when the array has another number of dimensions, no column, or a value that is not finite.
+    """
+    array = np.asarray(points)
+    array = np.ascontiguousarray(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise UserError(f"Points to cluster must form an array (points, features), not one of shape {array.shape}.")
     # The extremes pass NaN on, and cost no array of the points' size as np.isfinite would.
