@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -35,7 +36,8 @@ def feature_layers(network: str, layer: int) -> nn.Sequential:
     found = find_not_local(features)
     if found:
         path, module = found
-        way_out = f"cut it after layer {path.split('.')[0]} at most" if path.split(".")[0] != "0" else "choose another"
+        before = [name for name, _ in features.named_children()].index(path.split(".")[0])
+        way_out = f"cut it after layer {before} at most or choose another" if before else "choose another"
         raise UserError(
             f"{network} cannot be the perceptual network with {layer} layers, since features.{path} "
             f"({type(module).__name__}) is not a plain local layer: {way_out}, such as alexnet, vgg11 or squeezenet1_1."
@@ -127,7 +129,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return cast(dict[str, Any], load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a strange file makes torch warn of ends in the error below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(
             f"Weights {str(path)!r} cannot be read: give a .safetensors, .pth or .pt file of tensors by name."

@@ -83,4 +83,7 @@ def around(inner: Window, outer: Window) -> Pads:
 
 def pad(maps: Tensor, pads: Pads) -> Tensor:
     """Put zeros around (..., H, W) maps, or cut off where a width is less than zero."""
-    return F.pad(maps, (*pads[1], *pads[0]))
+    widths = (*pads[1], *pads[0])
+    grown = F.pad(maps, [max(0, width) for width in widths])
+    # Cut off afterwards: a picture that a stride steps over goes to one side altogether.
+    return F.pad(grown, [min(0, width) for width in widths]) if min(widths) < 0 else grown
