@@ -224,10 +224,13 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     data = load_data(arguments.dataset, arguments.data_root)
-    seeds = [measure(data, seed, arguments.runs, arguments.tune) for seed in range(arguments.seeds)]
-    keep(arguments.results, records(data, seeds, arguments.tune))
     figure = arguments.figure or Path(f"docs/images/labelling-{arguments.dataset}.png")
-    save_png(draw(curves(seeds)), figure)
+    seeds: list[dict[str, Any]] = []
+    for seed in range(arguments.seeds):
+        seeds.append(measure(data, seed, arguments.runs, arguments.tune))
+        # After each: a seed takes many minutes, and what is measured is not to be lost.
+        keep(arguments.results, records(data, seeds, arguments.tune))
+        save_png(draw(curves(seeds)), figure)
     print(f"Wrote {arguments.results} and {figure}")
 
 

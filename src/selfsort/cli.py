@@ -16,6 +16,7 @@ from selfsort.errors import UserError
 if TYPE_CHECKING:
     from selfsort.annotation.checks import Checks
     from selfsort.estimator import Estimator
+    from selfsort.experiments import Exhibit, Paper, Scale, Where
     from selfsort.images import ImageSet
 
 
@@ -366,6 +367,19 @@ def reproduce(
     ] = None,
     subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs to average.", show_default="3")] = None,
+    embedding_size: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Size of the embedding; may be repeated.", show_default="the paper's"),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method; may be repeated.", show_default="all")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set of several; may be repeated.", show_default="all")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter of the methods, NAME=VALUE; may be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data_root: DataRoot = None,
     out: Annotated[
@@ -388,19 +402,75 @@ def reproduce(
         return
     exhibits = [experiments.exhibit(papers[0], *each) for each in wanted]
     folder = out or Path("reproduced") / papers[0].name
-    scale = experiments.Scale(epochs, subset, seeds)
+    scale = experiments.Scale(
+        epochs=epochs,
+        subset=subset,
+        seeds=seeds,
+        embedding_sizes=tuple(embedding_size or ()),
+        methods=tuple(method or ()),
+        datasets=tuple(dataset or ()),
+        settings=_settings(setting or []),
+    )
     where = experiments.Where(device, data_root)  # type: ignore[arg-type]
-    command, records = " ".join(["selfsort", *sys.argv[1:]]), []
-    for each in exhibits:
-        with _resumable(folder, "the same command goes on with what is missing"):
-            records += experiments.reproduce(
-                papers[0], each, scale, where, folder, command, lambda line: _say(line, as_json)
-            )
-        _say(f"Wrote {folder / each.name}.png, .md and .csv", as_json)
+    records = [record for each in exhibits for record in _reproduce(papers[0], each, scale, where, folder, as_json)]
     if results:
         experiments.keep(results, records)
         _say(f"Wrote {results} and {results.with_suffix('.md')}", as_json)
     _answer("reproduce", {"out": str(folder), "records": records}, as_json)
+
+
+def _reproduce(
+    paper: "Paper", exhibit: "Exhibit", scale: "Scale", where: "Where", folder: Path, quiet: bool
+) -> list[Any]:
+    from selfsort import experiments
+
+    command = " ".join(["selfsort", *sys.argv[1:]])
+    with _resumable(folder, "the same command goes on with what is missing"):
+        records = experiments.reproduce(paper, exhibit, scale, where, folder, command, lambda line: _say(line, quiet))
+    _say(f"Wrote {folder / exhibit.name}.png, .md and .csv", quiet)
+    return records
+
+
+@app.command("search-augmentations")
+def search_augmentations(
+    source: Annotated[str, typer.Argument(help="A labelled data set, such as mnist, cifar10 or svhn.")],
+    transformation: Annotated[
+        list[str] | None,
+        typer.Option(help="Try only this one, and pairs; may be repeated.", show_default="those that fit the data set"),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 30,
+    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs to average.")] = 1,
+    embedding_size: Annotated[int, typer.Option(min=1, help="Size of the embedding.")] = 300,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter of pseudo-label-ae, NAME=VALUE; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data_root: DataRoot = None,
+    out: Annotated[Path, typer.Option(help="Folder for what is measured, the heat map and the ten best.")] = Path(
+        "augmentations"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Find the random changes that help pseudo-label-ae most: every one and every pair, scored with labels."""
+    from selfsort import experiments
+    from selfsort.experiments import paper1
+
+    exhibit = paper1.search(source, tuple(transformation or ()))
+    scale = experiments.Scale(
+        epochs=epochs,
+        subset=subset,
+        seeds=seeds,
+        embedding_sizes=(embedding_size,),
+        settings=_settings(setting or []),
+    )
+    where = experiments.Where(device, data_root)  # type: ignore[arg-type]
+    records = _reproduce(paper1.PAPER, exhibit, scale, where, out, as_json)
+    best = out / paper1.top_ten(source)
+    _say(
+        f"The ten best: {best}. Go on: selfsort fit … --method pseudo-label-ae --views transformations:{best}", as_json
+    )
+    _answer("search-augmentations", {"out": str(out), "top_ten": str(best), "records": records}, as_json)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from selfsort.files import atomic_path, new_parents, remove, write_json, write_t
 from selfsort.reporting.figures import save_png
 
 if TYPE_CHECKING:
-    from selfsort.training import Device
+    from selfsort.training import Device, History, OnEpoch
 
 Say = Callable[[str], None]
 
@@ -73,7 +73,8 @@ class Cell:
     Attributes
     ----------
     measure : called with `Where` and the settings; returns what JSON can hold: under "epochs" the figures of each epoch
-        as fractions, under "labels_used" the number of labels or answers, and whatever else is drawn
+        as fractions (and under "trained_epochs" how many there were, if not as many), under "labels_used" the number
+        of labels or answers, and whatever else is drawn
     settings : all that decides the outcome
 
     """
@@ -158,10 +159,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure or table made: its rows, and the plot in the paper's form as a PNG."""
+    """A figure or table made: its rows, the plot in the paper's form as a PNG, and other JSON files by name."""
 
     rows: Sequence[Row]
     png: bytes
+    files: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class Exhibit:
 
     Attributes
     ----------
-    kind, number : as the paper counts
+    kind, number : as the paper counts; 0 for what it does not have
     title : what it shows
     dataset : the pictures it needs
     split : what is learnt from and what is scored on
@@ -181,7 +183,7 @@ class Exhibit:
 
     """
 
-    kind: Literal["figure", "table"]
+    kind: Literal["figure", "table", "heat-map"]
     number: int
     title: str
     dataset: str
@@ -194,7 +196,7 @@ class Exhibit:
     @property
     def name(self) -> str:
         """Return the name of its files."""
-        return f"{self.kind}-{self.number}"
+        return f"{self.kind}-{self.number}" if self.number else self.kind
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,27 @@ def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
     return outcome
 
 
+def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], "OnEpoch"]:
+    """Return the rows of the epochs, and what adds one after each: the loss, the seconds, and what `scores` measures.
+
+    The rows are kept in `where.folder`, so that a training that is resumed has those of its earlier sittings.
+    """
+    path = None if where.folder is None else where.folder / "epochs.json"
+    rows: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else []
+
+    def add(history: "History") -> None:
+        started = time.monotonic()
+        last = history.rows[-1]
+        del rows[len(history.rows) - 1 :]  # a killed training may have got further than its last checkpoint
+        row = scores() | {"loss": last["loss"], "seconds": last["seconds"]}
+        rows.append(row | {"scoring_seconds": time.monotonic() - started})
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, rows)
+
+    return rows, add
+
+
 def _records(paper: Paper, exhibit: Exhibit, scale: Scale, rows: Iterable[Row], command: str) -> list[Record]:
     """Return a record for the last epoch of each row, and one for the best where there are several epochs."""
     records = []
@@ -279,14 +302,14 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
     # What was scaled down stands beside the whole figure, not in its place.
     epochs = scale.epochs or exhibit.epochs
     scaled = f"{epochs}-epochs" if epochs != exhibit.epochs else ""
-    name = "-".join(filter(None, (paper.name, exhibit.kind + str(exhibit.number), row.name, scaled)))
+    name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, scaled)))
     first = row.outcomes[0].result
     return {
         "experiment": name,
         "dataset": (row.dataset or exhibit.dataset) + (f" ({scale.subset:,} pictures)" if scale.subset else ""),
         "method": row.method,
         "seeds": [outcome.cell.settings["seed"] for outcome in row.outcomes],
-        "epochs": row.epoch or len(first["epochs"]),
+        "epochs": row.epoch or first.get("trained_epochs", len(first["epochs"])),
         "labels_used": round(sum(o.result.get("labels_used", 0) for o in row.outcomes) / len(row.outcomes)),
         "minutes": round(sum(outcome.minutes for outcome in row.outcomes) / len(row.outcomes), 2),
         "hardware": ", ".join(sorted({outcome.hardware for outcome in row.outcomes})),
@@ -314,6 +337,8 @@ def _write(exhibit: Exhibit, paper: Paper, drawing: Drawing, records: Sequence[R
     with atomic_path(out / f"{exhibit.name}.md") as path:
         path.write_text(_page(paper, exhibit, drawing.rows), encoding="utf-8")
     save_png(drawing.png, out / f"{exhibit.name}.png")
+    for name, content in drawing.files.items():
+        write_json(out / name, content)
     write_json(out / f"{exhibit.name}.json", records)
 
 

@@ -223,12 +223,13 @@ def _draw_curve(axes: "Axes", curve: Curve, history: Sequence[Mapping[str, float
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: its name, its points, and their standard deviations where they are means."""
+    """A line of a chart: its name, its points, their standard deviations if they are means, a star at the highest."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     spread: Sequence[float] = ()
+    star: bool = False
 
 
 def line_chart(
@@ -248,7 +249,11 @@ def line_chart(
     axes = _axes(figure, theme, (1, 1, 1))
     for number, line in enumerate(lines):
         colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
-        axes.plot(line.x, line.y, color=colour, lw=1.8, marker=mark, label=line.name)
+        # Many points are a curve, whose marks would hide it.
+        axes.plot(line.x, line.y, color=colour, lw=1.8, marker=mark if len(line.x) <= 20 else "", label=line.name)
+        if line.star:
+            best = int(np.argmax(line.y))
+            axes.plot(line.x[best], line.y[best], marker="*", ms=15, color=colour, mec=theme.paper, zorder=3)
         if len(line.spread):
             low, high = (np.asarray(line.y) + sign * np.asarray(line.spread) for sign in (-1, 1))
             axes.fill_between(line.x, low, high, color=colour, alpha=0.18, lw=0)
@@ -256,11 +261,49 @@ def line_chart(
         axes.axhline(reference[1], color=theme.muted, lw=1.2, ls="--", label=reference[0])
     axes.set_xlabel(x_title, fontsize=9, color=theme.muted)
     axes.set_ylabel(y_title, fontsize=9, color=theme.muted)
-    axes.set_xticks(sorted({x for line in lines for x in line.x}))
+    places = sorted({x for line in lines for x in line.x})
+    if len(places) <= 20:
+        axes.set_xticks(places)
     if x_ticks:
         axes.set_xticks(list(x_ticks), list(x_ticks.values()))
     if len(lines) > 1 or reference:
         axes.legend(frameon=False, fontsize=8, labelcolor=theme.muted)
+    return _png(figure)
+
+
+def bar_chart(
+    bars: Mapping[str, Mapping[str, float]], groups: Sequence[str], y_title: str, *, theme: Theme = LIGHT
+) -> bytes:
+    """Draw a panel for each group, with a bar for each name that has a value there, written beside it; return a PNG."""
+    rows = max(sum(group in values for values in bars.values()) for group in groups)
+    figure = _figure(330 * len(groups), 70 + 24 * rows, theme, layout="constrained")
+    for place, group in enumerate(groups, start=1):
+        axes = _axes(figure, theme, (1, len(groups), place))
+        known = {name: values[group] for name, values in bars.items() if group in values}
+        colours = [COLOURS[0] if name.endswith("ours") else COLOURS[3] for name in known]
+        axes.barh(range(len(known)), list(known.values()), color=colours, height=0.7)
+        axes.set_yticks(range(len(known)), list(known), fontsize=8, color=theme.ink)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 115)  # room for what is written beside the longest
+        for row, value in enumerate(known.values()):
+            axes.text(value + 1.5, row, f"{value:.1f}", va="center", fontsize=8, color=theme.ink)
+        axes.set_title(group, loc="left", fontsize=10, color=theme.ink)
+        axes.set_xlabel(y_title, fontsize=9, color=theme.muted)
+    return _png(figure)
+
+
+def heat_map(values: NDArray[np.floating[Any]], names: Sequence[str], *, theme: Theme = LIGHT) -> bytes:
+    """Draw values (N, N), written in their cells, shaded from the lowest to the highest; return a PNG."""
+    size = 150 + 54 * len(names)
+    figure = _figure(size, size - 30, theme, layout="constrained")
+    axes = _axes(figure, theme, (1, 1, 1))
+    axes.grid(False)
+    picture = axes.imshow(values, cmap=theme.colour_map)
+    _ticks(axes, names, names)
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = picture.cmap(picture.norm(value))
+        ink = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "#1c2126"
+        axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=9, color=ink)
     return _png(figure)
 
 
