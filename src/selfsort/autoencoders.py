@@ -128,9 +128,7 @@ class TiledAutoencoder(TrainedEstimator):
         super().check(images)
         if self.embedding_size < 1:
             raise UserError(f"embedding_size={self.embedding_size} is too small: it must be at least 1.")
-        height, width, channels = images.image_shape
-        if channels not in (1, 3):
-            raise UserError(f"{self.method} takes grey or RGB pictures, not {channels} channels: use channels=3.")
+        height, width, _ = images.image_shape
         if height != width:
             raise UserError(
                 f"{self.method} lays out square pictures and cannot take {height}x{width}: load them with size=32."
