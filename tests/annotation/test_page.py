@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import selfsort
@@ -471,6 +472,48 @@ def test_a_finger_can_use_it_on_a_small_screen(open_tab: Any, viewport: dict[str
         expect(tab.page.locator(f"#{view}-view img").first).to_be_attached()
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert tab.page.evaluate(SMALL) == []
+
+
+@pytest.fixture(scope="module")
+def improvable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a run of few pictures, whose thirty epochs take seconds, by a method that looks for groups at once."""
+    folder = tmp_path_factory.mktemp("improvable")
+    np.save(folder / "few.npy", selfsort.load_images("digits").images[:240])
+    words = ["fit", str(folder / "few.npy"), "--out", str(folder / "few"), "--method", "topdown-vae", "--epochs", "1"]
+    subprocess.run([sys.executable, "-m", "selfsort", *words], check=True, stdout=subprocess.DEVNULL)
+    running = Server(folder / "few", "label", "--groups", "12")
+    yield running
+    running.kill()
+
+
+def test_improve_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: Any, improvable: Server) -> None:
+    tab = open_tab(at=improvable)
+    tab.expected = ("409",)
+    notice, progress = tab.page.locator("#notice-text"), tab.page.locator("#improving")
+    tab.group_after("Enter", text="heron")
+    tab.page.locator("#improve").click()
+    expect(notice).to_contain_text("Name groups of at least two kinds first")
+    tab.page.locator("#notice-close").click()
+    tab.group_after("Enter", text="egret")
+    expect(progress).to_be_hidden()
+
+    tab.key("Alt+i")
+    expect(progress).to_be_visible()
+    expect(tab.page.locator("#improve")).to_be_disabled()
+    tab.group_after("Enter", text="stork")
+    assert tab.state()["improve"]["state"] == "running" and "stork" in tab.counts()
+    expect(tab.page.locator("#epoch")).to_contain_text(re.compile(r"Epoch \d+ of 30, loss"), timeout=600_000)
+    tab.page.keyboard.type("bit")  # the notice must not take the letters
+    expect(notice).to_have_text(re.compile(r"Improved: there are \d+ new groups to ask about"), timeout=600_000)
+    expect(progress).to_be_hidden()
+    expect(tab.page.locator("#improve")).to_be_enabled()
+    expect(tab.page.locator("#name")).to_have_value("bit")
+    tab.group_after("Enter", text="tern")
+    assert tab.state()["round"] == 1 and {"heron", "egret", "stork", "bittern"} <= set(tab.counts())
+    # The model suggests a name for every group that it proposed.
+    expect(tab.page.locator("#name")).to_have_attribute("placeholder", re.compile(r"^(heron|egret|stork)\?$"))
+    tab.page.reload()
+    expect(tab.page.locator("#name")).to_have_attribute("placeholder", re.compile(r"\?$"))
 
 
 @pytest.fixture(scope="module")
