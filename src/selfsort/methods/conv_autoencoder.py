@@ -1,5 +1,6 @@
 """Convolutional auto-encoder (paper 2): learns to redraw pictures from few numbers."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -10,6 +11,7 @@ from selfsort.augment import Augmentation
 from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.images import ImageSet
+from selfsort.local_aggregation import LocalAggregation
 from selfsort.training import Batch, Net
 
 Loss = Literal["bce", "l1", "mse"]
@@ -18,9 +20,17 @@ Loss = Literal["bce", "l1", "mse"]
 class ConvAutoencoderNet(Net):
     """Three convolutions (12, 24, 48 channels; kernel 4, stride 2) and their mirror image (section II-A)."""
 
-    def __init__(self, channels: int, loss: Loss, pooled: bool):
+    def __init__(
+        self,
+        channels: int,
+        loss: Loss,
+        pooled: bool,
+        aggregation: LocalAggregation | None = None,
+        aggregation_weight: float = 0.0,
+    ):
         super().__init__()
         self.kind, self.pooled = loss, pooled
+        self.aggregation, self.aggregation_weight = aggregation, aggregation_weight
         steps = list(zip((channels, 12, 24), (12, 24, 48), strict=True))
         down: list[nn.Module] = []
         for before, after in steps:
@@ -33,9 +43,14 @@ class ConvAutoencoderNet(Net):
         self.decoder = nn.Sequential(*up[:-1])
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the difference between pictures and their reconstruction, averaged over pixels."""
-        target = batch.views[0]
-        logits = self.decoder(self.encoder(target)).float()
+        """Return how far the reconstruction is off, averaged over pixels, and with a weight the local aggregation."""
+        code = self.encoder(batch.views[0])
+        loss = self._reconstruction(self.decoder(code).float(), batch.views[0])
+        if self.aggregation is not None:
+            loss = loss + self.aggregation_weight * self.aggregation(self._embedding(code), batch.indices)
+        return loss
+
+    def _reconstruction(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.kind == "bce":
             return F.binary_cross_entropy_with_logits(logits, target)
         difference = F.l1_loss if self.kind == "l1" else F.mse_loss
@@ -43,7 +58,9 @@ class ConvAutoencoderNet(Net):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the (B, 48 * H / 8 * W / 8) code, or its (B, 48) average over positions."""
-        code: Tensor = self.encoder(images)  # (B, 48, H / 8, W / 8)
+        return self._embedding(self.encoder(images))
+
+    def _embedding(self, code: Tensor) -> Tensor:  # of (B, 48, H / 8, W / 8)
         return code.mean((2, 3)) if self.pooled else code.flatten(1)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -59,11 +76,23 @@ class ConvAutoencoder(TrainedEstimator):
     ----------
     loss : "bce" (the paper's choice), "l1" or "mse"
     pooled : embed as 48 averages over positions, as the paper's probe does, instead of the whole code
+    aggregation : weight of the Local Aggregation loss (Zhuang et al. 2019) beside it, from the second epoch; 0 is none
+    aggregation_neighbours : pictures near a picture's embedding that it is told apart from
+    aggregation_clusterings : runs of k-means; it attracts those that share a cluster with it in any of them
+    aggregation_cluster_size : pictures in a cluster, on average
+    aggregation_temperature : of the similarities
+    aggregation_momentum : share of the new embedding in what is remembered of a picture
 
     """
 
     loss: Loss = "bce"
     pooled: bool = False
+    aggregation: float = 0.0
+    aggregation_neighbours: int = 512
+    aggregation_clusterings: int = 3
+    aggregation_cluster_size: int = 40
+    aggregation_temperature: float = 0.07
+    aggregation_momentum: float = 0.5
     views: str | Augmentation = "none"
 
     n_views = 1
@@ -77,7 +106,33 @@ class ConvAutoencoder(TrainedEstimator):
                 f"conv-autoencoder halves pictures three times and cannot take {height}x{width}: "
                 f"use a size that is a multiple of 8, such as {max(8, round(height / 8) * 8)}."
             )
+        self._check_aggregation()
+
+    def _check_aggregation(self) -> None:
+        if not 0 <= self.aggregation < math.inf:
+            raise UserError(f"aggregation={self.aggregation} must be 0 or a positive number.")
+        for name, least in {"neighbours": 2, "clusterings": 1, "cluster_size": 2}.items():
+            value = getattr(self, f"aggregation_{name}")
+            if value < least:
+                raise UserError(f"aggregation_{name}={value} is too small: it must be at least {least}.")
+        if not 0 < self.aggregation_temperature < math.inf:
+            raise UserError(f"aggregation_temperature={self.aggregation_temperature} must be a positive number.")
+        if not 0 < self.aggregation_momentum <= 1:
+            raise UserError(f"aggregation_momentum={self.aggregation_momentum} must be above 0 and at most 1.")
 
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> ConvAutoencoderNet:
         """Return the untrained network."""
-        return ConvAutoencoderNet(image_shape[2], self.loss, self.pooled)
+        aggregation = self._aggregation(image_shape, n_images) if self.aggregation else None
+        return ConvAutoencoderNet(image_shape[2], self.loss, self.pooled, aggregation, self.aggregation)
+
+    def _aggregation(self, image_shape: tuple[int, int, int], n_images: int) -> LocalAggregation:
+        height, width, _ = image_shape
+        return LocalAggregation(
+            n_images,
+            48 if self.pooled else 48 * (height // 8) * (width // 8),
+            neighbours=self.aggregation_neighbours,
+            clusterings=self.aggregation_clusterings,
+            cluster_size=self.aggregation_cluster_size,
+            temperature=self.aggregation_temperature,
+            momentum=self.aggregation_momentum,
+        )

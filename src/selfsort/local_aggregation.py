@@ -1,0 +1,99 @@
+"""Local Aggregation: embeddings of pictures in the same clusters attract, other near ones repel.
+
+Zhuang, Zhai and Yamins, "Local aggregation for unsupervised learning of visual embeddings", 2019; paper 2 names it as
+its next step.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsort.clustering.kmeans import kmeans
+
+_ITERATIONS = 20  # of each k-means; the clusters are made anew after each epoch, so they need not have settled
+
+
+def local_aggregation_loss(
+    embedding: Tensor, indices: Tensor, bank: Tensor, clusters: Tensor, neighbours: int, temperature: float
+) -> Tensor:
+    """Return the mean of -log P(close and background | v) / P(background | v) (section 3.1, equations 3 to 6).
+
+    Background are the `neighbours` pictures most similar to v in the memory; close are those that share a cluster with
+    v's own picture in any of the clusterings. A picture is among its own neighbours, so there is always a close one.
+
+    `embedding` (B, D) are unit vectors v of the pictures at `indices` (B,); `bank` (N, D) unit vectors remembered of
+    all pictures; `clusters` (H, N) their clusters in each of H clusterings.
+    """
+    similarity = embedding @ bank.T  # (B, N)
+    ranked = similarity.detach().scatter(1, indices[:, None], torch.inf)
+    background = ranked.topk(min(neighbours, len(bank)), sorted=False).indices  # (B, K)
+    close = (clusters[:, background] == clusters[:, indices, None]).any(0)  # (B, K)
+    # P(i | v) is exp(v_i v / temperature) over a sum that the ratio is rid of.
+    logits = similarity.gather(1, background) / temperature
+    return (logits.logsumexp(1) - logits.masked_fill(~close, -torch.inf).logsumexp(1)).mean()
+
+
+class LocalAggregation(nn.Module):
+    """The loss with its memory of all pictures' embeddings, and their clusters, which are made anew each epoch.
+
+    Attributes
+    ----------
+    bank : (N, D) running means of unit embeddings, themselves of unit length; 0 where a picture was not seen yet
+    clusters : (H, N) clusters of the memory in each clustering
+    steps : batches seen
+
+    """
+
+    bank: Tensor
+    clusters: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        n_images: int,
+        dim: int,
+        *,
+        neighbours: int,
+        clusterings: int,
+        cluster_size: int,
+        temperature: float,
+        momentum: float,
+    ):
+        super().__init__()
+        self.neighbours, self.temperature, self.momentum = neighbours, temperature, momentum
+        self.n_clusters = max(2, n_images // cluster_size)
+        self.register_buffer("bank", torch.zeros(n_images, dim))
+        self.register_buffer("clusters", torch.zeros(clusterings, n_images, dtype=torch.int32))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, embedding: Tensor, indices: Tensor) -> Tensor:
+        """Return the loss of (B, D) embeddings of the pictures at (B,) positions, and remember them.
+
+        It is 0 in the first epoch, in which the memory fills.
+        """
+        epoch, step = divmod(int(self.steps), len(self.bank) // len(indices))
+        with torch.autocast(embedding.device.type, enabled=False):  # cosines near 1 need their digits
+            unit = F.normalize(embedding.float())
+            loss = unit.new_zeros(())
+            if epoch:
+                if step == 0:
+                    self._cluster()
+                loss = local_aggregation_loss(
+                    unit, indices, self.bank, self.clusters, self.neighbours, self.temperature
+                )
+        self._remember(unit.detach(), indices)
+        return loss
+
+    def _remember(self, unit: Tensor, indices: Tensor) -> None:
+        # The loss needs the memory as it was: it must not change in place before the gradient is taken.
+        mean = (1 - self.momentum) * self.bank[indices] + self.momentum * unit
+        self.bank = self.bank.index_copy(0, indices, F.normalize(mean))
+        self.steps += 1
+
+    def _cluster(self) -> None:
+        # The training loop seeds torch's generator at each step, so that a resumed run makes the same clusters.
+        seeds = torch.randint(2**31, (len(self.clusters),)).tolist()
+        points = self.bank.cpu().numpy()
+        for row, seed in enumerate(seeds):
+            found = kmeans(points, self.n_clusters, restarts=1, iterations=_ITERATIONS, random_state=seed)
+            self.clusters[row] = torch.from_numpy(found.labels).to(self.clusters)
