@@ -132,7 +132,7 @@ def test_npz(tmp_path, names):
     np.testing.assert_array_equal(images.images, COLOUR)
     if "labels" in names:
         np.testing.assert_array_equal(images.labels, labels)
-        assert images.labels.dtype == np.int64
+        assert images.labels.dtype == np.int64 and images.label_names == ("0", "1")
     else:
         assert images.labels is None
 
@@ -179,6 +179,8 @@ def bad_file(tmp_path, kind):
         np.savez(path, images=COLOUR, labels=np.zeros(4, int))
     elif kind == "labels that are floats in npz":
         np.savez(path, images=COLOUR, labels=np.zeros(5))
+    elif kind == "labels that are no classes in npz":
+        np.savez(path, images=COLOUR, labels=np.full(5, 2**60))
     elif kind == "labels that are objects in npz":
         np.savez(path, images=COLOUR, labels=np.array([None] * 5))
     return path
@@ -196,6 +198,7 @@ def bad_file(tmp_path, kind):
         ("only labels in npz", "no array of images"),
         ("labels of another length in npz", "must be 5 whole numbers"),
         ("labels that are floats in npz", "must be 5 whole numbers"),
+        ("labels that are no classes in npz", "number the classes from 0"),
         ("labels that are objects in npz", "holds Python objects"),
     ],
 )

@@ -103,8 +103,10 @@ def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> 
 
 def test_fewer_than_two_names_cannot_be_learnt(fitted: dict[str, Estimator]) -> None:
     one = Targets(("a",), np.ones((48, 1), np.float32), np.ones(48, np.float32))
-    with pytest.raises(UserError, match="at least two kinds"):
-        refine(fitted["kmeans"], as_image_set(pictures()), one)
+    none = Targets((), np.zeros((48, 0), np.float32), np.zeros(48, np.float32))
+    for targets, said in ((one, "Only one name"), (none, "No name")):
+        with pytest.raises(UserError, match=f"{said} has pictures: name groups of at least two kinds"):
+            refine(fitted["kmeans"], as_image_set(pictures()), targets)
 
 
 def test_progress_and_epochs(fitted: dict[str, Estimator]) -> None:

@@ -81,9 +81,10 @@ def default_epochs(n_images: int) -> int:
 
 def check_targets(targets: Targets) -> None:
     """Raise UserError unless at least two names have pictures."""
-    named = np.unique(targets.soft.argmax(1)[targets.weights > 0])
+    named = np.unique(targets.soft.argmax(1)[targets.weights > 0]) if targets.names else ()
     if len(named) < 2:
-        raise UserError(f"Only {len(named)} name has pictures: name groups of at least two kinds first.")
+        said = "Only one name has pictures" if len(named) else "No name has pictures"
+        raise UserError(f"{said}: name groups of at least two kinds first.")
 
 
 def _named(model: Estimator, names: tuple[str, ...]) -> NamedNet:

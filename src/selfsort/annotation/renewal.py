@@ -50,7 +50,7 @@ def renew(
 def _renew(
     run: Path, images: ImageSet, epochs: int | None, frozen: bool, n_groups: int | None, progress: Progress | None
 ) -> Estimator:
-    store = Store.open(run)
+    store = Store.open(run, create=False)
     try:
         seen = max((item.seq for item in store.events()), default=0)
         session = load_session(store, run)

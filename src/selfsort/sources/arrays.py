@@ -16,6 +16,7 @@ from selfsort.sources.pixels import Resize, to_pixels
 from selfsort.sources.request import Request
 
 _BLOCK = 1024
+_MOST_CLASSES = 100_000  # larger numbers are no classes, and a list of them would fill the memory
 
 
 def load_file(path: Path, request: Request) -> ImageSet:
@@ -26,10 +27,12 @@ def load_file(path: Path, request: Request) -> ImageSet:
     request.refuse(f"The array file {str(path)!r}", "split", "fold")
     array, labels = _read(path)
     pixels = to_uint8_images(array, f"The array in {str(path)!r}")
+    known = None if labels is None else _to_labels(labels, len(pixels), path)
     return ImageSet(
         refit(pixels, request.size, request.resize, request.channels),
         numbered("array", len(pixels)),
-        None if labels is None else _to_labels(labels, len(pixels), path),
+        known,
+        () if known is None else tuple(map(str, range(int(known.max(initial=-1)) + 1))),
         source=str(path),
         options=request.options("size", "resize", "channels"),
     )
@@ -89,6 +92,8 @@ def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64
             f"'labels' in {str(path)!r} must be {count} whole numbers, one per image, "
             f"not {labels.dtype} of shape {labels.shape}."
         )
+    if labels.max(initial=0) >= _MOST_CLASSES:
+        raise UserError(f"'labels' in {str(path)!r} go up to {labels.max()}: number the classes from 0.")
     return labels.astype(np.int64)
 
 
