@@ -1,0 +1,183 @@
+"""Paper 1's tables and figures on the bundled digits, on the command line, and going on after a stop."""
+
+import io
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfsort import __main__ as entry
+from selfsort import load_images
+from selfsort.errors import UserError
+from selfsort.experiments import data, paper1
+from selfsort.experiments.runner import Outcome, Scale, Where, kept_epochs, reproduce
+from selfsort.training import History
+
+SMALL = {"perceptual_network": "squeezenet1_1", "perceptual_layer": "2", "perceptual_weights": "random"}
+SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+SCALE = ("--epochs", 2, "--subset", 200, "--seeds", 1, "--embedding-size", 20)
+
+
+@pytest.fixture(autouse=True)
+def digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the bundled digits stand in for every data set."""
+    kept = partial(load_images, "digits", size=16)
+    monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None: kept(split=split))
+    data.train_and_test.cache_clear()
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
+    try:
+        entry.main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def width(path: Path) -> int:
+    with Image.open(path) as picture:
+        return picture.width
+
+
+def test_table_and_figures_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("--table", 2, "--figure", 14, "--figure", 15, "--table", 5, "--dataset", "mnist")
+    words = ("reproduce", "paper1", *wanted, *SCALE, *SETTINGS, "--out", tmp_path / "out")
+    assert command(monkeypatch, *words, "--results", tmp_path / "results.json") == 0
+    assert "5/5 supervised cnn" in capsys.readouterr().out
+    records = json.loads((tmp_path / "results.json").read_text())
+    by_name = {(record["experiment"], record["metric"]): record for record in records}
+    pl = by_name["paper1-table2-PL-AE-20-2-epochs", "linear_probe_last"]
+    assert (pl["epochs"], pl["seeds"], pl["labels_used"]) == (2, [0], 0)
+    assert pl["dataset"] == "mnist (200 pictures)" and pl["weights"] == "squeezenet1_1 features[:2], random"
+    cnn = by_name["paper1-table2-CNN-20-2-epochs", "acc"]
+    assert cnn["labels_used"] == 200 and cnn["weights"] == "none"
+    assert {name for name, _ in by_name} >= {f"paper1-figure14-{short}-20-2-epochs" for short in paper1.SHORT.values()}
+    assert by_name["paper1-table5-PL-AE-best-2-epochs", "linear_probe_best"]["published"] == 99.3
+    for name in ("table-2", "figure-14", "figure-15", "table-5"):
+        assert width(tmp_path / "out" / f"{name}.png") > 300
+        assert "PL-AE" in (tmp_path / "out" / f"{name}.md").read_text()
+    assert command(monkeypatch, *words) == 0
+    assert "measured before" in capsys.readouterr().out
+    assert not [path for path in (tmp_path / "out" / "cells").iterdir() if path.is_dir()], "scratch is taken away"
+
+
+def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = [word for name in ("rotation", "crop", "cutout") for word in ("--transformation", name)]
+    words = ("search-augmentations", "mnist", *grid, "--epochs", 1, "--subset", 200, *SETTINGS, "--out", tmp_path)
+    assert command(monkeypatch, *words) == 0
+    assert width(tmp_path / "heat-map.png") > 300
+    found = json.loads((tmp_path / "top-ten-mnist.json").read_text())
+    assert sorted(found["choices"]) == sorted(
+        ["rotation", "crop", "cutout", "rotation+crop", "rotation+cutout", "crop+cutout"]
+    )
+    scores = [found["accuracy"][choice] for choice in found["choices"]]
+    assert scores == sorted(scores, reverse=True)
+    assert f"--views transformations:{tmp_path / 'top-ten-mnist.json'}" in " ".join(capsys.readouterr().out.split())
+    views = ("views", "digits", "--views", f"transformations:{tmp_path / 'top-ten-mnist.json'}")
+    assert command(monkeypatch, *views, "--out", tmp_path / "views.png") == 0
+
+
+def test_the_whole_grid_is_every_one_and_every_pair_of_table_1() -> None:
+    for dataset, count in (("mnist", 15), ("cifar10", 45), ("svhn", 28)):
+        choices = [cell.settings["choice"] for cell in paper1._search_cells(Scale(seeds=1), dataset)]
+        assert len(choices) == len(set(choices)) == count
+
+
+def test_the_pictures_that_choose_are_neither_learnt_from_nor_test() -> None:
+    settings: dict[str, Any] = {"dataset": "mnist", "embedding_size": 10, "seed": 0, "epochs": 1, "subset": 300}
+    found = paper1.searched(Where("cpu"), choice="crop", settings=SMALL, **settings)
+    assert set(found["epochs"][0]) == {"validation", "linear_probe_last"} and found["trained_epochs"] == 1
+    # A share of 30 pictures is a multiple of a thirtieth.
+    assert found["epochs"][0]["validation"] * 30 == pytest.approx(round(found["epochs"][0]["validation"] * 30))
+
+
+def test_cells_are_those_of_the_tables_and_shared_with_the_figures() -> None:
+    cells = {exhibit.name: {cell.file(Path()) for cell in exhibit.cells(Scale())} for exhibit in paper1.PAPER.exhibits}
+    assert len(cells["table-2"]) == 5 * 3 * 3 and len(cells["figure-14"]) == 5 * 3
+    assert cells["figure-14"] < cells["table-2"] and cells["figure-15"] < cells["figure-14"]
+    assert cells["table-5"] == cells["table-2"] | cells["table-3"] | cells["table-4"]
+
+
+def test_settings_reach_the_methods_that_have_them_only() -> None:
+    scale = Scale(seeds=1, embedding_sizes=(10,), settings=SMALL | {"views": "transformations:crop"})
+    cells = {cell.settings.get("method", paper1.CNN): cell.settings for cell in paper1._compared(scale, "mnist")}
+    assert cells["basic-ae"]["settings"] == {} and cells["perceptual-ae"]["settings"] == SMALL
+    assert cells["pseudo-label-ae"]["settings"] == SMALL | {"views": "transformations:crop"}
+    assert cells[paper1.CNN]["views"] == "transformations:crop"
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (Scale(methods=("simclr",)), "Paper 1 does not compare 'simclr': choose among basic-ae"),
+        (Scale(settings={"perceptual_netwrok": "vgg11"}), "no parameter 'perceptual_netwrok': did you mean"),
+        (Scale(datasets=("stl10",)), "Table 5 of paper 1 does not name 'stl10'"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_at_once(scale: Scale, message: str) -> None:
+    (table,) = [exhibit for exhibit in paper1.PAPER.exhibits if exhibit.name == "table-5"]
+    with pytest.raises(UserError, match=message):
+        table.cells(scale)
+
+
+def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "search-augmentations", "mnist", "--transformation", "vertical-flip") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'vertical-flip' is not meant for mnist" in said and "Traceback" not in said
+
+
+def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = Scale(epochs=3, subset=200, seeds=1, embedding_sizes=(20,), methods=("basic-ae", paper1.CNN))
+    (figure,) = [exhibit for exhibit in paper1.PAPER.exhibits if exhibit.name == "figure-14"]
+
+    def made(out: Path) -> list[dict[str, Any]]:
+        return reproduce(paper1.PAPER, figure, scale, Where("cpu"), out, "", lambda line: None)
+
+    whole = made(tmp_path / "whole")
+    calls: list[int] = []
+
+    def stopping(where: Where, scores: Any) -> Any:
+        rows, follow = kept_epochs(where, scores)
+
+        def follow_and_stop(history: History) -> None:
+            follow(history)
+            calls.append(len(rows))
+            if len(calls) in (2, 6):
+                raise KeyboardInterrupt
+
+        return rows, follow_and_stop
+
+    monkeypatch.setattr(paper1, "kept_epochs", stopping)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path / "stopped")
+    again = made(tmp_path / "stopped")
+    assert calls == [1, 2, 2, 3, 1, 2, 2, 3], "an epoch that was not saved is made again, a saved one is not"
+    for one, other in zip(whole, again, strict=True):
+        assert one["value"] == other["value"] and one["experiment"] == other["experiment"]
+
+
+def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
+    cells = paper1._search_cells(Scale(seeds=1), "mnist", ("crop", "cutout"))
+    scores = {"crop": 0.5, "cutout": 0.6, "crop+cutout": 0.7}
+    outcomes = [
+        Outcome(cell, {"epochs": [{"validation": scores[c], "linear_probe_last": 0.1}], "weights": "none"}, 1.0, "here")
+        for cell in cells
+        for c in [cell.settings["choice"]]
+    ]
+    drawing = paper1._heat(outcomes)
+    (content,) = drawing.files.values()
+    assert content["choices"] == ["crop+cutout", "cutout", "crop"]  # type: ignore[index]
+    assert np.asarray(Image.open(io.BytesIO(drawing.png))).std() > 0
