@@ -118,10 +118,11 @@ def test_sort(
 def test_evaluate_and_report(
     run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for kind in ("linear", "svm", "knn"):
+    for kind in ("linear", "svm", "knn", "centroid"):
         found = answer(monkeypatch, capsys, "evaluate", run, folder, "--probe", kind)
         assert found["probe"]["kind"] == kind and found["probe"]["n_train"] == 24
         assert 0 <= found["clustering"]["accuracy"] <= 1 and found["clustering"]["n"] == 30
+    assert [(each["shots"], each["draws"]) for each in found["probe"]["few_shot"]] == [(1, 20), (5, 20)]
     stored = json.loads((run / "evaluation.json").read_text())
     assert stored["clustering"] == found["clustering"]
     answer(

@@ -665,7 +665,7 @@ def test_evaluation_without_labels(selfsort: Command, refused: Command, desk: Pa
     found = json.loads(answer.out)
     assert answer.code == 0 and found["clustering"] is None and found["silhouette"] > 0
     assert "no labels" in selfsort("evaluate", "kmeans", "photos").out
-    for probe in ("linear", "svm", "knn"):
+    for probe in ("linear", "svm", "knn", "centroid"):
         refused("evaluate", "kmeans", "photos", "--probe", probe, "--json", naming=("labels", "one folder per class"))
 
 
@@ -736,7 +736,7 @@ def test_three_classes_of_two_pictures(selfsort: Command, desk: Path, options: t
     answer = selfsort("fit", "six", "--out", "new", *options, "--json")
     assert answer.code == 0 and sum(json.loads(answer.out)["clusters"]) == 6
     whole_job(selfsort, "six", "new", desk, 6)
-    for probe in ("linear", "svm", "knn"):
+    for probe in ("linear", "svm", "knn", "centroid"):
         answer = selfsort("evaluate", "new", "six", "--probe", probe, "--json")
         found = json.loads(answer.out)["probe"]
         assert [row["name"] for row in found["per_class"]] == ["kind-0", "kind-1", "kind-2"]

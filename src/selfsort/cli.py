@@ -61,6 +61,7 @@ class Probe(StrEnum):
     linear = "linear"
     svm = "svm"
     knn = "knn"
+    centroid = "centroid"
 
 
 class Map(StrEnum):
@@ -305,7 +306,7 @@ def evaluate(
 
     _check_seed(seed)
     if not probe and (probe_train or probe_split):
-        raise UserError("--probe-train and --probe-split need --probe linear, svm or knn.")
+        raise UserError("--probe-train and --probe-split need --probe linear, svm, knn or centroid.")
 
     folder = _model_folder(run, clusters, as_json)
 
@@ -868,6 +869,9 @@ def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
         result = found["probe"]
         sizes = f"{result['n_train']:,} to learn from, {result['n_test']:,} to test on"
         _say(f"{result['kind']} probe: accuracy {result['accuracy']:.1%} ({sizes})", quiet)
+        for few in result.get("few_shot", ()):
+            spread = f"{few['accuracy']:.1%} ± {100 * few['std']:.1f}, {few['draws']} draws"
+            _say(f"  from {few['shots']} of each class: accuracy {spread}", quiet)
 
 
 def _answer(command: str, content: Mapping[str, Any], as_json: bool) -> None:

@@ -9,17 +9,19 @@ from selfsort.evaluation.metrics import (
     effective_rank,
     silhouette,
 )
-from selfsort.evaluation.probes import ProbeKind, ProbeResult, probe, stratified_split
+from selfsort.evaluation.probes import FewShotResult, ProbeKind, ProbeResult, few_shot, probe, stratified_split
 
 __all__ = [
     "ClassScore",
     "ClassUse",
     "ClusteringScores",
+    "FewShotResult",
     "ProbeKind",
     "ProbeResult",
     "class_use",
     "clustering_scores",
     "effective_rank",
+    "few_shot",
     "probe",
     "silhouette",
     "stratified_split",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from selfsort.errors import UserError
 from selfsort.evaluation.metrics import ClassScore, class_names, class_table, confusion_matrix
 
-ProbeKind = Literal["linear", "svm", "knn"]
+ProbeKind = Literal["linear", "svm", "knn", "centroid"]
 
 _NEIGHBORS = 20
 _LIBLINEAR_WORK = 150_000_000  # images x features x classes, which take LIBLINEAR about 15 s
@@ -41,6 +41,16 @@ class ProbeResult:
         return asdict(self) | {"per_class": rows}
 
 
+@dataclass(frozen=True)
+class FewShotResult:
+    """Share of test images right by the centroids of `shots` images of each class: mean and deviation over draws."""
+
+    shots: int
+    accuracy: float
+    std: float
+    draws: int
+
+
 def probe(
     kind: ProbeKind,
     train_x: ArrayLike,
@@ -57,6 +67,8 @@ def probe(
         exceed 150 million, multinomial logistic regression by Adam on mini-batches
     svm : one-vs-all linear support vector machine by LIBLINEAR
     knn : majority of the 20 training images of highest cosine similarity, a tie going to the more similar class
+    centroid : the class whose mean is nearest, of embeddings less the training mean and scaled to unit length (Wang et
+        al., "SimpleShot", 2019); see also `few_shot`
 
     linear and svm see each feature standardised by its training mean and deviation; knn sees it as it is.
     Rows with label -1 are left out. Nothing is tuned on the test set. The same seed gives the same result.
@@ -69,10 +81,55 @@ def probe(
     train, train_labels = _labelled(train_x, train_y, "train")
     test, test_labels = _labelled(test_x, test_y, "test")
     _check_fit(train, train_labels, test)
-    if kind != "knn":
+    if kind in ("linear", "svm"):
         train, test = _standardised(train, test)
     predicted, details = _PROBES[kind](train, train_labels, test, random_state)
     return _result(kind, test_labels, predicted, label_names, len(train), details)
+
+
+def few_shot(
+    train_x: ArrayLike,
+    train_y: ArrayLike,
+    test_x: ArrayLike,
+    test_y: ArrayLike,
+    *,
+    shots: Sequence[int] = (1, 5, 10),
+    draws: int = 20,
+    random_state: int = 0,
+) -> tuple[FewShotResult, ...]:
+    """Classify test images (M, D) by the nearest centroid of a few labelled images per class, drawn from (N, D).
+
+    As `probe("centroid", ...)`, but each centroid is that of `shots` images, drawn anew `draws` times; the mean that is
+    taken away, for which no label is needed, is that of all training images. Rows with label -1 are left out. The same
+    seed draws the same images.
+
+    Raises UserError for a class with fewer training images than shots, and for what `probe` does.
+    """
+    train, labels = _labelled(train_x, train_y, "train")
+    test, truth = _labelled(test_x, test_y, "test")
+    _check_fit(train, labels, test)
+    if draws < 1:
+        raise UserError(f"{draws} draws leave nothing to average: ask for at least 1.")
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    _check_shots(shots, labels, members)
+    train, test = _centred(train, test)
+    results = []
+    for count in shots:
+        rngs = (np.random.default_rng((random_state, count, draw)) for draw in range(draws))
+        chosen = (np.concatenate([rng.choice(rows, count, replace=False) for rows in members]) for rng in rngs)
+        right = [(_nearest_centroid(train[rows], labels[rows], test) == truth).mean() for rows in chosen]
+        results.append(FewShotResult(count, float(np.mean(right)), float(np.std(right, ddof=draws > 1)), draws))
+    return tuple(results)
+
+
+def _check_shots(shots: Sequence[int], labels: NDArray[np.int64], members: Sequence[NDArray[np.int64]]) -> None:
+    rows = min(members, key=len)
+    if not shots or min(shots) < 1:
+        raise UserError(f"shots={tuple(shots)}: ask for at least 1 labelled image per class.")
+    if max(shots) > len(rows):
+        raise UserError(
+            f"Class {labels[rows[0]]} has {len(rows)} training images, fewer than the {max(shots)} asked of each class."
+        )
 
 
 class TrackingProbe:
@@ -218,6 +275,28 @@ def _knn(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np
     return predicted, {"k": k, "similarity": "cosine"}
 
 
+def _centroid(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
+    train, test = _centred(train, test)
+    return _nearest_centroid(train, labels, test), {"distance": "Euclidean, of centred unit vectors"}
+
+
+def _centred(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return both sides less the training mean, scaled to unit length."""
+    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return _unit(train - mean), _unit(test - mean)
+
+
+def _nearest_centroid(
+    train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    classes = np.unique(labels)
+    centroids = np.stack([train[labels == label].mean(axis=0) for label in classes])
+    # Half the squared distance, less what all centroids share.
+    distances = (centroids**2).sum(axis=1) / 2 - test @ centroids.T
+    nearest: NDArray[np.int64] = classes[distances.argmin(axis=1)]
+    return nearest
+
+
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit: NDArray[np.float32] = np.divide(features, norms, out=np.zeros_like(features), where=norms > 0)
@@ -228,6 +307,7 @@ _PROBES: dict[ProbeKind, Callable[[NDArray[np.float32], NDArray[np.int64], NDArr
     "linear": _linear,
     "svm": _svm,
     "knn": _knn,
+    "centroid": _centroid,
 }
 
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from selfsort.errors import UserError
 from selfsort.evaluation.metrics import class_table, clustering_scores, silhouette
-from selfsort.evaluation.probes import ProbeKind, probe, stratified_split
+from selfsort.evaluation.probes import ProbeKind, few_shot, probe, stratified_split
+
+_SHOTS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,10 @@ def evaluate_names(pictures: Labelled, predicted: NDArray[np.int64], names: Sequ
 
 
 def evaluate_probe(kind: ProbeKind, test: Labelled, train: Labelled | None, *, random_state: int = 0) -> dict[str, Any]:
-    """Return the figures of a probe on `test`, trained on `train` or else on a stratified 80 % of `test` itself."""
+    """Return the figures of a probe on `test`, trained on `train` or else on a stratified 80 % of `test` itself.
+
+    Those of "centroid" hold, under "few_shot", what 1, 5 and 10 images of each class give, where there are as many.
+    """
     test = test.only_labelled()
     if train is None:
         first, second = stratified_split(test.labels, 0.2, random_state)
@@ -81,7 +86,12 @@ def evaluate_probe(kind: ProbeKind, test: Labelled, train: Labelled | None, *, r
     train = _renamed(train.only_labelled(), test.names)
     pictures = (train.embedding, train.labels, test.embedding, test.labels)
     result = probe(kind, *pictures, label_names=test.names, random_state=random_state)
-    return result.to_json()
+    figures = result.to_json()
+    if kind == "centroid":
+        fewest = np.unique(train.labels, return_counts=True)[1].min()
+        shots = [count for count in _SHOTS if count <= fewest]
+        figures["few_shot"] = [asdict(each) for each in few_shot(*pictures, shots=shots, random_state=random_state)]
+    return figures
 
 
 def _renamed(pictures: Labelled, names: tuple[str, ...]) -> Labelled:
