@@ -13,6 +13,7 @@ import selfsort
 from samples import pictures, quick
 from selfsort import load_images
 from selfsort.annotation.centres import decoder
+from selfsort.autoencoders import FromOnePixel
 from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.supervised import SupervisedNet
@@ -43,7 +44,7 @@ def test_the_network_is_that_of_figure_9() -> None:
         ("Conv2d", 256, 128, 4, 4),
         ("Linear", 300, 1024),
         ("Linear", 1024, 300),
-        ("ConvTranspose2d", 1024, 128, 5, 5),
+        ("FromOnePixel", 1024, 128, 5, 5),
         ("ConvTranspose2d", 128, 64, 5, 5),
         ("ConvTranspose2d", 64, 32, 6, 6),
         ("ConvTranspose2d", 32, 3, 6, 6),
@@ -52,6 +53,16 @@ def test_the_network_is_that_of_figure_9() -> None:
     laid_out = net.encoder.lay_out(torch.rand(2, 1, 28, 28))
     assert net.encoder.layers[:-2](laid_out).shape == (2, 256, 2, 2)
     assert net.decoder(net.embed(torch.rand(2, 1, 28, 28))).shape == (2, 3, 64, 64)
+
+
+def test_the_first_transposed_convolution_is_one() -> None:
+    torch.manual_seed(0)
+    layer = FromOnePixel(20, 6, 5, stride=2)
+    z = torch.randn(4, 20, 1, 1, requires_grad=True)
+    expected = F.conv_transpose2d(z, layer.weight, layer.bias, stride=2)
+    assert torch.allclose(layer(z), expected, atol=1e-6)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), z, retain_graph=True)
+    assert torch.allclose(torch.autograd.grad(layer(z).square().sum(), z)[0], gradient, atol=1e-4)
 
 
 @pytest.mark.parametrize(("size", "channels"), [(28, 1), (32, 3), (16, 3), (96, 3)])
