@@ -24,6 +24,7 @@ from selfsort.images import ImageSet
 
 FORMAT = 1
 _LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu", "umap-learn")
+_NAMED = "named"  # the folder of the model that knows names, in that of the run
 _LONGEST_HEADER = 100_000_000  # bytes, as the format says
 # Where a run is computed may change between two sittings; what is computed may not.
 _MAY_DIFFER = ("device", "checkpoint_minutes")
@@ -156,12 +157,18 @@ def _read_json(folder: Path) -> dict[str, Any]:
         if not isinstance(found, int) or run["status"] not in ("training", "complete"):
             raise ValueError("format and status are not what was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{str(folder / 'run.json')!r} is damaged: train again into another folder.") from error
+        raise UserError(f"{str(folder / 'run.json')!r} is damaged: {_way_out(folder)}.") from error
     if found > FORMAT:
         raise UserError(
             f"{str(folder)!r} was written by a newer selfsort (format {found}; this one reads {FORMAT}): upgrade."
         )
     return run
+
+
+def _way_out(folder: Path) -> str:
+    if folder.name == _NAMED and (folder.parent / "run.json").exists():
+        return f"delete the folder {str(folder)!r} and learn the names again with `selfsort refine {folder.parent}`"
+    return "train again into another folder"
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
@@ -190,7 +197,7 @@ def is_complete(path: str | Path) -> bool:
 
 def named(path: str | Path) -> Path:
     """Return the folder of a run's model that knows names, where there is one, else the run's own."""
-    refined = Path(path) / "named"
+    refined = Path(path) / _NAMED
     recover_folder(refined)
     return refined if is_complete(refined) else Path(path)
 
@@ -235,7 +242,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load(path.read_bytes()))  # by bytes: the library takes no path that is not UTF-8
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{str(path)!r} is missing or damaged: train again into another folder.") from error
+        raise UserError(f"{str(path)!r} is missing or damaged: {_way_out(path.parent)}.") from error
 
 
 def tensor_names(folder: Path) -> list[str]:
@@ -246,7 +253,7 @@ def tensor_names(folder: Path) -> list[str]:
             length = int.from_bytes(file.read(8), "little")
             return list(json.loads(file.read(min(length, _LONGEST_HEADER))))
     except (OSError, ValueError) as error:
-        raise UserError(f"{str(path)!r} is missing or damaged: train again into another folder.") from error
+        raise UserError(f"{str(path)!r} is missing or damaged: {_way_out(path.parent)}.") from error
 
 
 def read_training_arrays(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[str, ...]]:
@@ -258,9 +265,7 @@ def read_training_arrays(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.
         if {len(array) for array in arrays} != {len(ids)}:
             raise ValueError("the files are of different runs")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"Run folder {str(folder)!r} is incomplete or damaged: train again into another folder."
-        ) from error
+        raise UserError(f"Run folder {str(folder)!r} is incomplete or damaged: {_way_out(folder)}.") from error
     return arrays[0], arrays[1], ids
 
 
@@ -270,7 +275,7 @@ def read_skipped(folder: Path) -> list[tuple[str, str]]:
     try:
         return [(row["id"], row["reason"]) for row in _rows(path)]
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise UserError(f"{str(path)!r} is damaged: train again into another folder.") from error
+        raise UserError(f"{str(path)!r} is damaged: {_way_out(folder)}.") from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -279,7 +284,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     try:
         return [{name: float(value) for name, value in row.items()} for row in _rows(path)]
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise UserError(f"{str(path)!r} is damaged: train again into another folder.") from error
+        raise UserError(f"{str(path)!r} is damaged: {_way_out(folder)}.") from error
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -324,8 +324,20 @@ def opinion_of(folder: Path, probabilities: NDArray[np.float32] | None = None) -
     names = tuple(runs.read_run(folder).get("names", ()))
     if probabilities is None:
         probabilities = runs.read_training_arrays(folder)[1]
+    return Opinion(names, probabilities, _doubt_of(folder, len(probabilities)))
+
+
+def _doubt_of(folder: Path, n_images: int) -> NDArray[np.float32] | None:
     path = folder / DOUBT
-    return Opinion(names, probabilities, np.load(path, allow_pickle=False) if path.exists() else None)
+    if not path.exists():
+        return None
+    try:
+        doubt: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        if doubt.shape != (n_images,):
+            raise ValueError(f"it is {doubt.shape}")
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{str(path)!r} is damaged: delete it; the next refinement makes it anew.") from error
+    return doubt
 
 
 def load_session(store: Store, run: Path, opinion: Opinion | None = None) -> Session:
@@ -343,8 +355,12 @@ def load_session(store: Store, run: Path, opinion: Opinion | None = None) -> Ses
     session.events.extend(item.event for item in stored)
     session.add(store.groups())
     rounds = store.get("rounds") or []
-    if rounds:
-        session.round = len(rounds) - 1
-        names, probabilities, doubt = opinion or opinion_of(newest_model(store, run))
+    if not rounds:
+        return session
+    session.round = len(rounds) - 1
+    names, probabilities, doubt = opinion or opinion_of(newest_model(store, run))
+    if names:
         session.learn(names, probabilities, sum(item.seq <= rounds[-1]["after_seq"] for item in stored), doubt)
+    else:  # the refined model was deleted: what was answered and proposed stays
+        session.round = len(rounds)
     return session
