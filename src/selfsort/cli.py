@@ -846,7 +846,8 @@ def _list_exhibits(papers: list[Any], as_json: bool) -> None:
         for each in paper.exhibits
     ]
     _answer("reproduce", {"exhibits": lines}, as_json)
-    _table(["what", "shows", "data", "minutes"], lines, as_json)
+    rows = [line | {"minutes": f"{line['minutes']:,.0f}"} for line in lines]
+    _table(["what", "shows", "data", "minutes"], rows, as_json)
     _say("Minutes are for a whole one on two CPU cores; --epochs, --subset and --seeds make it shorter.", as_json)
     _say("Data sets are torchvision's, in --data-root. Go on: selfsort reproduce paper4 --figure 4", as_json)
 
