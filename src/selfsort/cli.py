@@ -349,7 +349,7 @@ def report(
 
     folder = _model_folder(run, clusters, as_json)
     model = methods.load(folder)
-    data = report_data(model, folder, _training_images(model.run_, images, as_json))
+    data = report_data(model, folder, _training_images(folder, model.run_, images, as_json))
     path = out or run / "report.html"
     write_report(data, path, map_kind=map_kind.value, random_state=model.random_state)
     if sheet:
@@ -512,7 +512,7 @@ def label(
 
     _check_seed(seed)
     facts = runs.read_run(run)
-    pictures = _training_images(facts, images, as_json)
+    pictures = _training_images(run, facts, images, as_json)
     if simulate:
         _name_by_simulation(run, pictures, groups, simulate, answers, errors, seed, as_json)
         return
@@ -591,7 +591,7 @@ def refine(
         end_with_input()
     from selfsort.annotation.renewal import renew  # torch: seconds in which the one who asked may be killed
 
-    pictures = _training_images(runs.read_run(run), images, as_json or json_progress)
+    pictures = _training_images(run, runs.read_run(run), images, as_json or json_progress)
 
     def progress(epoch: int, total: int, loss: float) -> None:
         if json_progress:
@@ -632,7 +632,7 @@ def certify(
 
     _check_seed(seed)
     folder, facts = _named_model(run, budget, reject)
-    pictures = _training_images(facts, images, as_json)
+    pictures = _training_images(run, facts, images, as_json)
     checks, answers = _open_checks(run, folder, budget, reject, seed, as_json)
 
     def certified(checked_by: str = "a person") -> None:
@@ -753,7 +753,8 @@ def _load(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
 
     images = load_images(source, progress=not quiet and sys.stderr.isatty(), **options)
     height, width, channels = images.image_shape
-    _say(f"{len(images):,} pictures, {height}x{width}, {'grey' if channels == 1 else 'colour'}", quiet)
+    count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
+    _say(f"{count}, {height}x{width}, {'grey' if channels == 1 else 'colour'}", quiet)
     if images.skipped:
         _say(summarise_skipped(images.skipped), quiet)
     return images
@@ -779,10 +780,13 @@ def _open(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimat
     return model, _load(source, quiet=quiet, size=height, channels=channels, resize=resize, **options)
 
 
-def _training_images(run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
-    data = run["data"]
+def _training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
+    """Load the pictures that the run in a folder was trained on, from where they are now."""
+    data, found = run["data"], Path(run["data"]["source"])
     if data["source"] == "array" and not moved:
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
+    if not moved and found.is_absolute() and not found.exists():
+        raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
     options = dict(data["options"])
     if moved:
         options |= {"size": data["image_shape"][0], "channels": data["image_shape"][2]}
@@ -793,8 +797,18 @@ def _training_images(run: Mapping[str, Any], moved: str | None, quiet: bool) -> 
             raise
         raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where to with --images.") from error
     if images.fingerprint() != data["fingerprint"]:
-        raise UserError("The pictures have changed since the run was trained: give the original ones with --images.")
+        raise UserError(f"{_change(folder, images)} since the run was trained: give the original ones with --images.")
     return images
+
+
+def _change(folder: Path, images: "ImageSet") -> str:
+    """Say in what pictures differ from those of the run in a folder."""
+    from selfsort import runs
+
+    then, now = set(runs.read_training_arrays(folder)[2]), set(images.ids)
+    parts = [(sorted(then - now), "gone"), (sorted(now - then), "new")]
+    words = [f"{len(ids):,} {'is' if len(ids) == 1 else 'are'} {how}, such as {ids[0]!r}" for ids, how in parts if ids]
+    return f"The pictures have changed ({'; '.join(words) or 'files of the same names look different'})"
 
 
 @contextmanager

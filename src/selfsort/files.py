@@ -24,6 +24,8 @@ _REASONS = {
     errno.EEXIST: "a part of the path is a file, not a folder",
 }
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # some take full-width ones, too
+
 
 def write_error(path: Path, error: OSError) -> UserError:
     """Say in one sentence why `path` could not be written."""
@@ -124,6 +126,23 @@ def _flush(path: Path) -> None:
     if path.is_file():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
+
+
+def cell_text(name: str) -> str:
+    """Return a name as spreadsheets show it: one that they would compute, as a formula, begins with an apostrophe.
+
+    >>> cell_text("rose"), cell_text("=1+1"), cell_text("-1")
+    ('rose', "'=1+1", '-1')
+    """
+    return f"'{name}" if name.startswith(_FORMULA) and not _is_number(name) else name
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

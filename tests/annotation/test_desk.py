@@ -242,6 +242,14 @@ def test_labels_as_a_table(desk, images):
     assert all((row["given"] == "1") == bool(row["confidence"]) for row in rows)
 
 
+def test_no_spreadsheet_computes_a_name(desk):
+    for number, text in enumerate(["=1+1", "@SUM(A1)", "-1", "+ 2 kinds"]):
+        desk.answer(f"k{number}", "ann", name(desk.next_group("ann"), text))
+    found = {row["name"] for row in csv.DictReader(io.StringIO(desk.labels_csv().decode()))}
+    assert found == {"'=1+1", "'@SUM(A1)", "-1", "'+ 2 kinds", ""}
+    assert "=1+1" in desk.session.names()
+
+
 def test_versions_grow_over_restarts(run, images):
     versions = []
     for number in range(3):

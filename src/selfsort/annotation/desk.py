@@ -27,6 +27,7 @@ from selfsort.annotation.places import Points
 from selfsort.annotation.session import Event, Group, shown
 from selfsort.annotation.store import Store, Stored, load_session, newest_model, opinion_of
 from selfsort.errors import UserError
+from selfsort.files import cell_text
 from selfsort.images import ImageSet
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Desk:
         """Return id, name, confidence and given of all pictures as a CSV file."""
         with self._lock:
             labels = self.session.labels()
-        names = [*labels.names, ""]
+        names = [*map(cell_text, labels.names), ""]
         columns = labels.name_of.tolist(), labels.confidence.tolist(), labels.given.tolist()
         with io.StringIO(newline="") as text:
             writer = csv.writer(text)

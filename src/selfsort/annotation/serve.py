@@ -67,7 +67,8 @@ def serve(
                 say(f"Others open {home} and give the password.")
             say("Everything is kept at once; Ctrl-C ends.")
             if open_browser:
-                _open(address)
+                # Not waited for: some browsers keep the one who starts them until they are closed.
+                threading.Thread(target=_open, args=(address, say), name="browser", daemon=True).start()
             _run(desk, token, listener, host, password)
 
 
@@ -153,10 +154,12 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _open(address: str) -> None:
-    # Without a browser the address has been printed; some systems raise, some return False.
-    with suppress(Exception):
-        webbrowser.open(address)
+def _open(address: str, say: Callable[[str], None]) -> None:
+    opened = False
+    with suppress(Exception):  # some systems raise, some return False
+        opened = webbrowser.open(address)
+    if not opened:
+        say("No browser could be opened here: open the address yourself.")
 
 
 def _run(desk: Desk, token: str, listener: socket.socket, host: str | None, password: str | None) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, remove, write_table
+from selfsort.files import atomic_path, cell_text, remove, write_table
 from selfsort.images import ImageSet
 
 _RESERVED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
@@ -37,9 +37,9 @@ def write_predictions(
     """Write id, cluster, confidence and p0 … p{K-1} for probabilities (N, K), as `.csv` or `.parquet` by the suffix.
 
     With the `names` (K,) of the clusters, there is a column `name` after `cluster`.
-    In CSV, numbers have six significant digits and bytes of an id that are no UTF-8 stay as they are; Parquet holds
-    text only, so they become backslash escapes there. Raises `UserError` for another suffix or a path that cannot be
-    written.
+    In CSV, numbers have six significant digits, bytes of an id that are no UTF-8 stay as they are, and names that a
+    spreadsheet would compute begin with an apostrophe; Parquet holds text only, so such bytes become backslash escapes
+    there. Raises `UserError` for another suffix or a path that cannot be written.
     """
     path = Path(path)
     check_table(path)
@@ -59,7 +59,7 @@ def _prediction_rows(
     for picture_id, row in zip(ids, probabilities, strict=True):
         best = int(row.argmax())
         values = [float(f"{value:.6g}") for value in row.tolist()]
-        yield [picture_id, best, *([names[best]] if names else []), values[best], *values]
+        yield [picture_id, best, *([cell_text(names[best])] if names else []), values[best], *values]
 
 
 def _write_parquet(
