@@ -117,6 +117,12 @@ class TestMap:
         assert len(colours(pixels(figures.embedding_map(points, np.arange(400), theme=DARK)))) > 100
         assert len(colours(pixels(figures.embedding_map(points[:1], np.array([5]))))) > 10
 
+    def test_a_legend_stands_beside_the_points(self):
+        points, clusters = np.random.default_rng(0).normal(size=(300, 2)), np.arange(300) % 3
+        seen = pixels(figures.embedding_map(points, clusters, names=("_a", "b", "$c$"), legend=True))
+        assert seen.shape == (960, 1170, 3)
+        assert (seen[:, 960:].max(-1) < 60).any() and not (seen[:, :940].max(-1) < 60).any()  # all writing is there
+
     def test_none_are_an_empty_map(self):
         assert colours(pixels(figures.embedding_map(np.zeros((0, 2)), np.zeros(0, int)))) == {(255, 255, 255)}
 

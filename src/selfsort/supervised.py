@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
@@ -26,26 +26,41 @@ class SupervisedNet(Net):
     head : (B, D) embeddings to (B, K) scores
     frozen : the network stays as it is, and only the head learns
     own_weight : of the network's own loss beside the cross-entropy
+    known : (N, D) embedding of the pictures by a frozen network, to be looked up instead of computed at each step
 
     """
 
     labels: Tensor
+    known: Tensor | None
 
-    def __init__(self, net: Net, head: nn.Module, labels: ArrayLike, *, frozen: bool = False, own_weight: float = 0.0):
+    def __init__(
+        self,
+        net: Net,
+        head: nn.Module,
+        labels: ArrayLike,
+        *,
+        frozen: bool = False,
+        own_weight: float = 0.0,
+        known: NDArray[np.float32] | None = None,
+    ):
         super().__init__()
-        known = np.asarray(labels, dtype=np.int64)
-        if (known < 0).any():
+        numbers = np.asarray(labels, dtype=np.int64)
+        if (numbers < 0).any():
             raise UserError("Some pictures have no label: leave them out, for a classifier is to learn from them all.")
         self.net, self.head, self.frozen, self.own_weight = net, head, frozen, own_weight
         self.net.requires_grad_(not frozen)
-        self.register_buffer("labels", torch.from_numpy(known), persistent=False)
+        self.register_buffer("labels", torch.from_numpy(numbers), persistent=False)
+        self.register_buffer("known", None if known is None else torch.from_numpy(known), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy of the views' labels, and the network's own loss where it has a weight."""
-        with torch.no_grad() if self.frozen else nullcontext():
-            embedding = self.net.embed(batch.views[0])
+        embedding = self._embedding(batch) if self.known is None else self.known[batch.indices]
         loss = F.cross_entropy(self.head(embedding).float(), self.labels[batch.indices])
         return loss + self.own_weight * self.net.loss(batch) if self.own_weight else loss
+
+    def _embedding(self, batch: Batch) -> Tensor:
+        with torch.no_grad() if self.frozen else nullcontext():
+            return self.net.embed(batch.views[0])
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the network's (B, D) embedding."""

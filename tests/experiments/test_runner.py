@@ -15,7 +15,19 @@ import pytest
 from PIL import Image
 
 from selfsort.errors import UserError
-from selfsort.experiments.runner import Cell, Drawing, Exhibit, Outcome, Paper, Row, Scale, Where, reproduce
+from selfsort.experiments.runner import (
+    Cell,
+    Drawing,
+    Exhibit,
+    Outcome,
+    Paper,
+    Row,
+    Scale,
+    Where,
+    measure,
+    outcome_of,
+    reproduce,
+)
 from selfsort.reporting.figures import Line, line_chart
 
 CALLS: list[dict[str, Any]] = []
@@ -188,3 +200,30 @@ def test_the_chart_shows_lines_spread_and_reference() -> None:
     pixels = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3) for png in (plain, full)]
     assert all((0x3F, 0x90, 0xDA) in {tuple(colour) for colour in np.unique(p, axis=0).tolist()} for p in pixels)
     assert len(np.unique(pixels[1], axis=0)) > len(np.unique(pixels[0], axis=0))
+
+
+def test_a_loss_is_no_percentage_its_best_is_the_lowest_and_it_is_not_recorded(tmp_path: Path) -> None:
+    def losing(where: Where, *, seed: int) -> dict[str, Any]:
+        return {"epochs": [{"loss": 2.30512 + seed}, {"loss": 0.00123 + seed}, {"loss": 0.5 + seed}]}
+
+    def drawn(outcomes: Any) -> Drawing:
+        rows = [Row("", "kmeans", "loss", outcomes, loss=True, recorded=False)]
+        return Drawing(rows, line_chart([Line("ours", [1], [2])], "x", "y"))
+
+    exhibit = Exhibit("figure", 5, "A loss", "digits", "all", 3, 0.1, lambda s: [Cell(losing, {"seed": 0})], drawn)
+    assert reproduce(PAPER, exhibit, Scale(), HERE, tmp_path, "", lambda line: None) == []
+    assert "| loss |  | 0.5000 | 0.0012 | 1 |" in (tmp_path / "figure-5.md").read_text()
+    assert ",loss,0,1,2.3051" in (tmp_path / "figure-5-epochs.csv").read_text()
+
+
+def test_a_cell_that_builds_on_another_has_it_measured_once_and_kept(tmp_path: Path) -> None:
+    first = Cell(curve, {"seed": 0, "epochs": 3})
+
+    def second(where: Where, *, seed: int) -> dict[str, Any]:
+        return {"epochs": [{"acc": outcome_of(first, where).result["epochs"][-1]["acc"] / 2}]}
+
+    CALLS.clear()
+    for seed in range(2):
+        (found,) = measure([Cell(second, {"seed": seed})], HERE, tmp_path, lambda line: None)
+        assert found.result["epochs"] == [{"acc": 0.24}]
+    assert len(CALLS) == 1 and first.file(tmp_path).exists()

@@ -18,23 +18,23 @@ from selfsort.files import atomic_path
 Record = dict[str, Any]
 
 
-def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the standard deviation over seeds, to two decimals; None for a single seed.
+def mean_and_std(values: Sequence[float], decimals: int = 2) -> tuple[float, float | None]:
+    """Return the mean and the standard deviation over seeds, rounded; None for a single seed.
 
     >>> mean_and_std([74.0, 76.0]), mean_and_std([75.123])
     ((75.0, 1.41), (75.12, None))
     """
-    spread = round(statistics.stdev(values), 2) if len(values) > 1 else None
-    return round(statistics.mean(values), 2), spread
+    spread = round(statistics.stdev(values), decimals) if len(values) > 1 else None
+    return round(statistics.mean(values), decimals), spread
 
 
-def with_spread(mean: float, std: float | None) -> str:
+def with_spread(mean: float, std: float | None, decimals: int = 1) -> str:
     """Write a mean with its standard deviation over seeds.
 
     >>> with_spread(75.0, 1.41), with_spread(75.12, None)
     ('75.0 ± 1.4', '75.1')
     """
-    return f"{mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
+    return f"{mean:.{decimals}f}" + (f" ± {std:.{decimals}f}" if std is not None else "")
 
 
 def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:

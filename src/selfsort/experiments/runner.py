@@ -121,6 +121,8 @@ class Row:
     weights : of the frozen network, where there is one
     dataset : where a figure compares several
     note : what the published value is, or what ours is
+    loss : the metric is one: no percentage, and the lowest is the best
+    recorded : the row is among the records, not in the tables alone
 
     """
 
@@ -135,9 +137,11 @@ class Row:
     weights: str = "none"
     dataset: str = ""
     note: str = ""
+    loss: bool = False
+    recorded: bool = True
 
     def values(self) -> list[list[float]]:
-        """Return the metric in percent, seed by seed and epoch by epoch."""
+        """Return the metric in percent, or a loss as it is, seed by seed and epoch by epoch."""
         values = self._values(self.outcomes)
         if not self.baseline:
             return values
@@ -146,15 +150,17 @@ class Row:
 
     def _values(self, outcomes: Sequence[Outcome]) -> list[list[float]]:
         chosen = slice(None) if self.epoch is None else slice(self.epoch - 1, self.epoch)
-        return [[100 * row[self.metric] for row in outcome.result["epochs"][chosen]] for outcome in outcomes]
+        unit = 1 if self.loss else 100
+        return [[unit * row[self.metric] for row in outcome.result["epochs"][chosen]] for outcome in outcomes]
 
     def last(self) -> tuple[float, float | None]:
         """Return mean and standard deviation over seeds at the last epoch."""
-        return mean_and_std([seed[-1] for seed in self.values()])
+        return mean_and_std([seed[-1] for seed in self.values()], decimals=4 if self.loss else 2)
 
     def best(self) -> tuple[float, float | None]:
         """Return mean and standard deviation of each seed's best epoch, chosen by the very metric."""
-        return mean_and_std([max(seed) for seed in self.values()])
+        best, decimals = (min, 4) if self.loss else (max, 2)
+        return mean_and_std([best(seed) for seed in self.values()], decimals)
 
 
 @dataclass(frozen=True)
@@ -260,6 +266,14 @@ def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
     return outcome
 
 
+def outcome_of(cell: Cell, where: Where) -> Outcome:
+    """Return the outcome of another cell, on which a measurement builds; it is measured first if that is to do."""
+    if where.folder is None:
+        raise ValueError("what builds on another cell is measured in an output folder")
+    out = where.folder.parents[1]
+    return _kept(cell, out) or _measured(cell, where, out)
+
+
 def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], "OnEpoch"]:
     """Return the rows of the epochs, and what adds one after each: the loss, the seconds, and what `scores` measures.
 
@@ -284,7 +298,7 @@ def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[l
 def _records(paper: Paper, exhibit: Exhibit, scale: Scale, rows: Iterable[Row], command: str) -> list[Record]:
     """Return a record for the last epoch of each row, and one for the best where there are several epochs."""
     records = []
-    for row in rows:
+    for row in (each for each in rows if each.recorded):
         facts = _facts(paper, exhibit, scale, row, command)
         value, std = row.last()
         several = len(row.values()[0]) > 1
@@ -361,6 +375,7 @@ def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[Row]) -> str:
     lines += ["", "| row | metric | published | last epoch | best epoch | seeds | note |", "|" + "---|" * 7]
     for row in rows:
         published = "" if row.published is None else f"{row.published:.1f}"
-        cells = [row.name, row.metric, published, with_spread(*row.last()), with_spread(*row.best())]
+        values = [with_spread(*each, decimals=4 if row.loss else 1) for each in (row.last(), row.best())]
+        cells = [row.name, row.metric, published, *values]
         lines.append("| " + " | ".join(map(str, [*cells, len(row.outcomes), row.note])) + " |")
     return "\n".join([*lines, "", f"![{exhibit.title}]({exhibit.name}.png)", ""])

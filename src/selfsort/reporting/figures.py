@@ -312,24 +312,31 @@ def embedding_map(
     clusters: NDArray[np.integer[Any]],
     *,
     names: Sequence[str] = (),
+    legend: bool = False,
     theme: Theme = LIGHT,
 ) -> bytes:
     """Draw points (N, 2) in the colours and marks of their clusters (N,); return a PNG.
 
-    Each cluster's name, or its number where there are no names, stands in its middle.
+    Each cluster's name, or its number where there are no names, stands in its middle, or in a legend at the right,
+    which can be read where the clusters lie upon one another.
     """
-    figure = _figure(640, 640, theme)
-    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    figure = _figure(780 if legend else 640, 640, theme)
+    axes = figure.add_axes((0.01, 0.01, 0.8 if legend else 0.98, 0.98))
     axes.set_axis_off()
     size = float(np.clip(36_000 / max(len(points), 1), 12, 60))
-    present = np.unique(clusters)
+    present, drawn = np.unique(clusters), []
     for cluster in present:
         colour, mark = cluster_mark(int(cluster))
         x, y = points[clusters == cluster].T
-        axes.scatter(x, y, s=size, c=colour, marker=mark, alpha=0.75, linewidths=0)
-    for cluster in present:
-        text = _short(names[cluster]) if names else f"{cluster}"
-        _title(axes, _middle(points[clusters == cluster]), text, len(present), theme)
+        drawn.append(axes.scatter(x, y, s=size, c=colour, marker=mark, alpha=0.75, linewidths=0))
+    titles = [_short(names[cluster]) if names else f"{cluster}" for cluster in present]
+    if legend:
+        key = axes.legend(drawn, titles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, markerscale=2)
+        for text in key.get_texts():
+            text.set(color=theme.ink, parse_math=False)
+        return _png(figure)
+    for cluster, title in zip(present, titles, strict=True):
+        _title(axes, _middle(points[clusters == cluster]), title, len(present), theme)
     return _png(figure)
 
 
