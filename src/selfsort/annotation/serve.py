@@ -137,8 +137,9 @@ def _listen(host: str | None, port: int | None) -> socket.socket:
 
 
 def _bound(name: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind)
+    family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0]
+    # Without the protocol asyncio does not see that this is TCP and leaves Nagle's delay on: 40 ms for every answer.
+    listener = socket.socket(family, kind, protocol)
     try:
         # Another server may still hold connections that are over.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
