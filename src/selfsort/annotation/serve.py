@@ -1,5 +1,6 @@
 """The server of the naming page: where it listens, who may call it, and how it ends."""
 
+import logging
 import os
 import secrets
 import signal
@@ -57,7 +58,7 @@ def serve(
     with _sigterm_as_ctrl_c(), closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
         number = listener.getsockname()[1]
         if checks is None:
-            say("Looking for groups …")
+            say("Looking for groups; with many pictures this takes minutes the first time …")
         with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
             token = secrets.token_urlsafe(24)
             home = f"http://{_in_address(host or '127.0.0.1')}:{number}/"
@@ -173,5 +174,8 @@ def _run(desk: Desk, token: str, listener: socket.socket, host: str | None, pass
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2
     )
+    server = uvicorn.Server(config)
+    # A request that Ctrl-C cuts off, such as one that waits for the map, is no error to be shown.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
     with suppress(KeyboardInterrupt):  # uvicorn has ended its work by then
-        uvicorn.Server(config).run([listener])
+        server.run([listener])

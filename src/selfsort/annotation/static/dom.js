@@ -29,7 +29,10 @@ export function percent(share, digits = 0) {
   return `${(100 * share).toFixed(digits)}\u00a0%`;
 }
 
-export const interval = ({ low, high }) => `${percent(low).replace("\u00a0%", "")} to ${percent(high)}`;
+export function interval({ low, high }) {
+  const [from, to] = [percent(low), percent(high)];
+  return from === to ? to : `${from.replace("\u00a0%", "")} to ${to}`;
+}
 
 export function fill(bar, share, text) {
   const part = Math.max(0, Math.min(1, share || 0));

@@ -20,10 +20,11 @@ import { chooseSimilar } from "./similar.js";
 const PAGE = 200;
 const GAP = 6;
 const BEYOND = 3; // rows kept ready above and below those in view
+const PASSING = 120; // ms: pictures that come and go faster while one scrolls are not asked for
 
 export class Names {
   constructor(app) {
-    Object.assign(this, { app, name: null, total: 0, active: 0, anchor: 0, version: null });
+    Object.assign(this, { app, name: null, total: 0, active: 0, anchor: 0, version: null, scrolled: -PASSING });
     this.pages = new Map(); // number of a page: what the server said of its pictures
     this.cells = new Map(); // place in the grid: its element
     this.chosen = new Map(); // picture: its place
@@ -61,7 +62,7 @@ export class Names {
 
   #forget() {
     this.pages.clear();
-    for (const cell of this.cells.values()) cell.remove();
+    for (const cell of this.cells.values()) discard(cell);
     this.cells.clear();
   }
 
@@ -134,7 +135,7 @@ export class Names {
   #keepOnly(first, last) {
     for (const [place, cell] of this.cells) {
       if (place >= first && place < last) continue;
-      cell.remove();
+      discard(cell);
       this.cells.delete(place);
     }
   }
@@ -168,8 +169,10 @@ export class Names {
     const sure = percent(confidence);
     cell.dataset.picture = index;
     cell.setAttribute("aria-label", `Picture ${index}, ${given ? "by an answer" : "by the model"}, ${sure}`);
-    const image = element("img", { src: thumbnail(index), alt: "", draggable: false });
+    const image = element("img", { alt: "", draggable: false });
     cell.replaceChildren(image, element("small", {}, given ? sure : `model ${sure}`));
+    const scrolling = performance.now() - this.scrolled < PASSING;
+    setTimeout(() => cell.isConnected && (image.src = thumbnail(index)), scrolling ? PASSING : 0);
   }
 
   #showActive() {
@@ -307,7 +310,7 @@ export class Names {
 
   #listen() {
     new ResizeObserver(() => this.draw()).observe(this.grid);
-    this.grid.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
+    this.grid.addEventListener("scroll", () => this.#scroll(), { passive: true });
     this.grid.addEventListener("click", (event) => this.#click(event));
     this.grid.addEventListener("dblclick", (event) => event.target.closest(".cell") && this.#enlarge());
     this.grid.addEventListener("keydown", (event) => this.#key(event));
@@ -324,6 +327,11 @@ export class Names {
     });
     $("#move-name").addEventListener("keydown", (event) => event.key === "Escape" && this.grid.focus());
     closable($("#renaming"));
+  }
+
+  #scroll() {
+    this.scrolled = performance.now();
+    requestAnimationFrame(() => this.draw());
   }
 
   #reorder() {
@@ -384,4 +392,10 @@ export class Names {
       this.grid.focus();
     });
   }
+}
+
+// Takes a cell away, and back the request for its picture: those in view come first.
+function discard(cell) {
+  cell.remove();
+  cell.querySelector("img")?.removeAttribute("src");
 }
