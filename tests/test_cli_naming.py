@@ -19,6 +19,7 @@ from PIL import Image
 
 from samples import pictures, quick
 from selfsort.annotation.desk import Desk
+from selfsort.annotation.holding import held, refining
 from selfsort.annotation.renewal import renew
 from selfsort.annotation.session import Event
 from selfsort.annotation.simulated import SimulatedAnnotator
@@ -125,6 +126,26 @@ class TestRefinedModel:
         (named / "named" / "doubt.npy").unlink()
         with closing(Desk(named, images)) as desk:
             assert desk.state()["round"] == 1
+
+
+class TestTwoAtOnce:
+    def test_a_model_stays_as_it_is_while_it_is_certified(self, named, monkeypatch, capsys):
+        with held(named, 8573, certifying=True):
+            said = complaint(monkeypatch, capsys, "refine", named, "--frozen")
+            assert f"is being certified already, by process {os.getpid()} on port 8573: finish or stop that" in said
+        assert command(monkeypatch, "refine", named, "--frozen") == 0
+
+    def test_a_model_that_is_refined_is_not_certified(self, named, monkeypatch, capsys):
+        with refining(named):
+            said = complaint(monkeypatch, capsys, "certify", named, "--no-browser")
+            assert "is going on: wait until it is done" in said
+            assert "Another refinement" in complaint(monkeypatch, capsys, "refine", named)
+
+    def test_naming_goes_on_while_a_model_is_refined(self, named, monkeypatch):
+        with held(named, 8573):
+            assert command(monkeypatch, "refine", named, "--frozen") == 0
+        with refining(named), held(named):
+            pass
 
 
 class TestExports:

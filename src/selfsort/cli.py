@@ -538,7 +538,7 @@ def _name_by_simulation(
     from contextlib import closing
 
     from selfsort.annotation.desk import Desk
-    from selfsort.annotation.serve import held
+    from selfsort.annotation.holding import held
     from selfsort.annotation.simulated import SimulatedAnnotator
 
     labels, names = _true_labels(source, images, quiet)
@@ -678,12 +678,11 @@ def _open_checks(
 
     from selfsort import runs
     from selfsort.annotation.checks import open_checks
-    from selfsort.annotation.serve import held
+    from selfsort.annotation.holding import held
     from selfsort.annotation.store import Store
 
-    names = tuple(runs.read_run(folder)["names"])
-    probabilities = runs.read_training_arrays(folder)[1]
-    with held(run), closing(Store.open(run)) as store:
+    with held(run, certifying=True), closing(Store.open(run)) as store:
+        names, probabilities = tuple(runs.read_run(folder)["names"]), runs.read_training_arrays(folder)[1]
         checks, redrawn = open_checks(store, names, probabilities, budget, random_state=seed, target=reject)
         answers = len(store.events())
     if redrawn:

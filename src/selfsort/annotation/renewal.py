@@ -4,16 +4,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from selfsort import methods
 from selfsort.annotation import places
+from selfsort.annotation.holding import refining
 from selfsort.annotation.labelling import LabelSession
 from selfsort.annotation.refine import Progress
 from selfsort.annotation.store import DOUBT, Store, load_session, newest_model
-from selfsort.errors import UserError
 from selfsort.estimator import Estimator
-from selfsort.files import atomic_path, swap_folder, write_error
+from selfsort.files import atomic_path, swap_folder
 from selfsort.images import ImageSet
 
 
@@ -34,17 +33,12 @@ def renew(
     Raises
     ------
     UserError
-        When another refinement of the run is going on, fewer than two names have pictures, or nothing can be written.
+        When another refinement of the run is going on, or it is being certified, fewer than two names have pictures, or
+        nothing can be written.
 
     """
-    lock = FileLock(run / ".refine.lock")
-    try:
-        with lock.acquire(timeout=0):
-            return _renew(run, images, epochs, frozen, n_groups, progress)
-    except Timeout:
-        raise UserError(f"Another refinement of {str(run)!r} is going on: wait until it is done.") from None
-    except OSError as error:
-        raise write_error(run, error) from error
+    with refining(run):
+        return _renew(run, images, epochs, frozen, n_groups, progress)
 
 
 def _renew(

@@ -8,16 +8,13 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from selfsort.annotation.desk import Desk
-from selfsort.annotation.store import Store
+from selfsort.annotation.holding import held
 from selfsort.errors import UserError
-from selfsort.files import write_error
 from selfsort.images import ImageSet
 
 if TYPE_CHECKING:
@@ -55,8 +52,11 @@ def serve(
     """
     password = password or os.environ.get("SELFSORT_PASSWORD") or None
     _check_host(host, password)
-    with _sigterm_as_ctrl_c(), closing(_listen(host, port)) as listener, held(run, listener.getsockname()[1]):
+    with ExitStack() as stack:
+        stack.enter_context(_sigterm_as_ctrl_c())
+        listener = stack.enter_context(closing(_listen(host, port)))
         number = listener.getsockname()[1]
+        stack.enter_context(held(run, number, certifying=checks is not None))
         if checks is None:
             say("Looking for groups; with many pictures this takes minutes the first time …")
         with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
@@ -71,29 +71,6 @@ def serve(
                 # Not waited for: some browsers keep the one who starts them until they are closed.
                 threading.Thread(target=_open, args=(address, say), name="browser", daemon=True).start()
             _run(desk, token, listener, host, password)
-
-
-@contextmanager
-def held(run: Path, port: int | None = None) -> Iterator[None]:
-    """Hold a run against other processes that would name it, too.
-
-    Raises `UserError` with the number of the process that has it.
-    """
-    with closing(Store.open(run)) as store:
-        lock = FileLock(Path(run) / ".label.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            holder = {"process": "unknown", "port": None} | (store.get("server") or {})
-            which = f"process {holder['process']}" + (f" on port {holder['port']}" if holder["port"] else "")
-            raise UserError(f"{str(run)!r} is being named already, by {which}: go on there or stop it.") from None
-        except OSError as error:
-            raise write_error(Path(run), error) from error
-        try:
-            store.put("server", {"process": os.getpid(), "port": port})
-            yield
-        finally:
-            lock.release()
 
 
 @contextmanager
