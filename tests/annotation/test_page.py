@@ -370,6 +370,8 @@ def test_pictures_are_checked_one_by_one_up_to_the_certificate(open_tab: Any, ce
     progress = tab.page.locator("#check-progress")
     expect(tab.page.locator("#right-name")).to_be_focused()
     expect(progress).to_have_text("0 of 4 checked")
+    for part in ("#improve", "nav [data-view=ask]", ".figures"):
+        expect(tab.page.locator(part)).to_be_hidden()
     assert focusable_without_name(tab) == []
     tab.key("Enter")
     expect(progress).to_have_text("1 of 4 checked")

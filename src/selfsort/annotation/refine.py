@@ -17,7 +17,7 @@ from selfsort.augment import views_from
 from selfsort.errors import UserError
 from selfsort.estimator import Estimator, NamedNet, TrainedEstimator
 from selfsort.images import ImageSet
-from selfsort.training import Batch, History, Net, Pictures, pick_device, seed_of, train
+from selfsort.training import Batch, History, Net, Pictures, in_batches, pick_device, seed_of, train
 
 Progress = Callable[[int, int, float], None]
 
@@ -70,8 +70,12 @@ def refine(
         learner = _Learner(net, targets, model.name_weight if gamma is None else gamma, own_loss)
         epochs = default_epochs(len(images)) if epochs is None else epochs
         history = _train(learner, model, images, epochs, random_state, progress)
+    embedding = model.embedding_
+    if history.rows:
+        embedding = in_batches(net, "embed", images.images, model.device)
+        _normalise_by(net, torch.from_numpy(embedding))
     facts = _facts(model, targets, history, time.monotonic() - started)
-    return model.with_net(net, images, history, facts, None if history.rows else model.embedding_)
+    return model.with_net(net, images, history, facts, embedding)
 
 
 def default_epochs(n_images: int) -> int:
@@ -121,8 +125,7 @@ def _fit_head(net: NamedNet, embedding: NDArray[np.float32], targets: Targets, r
         linear.bias.fill_(_NEVER)  # a name that no picture has any more
         linear.weight[fitted.classes_] = torch.from_numpy(weight).float()
         linear.bias[fitted.classes_] = torch.from_numpy(bias).float()
-        cast(Tensor, norm.running_mean).copy_(torch.from_numpy(mean))
-        cast(Tensor, norm.running_var).copy_(torch.from_numpy(variance))
+    _normalise_by(net, torch.from_numpy(embedding))
 
 
 class _Learner(Net):
@@ -190,8 +193,21 @@ def _shares(learner: _Learner, pictures: Pictures, batch_size: int = 1024) -> Te
     """Return the (N, K) shares that the network gives the names of all pictures."""
     learner.eval()
     batches = np.array_split(np.arange(len(pictures)), math.ceil(len(pictures) / batch_size))
-    with torch.inference_mode():
-        return torch.cat([torch.softmax(learner.logits(pictures.batch(indices)).float(), 1) for indices in batches])
+    with torch.no_grad():
+        embedding = torch.cat([learner.embed(pictures.batch(indices)).float() for indices in batches])
+        _normalise_by(learner.named, embedding)
+        return torch.softmax(learner.named.head(embedding).float(), 1)
+
+
+def _normalise_by(net: NamedNet, embedding: Tensor) -> None:
+    """Let the head normalise by the (N, D) embedding of all pictures.
+
+    Its running means lag behind an embedding that changes, far behind in the few steps that few pictures make.
+    """
+    norm = cast(nn.BatchNorm1d, net.head[0])
+    with torch.no_grad():
+        cast(Tensor, norm.running_mean).copy_(embedding.mean(0))
+        cast(Tensor, norm.running_var).copy_(embedding.var(0, unbiased=False))
 
 
 def _facts(model: Estimator, targets: Targets, history: History, seconds: float) -> dict[str, Any]:

@@ -42,7 +42,7 @@ function showState(state, before) {
   showCovered(state.covered, state.pictures);
   showEstimate(state.estimate);
   showImprovement(state, before);
-  show($("nav [data-view=check]"), state.certify !== null);
+  showPurpose(state);
   for (const button of document.querySelectorAll("[data-command=undo]")) {
     if (!button.closest("#check-view")) button.disabled = !state.can_undo;
   }
@@ -51,6 +51,15 @@ function showState(state, before) {
   map.update(state.version);
   ask.wake();
   if (view() === "names") names.open(chosenName());
+}
+
+// Who certifies checks the model as it is; without groups there is nothing else to do.
+function showPurpose({ certify, names: given, open_groups: open }) {
+  const checking = certify !== null;
+  show($("nav [data-view=check]"), checking);
+  const naming = !checking || given.length > 0 || open > 0;
+  for (const part of ["nav [data-view=ask]", "nav [data-view=names]", ".figures", "#labels"]) show($(part), naming);
+  for (const part of document.querySelectorAll(".improves")) show(part, !checking);
 }
 
 function showCovered(covered, all) {
