@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and what a killed process left is swept up."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, write_json, write_table
+from selfsort.files import atomic_path, write_error, write_json, write_table
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -53,3 +54,5 @@ def test_write_errors_are_one_sentence(tmp_path: Path) -> None:
         write_json(tmp_path / "file/run.json", {})
     with pytest.raises(UserError, match="the disk is full"), atomic_path(tmp_path / "a"):
         raise OSError("30720 requested and 11232 written")
+    inner = tmp_path / "..named.new.partial-12" / ".model.partial-3"
+    assert repr(str(tmp_path / "named" / "model")) in str(write_error(inner, OSError(errno.ENOSPC, "full")))

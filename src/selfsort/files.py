@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ _REASONS = {
     errno.EEXIST: "a part of the path is a file, not a folder",
 }
 
+_TEMPORARY = re.compile(r"\.(.+)\.(?:partial-\d+|new)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # some take full-width ones, too
 
 
@@ -31,7 +33,16 @@ def write_error(path: Path, error: OSError) -> UserError:
     """Say in one sentence why `path` could not be written."""
     # NumPy reports a short write, which only a full disk causes, without a number.
     reason = _REASONS.get(error.errno or errno.ENOSPC, error.strerror or str(error))
-    return UserError(f"Cannot write {str(path)!r}: {reason}; choose another place or make room.")
+    return UserError(f"Cannot write {str(_lasting(path))!r}: {reason}; choose another place or make room.")
+
+
+def _lasting(path: Path) -> Path:
+    """Return the path that a temporary one stands for until it is complete."""
+    parts = list(path.parts)
+    for place in range(len(parts)):
+        while (found := _TEMPORARY.fullmatch(parts[place])) is not None:
+            parts[place] = found[1]
+    return Path(*parts)
 
 
 @contextmanager
