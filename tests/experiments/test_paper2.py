@@ -74,7 +74,7 @@ def test_every_figure_and_table_on_the_command_line(
         with Image.open(tmp_path / f"out/{name}.png") as picture:
             assert min(picture.size) > 100
     lines = list(csv.DictReader((tmp_path / "out/table-1.csv").read_text().splitlines()))
-    assert len(lines) == 3 * (1 + 10 + 1)
+    assert len(lines) == 3 * (1 + 10 + 1) + 1
     for name in ("random", "pre-trained", "end-to-end"):
         shares = {line["metric"]: float(line["last"]) for line in lines if line["row"] == name}
         counts = np.bincount(load_images("digits", split="test").labels, minlength=10)
