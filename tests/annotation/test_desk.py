@@ -178,6 +178,21 @@ def test_lasso(desk):
             desk.lasso("x", "ann", pictures)
 
 
+def test_a_lasso_takes_along_what_is_not_drawn(run, images, monkeypatch):
+    monkeypatch.setattr("selfsort.annotation.atlas._POINTS", 20)
+    with closing(Desk(run, images)) as desk:
+        drawn = [point[0] for point in desk.map()["points"]]
+        chosen = [picture for picture in drawn if picture % 3 == 0]
+        members = desk.session.groups[desk.lasso("k", "ann", chosen, nearby=True)["group"]["id"]].members
+        assert len(drawn) == 20 and len(members) > 15 and set(chosen) < set(members.tolist())
+        assert (members % 3 == 0).all(), "of the same kind"
+        whole = desk.lasso("w", "ann", drawn, nearby=True)["group"]
+        assert whole["size"] == 60
+        for pictures in ([], [60], [-1]):
+            with pytest.raises(UserError, match="lasso"):
+                desk.lasso("x", "ann", pictures, nearby=True)
+
+
 def test_names_are_merged_and_pictures_pulled_out(desk):
     for number, text in enumerate(["roze", "rose"]):
         desk.answer(f"a{number}", "ann", name(desk.next_group("ann"), text))

@@ -241,9 +241,14 @@ class Desk:
                 self._lease_first(group, client)
             return {"state": self.state(), "group": None if group is None else self._described(group)}
 
-    def lasso(self, key: str, client: str, members: list[int]) -> Json:
-        """Make a group of pictures; return it and the state."""
+    def lasso(self, key: str, client: str, members: list[int], nearby: bool = False) -> Json:
+        """Make a group of pictures; return it and the state.
+
+        With `nearby`, the pictures that are not drawn on the map go with those that are nearest to them.
+        """
         points = self._points()  # not within the lock: the first call may take minutes
+        if nearby:
+            members = proposals.with_undrawn(members, self._atlas.layout().pictures, points)
         with self._lock:
             made = proposals.lasso(self.session, members, points)
             added = self.store.add_groups([made], key=key, client=client)

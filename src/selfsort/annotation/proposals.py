@@ -65,6 +65,15 @@ def lasso(session: Session, pictures: Sequence[int], embedding: NDArray[np.float
     return _scaled([made])[0]
 
 
+def with_undrawn(chosen: Sequence[int], drawn: NDArray[np.int64], embedding: NDArray[np.float32]) -> list[int]:
+    """Return the pictures chosen among those `drawn`, and of all others the ones to which a chosen one is nearest."""
+    others = np.setdiff1d(np.arange(len(embedding)), drawn)
+    if not len(others) or not len(drawn):
+        return list(chosen)
+    stands_for = drawn[nearest(embedding[others], embedding[drawn], 1)[1][:, 0]]
+    return [*chosen, *others[np.isin(stands_for, chosen)].tolist()]
+
+
 def next_groups(
     session: Session, embedding: NDArray[np.float32], n_groups: int, *, random_state: int = 0
 ) -> list[Group]:

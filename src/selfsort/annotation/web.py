@@ -74,9 +74,10 @@ class Answer(Sent):
 
 
 class Lasso(Sent):
-    """Pictures that are to be one group."""
+    """Pictures that are to be one group; with `nearby`, also those not on the map that are nearest to them."""
 
     pictures: Pictures
+    nearby: bool = False
 
 
 class Merge(Sent):
@@ -218,7 +219,7 @@ def _add_writing(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/api/lasso")
     def lasso(sent: Lasso) -> Response:
-        return JSONResponse(desk.lasso(sent.key, sent.client, list(sent.pictures)))
+        return JSONResponse(desk.lasso(sent.key, sent.client, list(sent.pictures), sent.nearby))
 
     @app.post("/api/merge")
     def merge(sent: Merge) -> Response:

@@ -184,7 +184,7 @@ export class Ask {
   }
 
   lasso(pictures) {
-    return this.#send(() => post("/api/lasso", { pictures }), "lasso");
+    return this.#send(() => post("/api/lasso", { pictures, nearby: true }), "lasso");
   }
 
   async #send(sending, what) {

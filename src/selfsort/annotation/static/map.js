@@ -46,7 +46,8 @@ export class PictureMap {
     [this.points, this.drawn] = [points, version];
     const all = this.app.state.pictures;
     const drawn = points.length < all ? `${count(points.length)} of ${ofPictures(all)}` : `All ${ofPictures(all)}`;
-    $("#map-kind").textContent = `${drawn}, ${kind === "tsne" ? "t-SNE" : "PCA"}.`;
+    const others = points.length < all ? "; the others go with the nearest of these" : "";
+    $("#map-kind").textContent = `${drawn}, ${kind === "tsne" ? "t-SNE" : "PCA"}${others}.`;
   }
 
   // Shows where the pictures lie that are asked about.
