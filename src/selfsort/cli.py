@@ -323,9 +323,9 @@ def evaluate(
         train = labelled(probe_train or source, probe_split)[0] if elsewhere else None
         found["probe"] = evaluate_probe(probe.value, test, train, random_state=seed)
     found["source"] = source if split is None else f"{source} ({split})"
+    write_json(folder / "evaluation.json", found)  # first: after an error nothing is on standard output
     _answer("evaluate", {"run": str(run), **found}, as_json)
     _show_evaluation(found, as_json)
-    write_json(folder / "evaluation.json", found)  # last: where it cannot be written, the figures have been shown
 
 
 @app.command()

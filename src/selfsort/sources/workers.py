@@ -69,7 +69,8 @@ class Workers:
         process = self._idle.get()
         try:
             return _ask(process, task, arguments)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
+        # A reply that is cut off within an array is a ValueError.
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             process = self._replace(process)
             raise WorkerDied from error
         finally:
