@@ -1,6 +1,7 @@
 """The command line: one thin function per command; torch is imported only inside those that need it."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +21,17 @@ if TYPE_CHECKING:
     from selfsort.images import ImageSet
 
 
+# In the order in which people need them, which --help follows.
+_ORDER = "methods audit views fit label refine certify report predict sort evaluate".split()
+
+
 class Commands(TyperGroup):
     """All commands; Ctrl-C ends each with a sentence."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, the path of a picture first."""
+        place = {name: number for number, name in enumerate(_ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -528,7 +538,8 @@ def label(
         n_groups=groups,
         moved=images,
     )
-    _say(f"Stopped; go on with selfsort label {run}, or learn from the answers: selfsort refine {run}")
+    (word,) = _words(run)
+    _say(f"Stopped; go on with selfsort label {word}, or learn from the answers: selfsort refine {word}")
 
 
 def _name_by_simulation(
@@ -550,7 +561,7 @@ def _name_by_simulation(
     _answer("label", found, quiet)
     counts = ", ".join(f"{each['name']} {each['count']:,}" for each in state["names"])
     _say(f"{given} answers name {state['covered']:,} of {state['pictures']:,} pictures: {counts}", quiet)
-    _say(f"Next: selfsort refine {run}", quiet)
+    _say(f"Next: selfsort refine {_words(run)[0]}", quiet)
 
 
 def _true_labels(source: str, images: "ImageSet", quiet: bool) -> tuple[Any, tuple[str, ...]]:
@@ -605,8 +616,9 @@ def refine(
     quiet = as_json or json_progress
     _answer("refine", {"run": str(run), "names": list(model.names_), **facts}, as_json)
     _say(f"{model.method} tells {len(model.names_)} names apart; it is in {run / 'named'}", quiet)
-    _say(f"Next: selfsort label {run} to name more, selfsort certify {run} to learn how good it is,", quiet)
-    _say(f"      selfsort sort {run} {pictures.source} --out sorted{'' if pictures.files else ' --copy'}", quiet)
+    word, source = _words(run, pictures.source)
+    _say(f"Next: selfsort label {word} to name more, selfsort certify {word} to learn how good it is,", quiet)
+    _say(f"      selfsort sort {word} {source} --out sorted{'' if pictures.files else ' --copy'}", quiet)
 
 
 @app.command()
@@ -832,7 +844,9 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
     if training["warnings"]:
         _say(f"Warning: {training['warnings'][-1]}", as_json)
     how = "" if images.files else " --copy"
-    _say(f"Next: selfsort report {out}   or   selfsort sort {out} {images.source} --out sorted{how}", as_json)
+    run, source = _words(out, images.source)
+    _say(f"Next: selfsort label {run} to name its groups, selfsort report {run} to see them,", as_json)
+    _say(f"      selfsort sort {run} {source} --out sorted{how}", as_json)
 
 
 def _pictures(images: "ImageSet") -> dict[str, Any]:
@@ -869,7 +883,8 @@ def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
     scores, named = found["clustering"], found.get("named")
     if scores:
         figures = ", ".join(f"{name.upper()} {scores[name]:.3f}" for name in ("nmi", "ami", "ari"))
-        _say(f"{scores['n']:,} labelled pictures: accuracy {scores['accuracy']:.1%}, {figures}", quiet)
+        how = " if each name stood for the label that fits it best" if named else ""
+        _say(f"{scores['n']:,} labelled pictures: accuracy {scores['accuracy']:.1%}{how}, {figures}", quiet)
         if not named or named["per_class"] != scores["per_class"]:
             _table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
     else:
@@ -886,6 +901,11 @@ def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
         for few in result.get("few_shot", ()):
             spread = f"{few['accuracy']:.1%} ± {100 * few['std']:.1f}, {few['draws']} draws"
             _say(f"  from {few['shots']} of each class: accuracy {spread}", quiet)
+
+
+def _words(*values: object) -> list[str]:
+    """Return values as a shell takes them, to be copied."""
+    return [shlex.quote(str(value)) for value in values]
 
 
 def _answer(command: str, content: Mapping[str, Any], as_json: bool) -> None:

@@ -70,8 +70,12 @@ function showCovered(covered, all) {
 
 function showEstimate(estimate) {
   $("#accuracy").textContent = estimate ? percent(estimate.accuracy) : "–";
-  const seen = estimate && `${interval(estimate)}, from ${pictures(estimate.looked_at)}`;
-  $("#interval").textContent = seen ?? "after the first name";
+  $("#interval").textContent = estimate ? groundsOf(estimate) : "after the first name";
+}
+
+function groundsOf({ accuracy, looked_at: seen, ...bounds }) {
+  const [range, from] = [interval(bounds), `from ${pictures(seen)}`];
+  return range === percent(accuracy) ? from : `${range}, ${from}`;
 }
 
 function showImprovement({ improve, open_groups: open }, before) {
