@@ -215,3 +215,15 @@ def test_arrays_have_no_splits_or_folds(tmp_path, option):
     for source in (COLOUR, tmp_path / "a.npy"):
         with pytest.raises(UserError, match="leave it out"):
             load_images(source, **option)
+
+
+def test_pictures_can_be_left_out_of_arrays_and_data_sets(tmp_path):
+    array = np.zeros((3, 8, 8), np.uint8)
+    np.savez(tmp_path / "set.npz", images=array, labels=[0, 1, 2])
+    for source in (array, tmp_path / "set.npz"):
+        images = load_images(source, exclude=["array/00001"])
+        assert images.ids == ("array/00000", "array/00002") and images.options["exclude"] == ("array/00001",)
+        with pytest.raises(UserError, match="does not hold 1 of the 1"):
+            load_images(source, exclude=["array/00003"])
+    assert load_images(tmp_path / "set.npz", exclude=["array/00001"]).labels.tolist() == [0, 2]
+    assert len(load_images("digits", exclude=["digits/00000"])) == 1796

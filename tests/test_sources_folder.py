@@ -370,3 +370,22 @@ def test_real_photos(data_root, tmp_path):
         with Image.open(images.files[place]) as photo:
             expected = np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BOX))
         assert np.abs(images.images[place].astype(int) - expected).mean() < 4
+
+
+def test_pictures_can_be_left_out(tmp_path):
+    fill(tmp_path / "photos", "a/1.png", "a/2.png", "b/3.png")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"")
+    pack(tmp_path / "photos.zip", tmp_path / "photos")
+    for source in (tmp_path / "photos", tmp_path / "photos.zip"):
+        images = load_images(source, exclude=["a/2.png", "b/3.png", "broken.png"])
+        assert images.ids == ("a/1.png",) and images.label_names == ("a",) and images.skipped == ()
+        assert load_images(images.source, **images.options).ids == images.ids
+        assert len(load_images(source)) == 3
+
+
+def test_what_is_not_there_cannot_be_left_out(tmp_path):
+    fill(tmp_path, "1.png")
+    with pytest.raises(UserError, match=r"does not hold 1 of the 2 pictures to leave out, such as '2\.png'"):
+        load_images(tmp_path, exclude=["1.png", "2.png"])
+    with pytest.raises(UserError, match="holds no other files than those left out"):
+        load_images(tmp_path, exclude=["1.png"])

@@ -135,6 +135,7 @@ def load_images(
     cache: bool = True,
     max_pixels: int = MAX_PIXELS,
     progress: bool = False,
+    exclude: Iterable[str] = (),
 ) -> ImageSet:
     """Load a set of images as `uint8`.
 
@@ -148,9 +149,10 @@ def load_images(
     `split` chooses a part of the source, by default the training split of torchvision's and the hub's sets and all of
     any other source; `fold` is one of STL-10's ten. `data_root` is torchvision's folder of data sets, filled when
     `download` is true. Decoded pictures are kept in a cache on disk (see `selfsort.cache`) unless `cache` is false.
-    Pictures with more than `max_pixels` pixels are skipped. `progress` draws a bar on standard error.
+    Pictures with more than `max_pixels` pixels are skipped. `progress` draws a bar on standard error. `exclude` names
+    the ids of pictures to leave out.
 
-    Raises `UserError` when the source cannot be read or nothing readable is in it.
+    Raises `UserError` when the source cannot be read, nothing readable is in it, or it lacks an id of `exclude`.
     """
     from selfsort.sources.dispatch import load  # the sources build on ImageSet
     from selfsort.sources.request import Request
@@ -168,6 +170,7 @@ def load_images(
             cache=cache,
             max_pixels=max_pixels,
             progress=progress,
+            exclude=tuple(exclude),
         ),
     )
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,11 @@ DEFAULT_SIZE = 64
 _SECONDS_ALONE = 0.4  # about what starting other processes costs
 _FIRST_CHUNK, _LARGEST_CHUNK = 8, 256
 _SECONDS_PER_CHUNK = 0.25
-_CRASHED = "damaged (it made the decoder crash)"
+CRASHED = "damaged (it made the decoder crash)"
 
+Result = TypeVar("Result")
+Open = Callable[[Any], BinaryIO]
+Work = Callable[[Open, Sequence[Any], int], Result]
 _log = logging.getLogger(__name__)
 
 
@@ -44,8 +48,17 @@ class Pictures:
     source: str
     ids: Sequence[str]
     refs: Sequence[Any]
-    open: Callable[[Any], BinaryIO]
+    open: Open
     stamp: bytes
+
+
+class Listing(NamedTuple):
+    """The pictures in a source, what could not even be looked at, and the labels as in `ImageSet`."""
+
+    pictures: Pictures
+    unlisted: tuple[Skipped, ...]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
 
 
 class Decoded(NamedTuple):
@@ -101,7 +114,7 @@ def decode(pictures: Pictures, request: Request) -> Decoded:
     return Decoded(images, kept, tuple(Skipped(pictures.ids[place], failures[place]) for place in failures))
 
 
-def decode_chunk(open_picture: Callable[[Any], BinaryIO], refs: Sequence[Any], first: int, target: Target) -> Block:
+def decode_chunk(target: Target, open_picture: Open, refs: Sequence[Any], first: int) -> Block:
     """Decode pictures one after the other, the first of which stands in place `first`."""
     images = np.empty((len(refs), target.size, target.size, target.channels), np.uint8)
     failures: list[tuple[int, str]] = []
@@ -134,8 +147,8 @@ def _obtain(pictures: Pictures, request: Request, channels: int | None) -> tuple
 def _decode_into(writer: cache.Writer, pictures: Pictures, request: Request, channels: int | None) -> cache.Notes:
     target = _target(pictures, request, channels)
     failures: list[tuple[int, str]] = []
-    with _progress_bar(len(pictures.ids), request.progress) as advance:
-        for block in _blocks(pictures, target):
+    with progress_bar(len(pictures.ids), request.progress) as advance:
+        for block in in_chunks(pictures, partial(decode_chunk, target), partial(_crashed, target)):
             if block.colour and target.channels == 1 and channels is None:
                 raise _ColourFound
             writer.append(block.images)
@@ -175,20 +188,24 @@ def _sample_headers(pictures: Pictures, max_pixels: int) -> list[tuple[tuple[int
     return headers
 
 
-def _blocks(pictures: Pictures, target: Target) -> Iterator[Block]:
-    """Decode in order: for a moment in this process alone and, if that was not enough, on all cores."""
+def in_chunks(pictures: Pictures, work: Work[Result], crashed: Callable[[int], Result]) -> Iterator[Result]:
+    """Work on all pictures in order: for a moment in this process alone and, if that was not enough, on all cores.
+
+    `work(open, refs, first)`, which is sent to other processes, takes some pictures, the first of which stands in place
+    `first`. `crashed(place)` is the result for one that ended the process it was worked on in.
+    """
     start, count, began = 0, len(pictures.ids), time.monotonic()
     while start < count and time.monotonic() - began < _SECONDS_ALONE:
         stop = start + _FIRST_CHUNK
-        yield decode_chunk(pictures.open, pictures.refs[start:stop], start, target)
+        yield work(pictures.open, pictures.refs[start:stop], start)
         start = stop
     if start < count:
         chunk = round(start * _SECONDS_PER_CHUNK / (time.monotonic() - began))
         chunks = range(start, count, max(1, min(chunk, _LARGEST_CHUNK)))
         if (workers := _start_workers(len(chunks))) is None:
-            yield from (decode_chunk(pictures.open, pictures.refs[i : i + chunks.step], i, target) for i in chunks)
+            yield from (work(pictures.open, pictures.refs[i : i + chunks.step], i) for i in chunks)
         else:
-            yield from _blocks_by_workers(workers, pictures, target, chunks)
+            yield from _by_workers(workers, pictures, work, crashed, chunks)
 
 
 def _start_workers(most: int) -> Workers | None:
@@ -203,33 +220,36 @@ def _start_workers(most: int) -> Workers | None:
         return None
 
 
-def _blocks_by_workers(workers: Workers, pictures: Pictures, target: Target, starts: range) -> Iterator[Block]:
+def _by_workers(
+    workers: Workers, pictures: Pictures, work: Work[Result], crashed: Callable[[int], Result], starts: range
+) -> Iterator[Result]:
     # Whatever ends this early ends the workers first, and with them what the threads wait for.
     with ThreadPoolExecutor(len(workers)) as threads, workers:
-        pending: deque[Future[Block]] = deque()
+        pending: deque[Future[list[Result]]] = deque()
         for start in starts:
             stop = start + starts.step
-            pending.append(threads.submit(_decode_by_worker, workers, pictures, start, stop, target))
+            pending.append(threads.submit(_by_worker, workers, pictures, work, crashed, start, stop))
             if len(pending) > 4 * len(workers):  # enough to keep them busy; more would pile up in memory
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         while pending:
-            yield pending.popleft().result()
+            yield from pending.popleft().result()
 
 
-def _decode_by_worker(workers: Workers, pictures: Pictures, start: int, stop: int, target: Target) -> Block:
+def _by_worker(
+    workers: Workers, pictures: Pictures, work: Work[Result], crashed: Callable[[int], Result], start: int, stop: int
+) -> list[Result]:
     refs = pictures.refs[start:stop]
     try:
-        return workers.run(decode_chunk, pictures.open, refs, start, target)
+        return [workers.run(work, pictures.open, refs, start)]
     except WorkerDied:
         if len(refs) == 1:
-            return Block(np.empty((0, target.size, target.size, target.channels), np.uint8), [(start, _CRASHED)], False)
+            return [crashed(start)]
     places = range(start, start + len(refs))
-    singles = [_decode_by_worker(workers, pictures, place, place + 1, target) for place in places]
-    return Block(
-        np.concatenate([block.images for block in singles]),
-        [failure for block in singles for failure in block.failures],
-        any(block.colour for block in singles),
-    )
+    return [_by_worker(workers, pictures, work, crashed, place, place + 1)[0] for place in places]
+
+
+def _crashed(target: Target, place: int) -> Block:
+    return Block(np.empty((0, target.size, target.size, target.channels), np.uint8), [(place, CRASHED)], False)
 
 
 def _key(pictures: Pictures, request: Request) -> str:
@@ -238,7 +258,8 @@ def _key(pictures: Pictures, request: Request) -> str:
 
 
 @contextmanager
-def _progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], object]]:
+def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], object]]:
+    """Draw on standard error how many of `total` pictures are read; the block is given what to tell it with."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,33 +1,70 @@
 """The choice of the kind of source."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from selfsort.errors import UserError
 from selfsort.images import ImageSet, as_image_set
+from selfsort.sources.decoding import Listing
+from selfsort.sources.folder import list_folder, list_zip, load_folder, load_zip, names_left_out
 from selfsort.sources.request import Request
+
+_HUGGING_FACE = "hf:"
 
 
 def load(source: Any, request: Request) -> ImageSet:
     """Load `source` as `load_images` describes."""
-    if not isinstance(source, (str, Path)):
-        return _load_array(source, request)
+    if isinstance(source, (str, Path)) and (path := _path(source)) is not None:
+        return _load_path(path, str(source), request)
+    images = _load_named(str(source), request) if isinstance(source, (str, Path)) else _load_array(source, request)
+    return _without(images, request.exclude) if request.exclude else images
+
+
+def list_pictures(source: Any, request: Request) -> Listing | ImageSet:
+    """Return the pictures in a source as they are, still to be decoded; or, where they are an array already, that."""
+    if isinstance(source, (str, Path)):
+        if str(source).startswith(_HUGGING_FACE):
+            from selfsort.sources.hugging_face import list_hugging_face
+
+            return list_hugging_face(str(source), request)
+        path = _path(source)
+        if path is not None and path.is_dir():
+            return list_folder(path, request)
+        if path is not None and path.suffix.lower() == ".zip" and path.exists():
+            return list_zip(path, request)
+    return load(source, request)
+
+
+def _path(source: str | Path) -> Path | None:
+    """Return the path that a source is, or None where it is the name of a data set."""
+    from selfsort.sources import torchvision_sets
+
     text = str(source)
-    if text.startswith("hf:"):
+    named = text.startswith(_HUGGING_FACE) or text.lower() == "digits" or torchvision_sets.find(text) is not None
+    return None if named else Path(source).expanduser().absolute()
+
+
+def _load_named(name: str, request: Request) -> ImageSet:
+    if name.startswith(_HUGGING_FACE):
         from selfsort.sources.hugging_face import load_hugging_face
 
-        return load_hugging_face(text, request)
-    if text.lower() == "digits":
+        return load_hugging_face(name, request)
+    if name.lower() == "digits":
         from selfsort.sources.digits import load_digits
 
         return load_digits(request)
     from selfsort.sources import torchvision_sets
 
-    if (name := torchvision_sets.find(text)) is not None:
-        return torchvision_sets.load_set(name, request)
-    return _load_path(Path(source).expanduser().absolute(), text, request)
+    return torchvision_sets.load_set(str(torchvision_sets.find(name)), request)
+
+
+def _without(images: ImageSet, exclude: Sequence[str]) -> ImageSet:
+    left_out = names_left_out(exclude, images.ids, images.source)
+    kept = images.subset([name not in left_out for name in images.ids])
+    return replace(kept, options=images.options | {"exclude": tuple(exclude)})
 
 
 def _load_array(array: Any, request: Request) -> ImageSet:
@@ -42,17 +79,14 @@ def _load_path(path: Path, given: str, request: Request) -> ImageSet:
     if not given or not path.exists():
         raise UserError(_unknown(given))
     if path.is_dir():
-        from selfsort.sources.folder import load_folder
-
         return load_folder(path, request)
+    if path.suffix.lower() == ".zip":
+        return load_zip(path, request)
     if path.suffix.lower() in (".npy", ".npz"):
         from selfsort.sources.arrays import load_file
 
-        return load_file(path, request)
-    if path.suffix.lower() == ".zip":
-        from selfsort.sources.folder import load_zip
-
-        return load_zip(path, request)
+        images = load_file(path, request)
+        return _without(images, request.exclude) if request.exclude else images
     raise UserError(f"{given!r} is neither a folder nor a .zip, .npy or .npz file; name the folder that it is in.")
 
 

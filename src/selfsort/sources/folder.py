@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from selfsort.errors import UserError
 from selfsort.images import ImageSet, Skipped
-from selfsort.sources.decoding import Pictures, decode
+from selfsort.sources.decoding import Listing, Pictures, decode
 from selfsort.sources.pixels import MAX_BYTES, Unreadable, explain
 from selfsort.sources.request import Request
 
-_SPLITS = (("train",), ("test",), ("val", "valid", "validation"), ("unlabeled", "unlabelled"))
-_SPLIT_FOLDERS = frozenset(name for names in _SPLITS for name in names)
+SPLITS = (("train",), ("test",), ("val", "valid", "validation"), ("unlabeled", "unlabelled"))
+_SPLIT_FOLDERS = frozenset(name for names in SPLITS for name in names)
 
 
 class Entry(NamedTuple):
@@ -35,25 +35,39 @@ class Entry(NamedTuple):
 
 def load_folder(path: Path, request: Request) -> ImageSet:
     """Load the pictures anywhere below a folder; `labels_of` says which labels they get."""
-    root = str(path)
-    found = list(walk(root))
-    entries = sorted(entry for entry in found if isinstance(entry, Entry))
-    chosen = _chooser([entry.id for entry in entries], request.split, root)
-    entries = [entry for entry in entries if chosen(entry.id)]
-    ids = [entry.id for entry in entries]
-    files = [os.path.join(root, name) for name in ids]
-    pictures = Pictures(root, ids, files, open_file, _stamp(root, *entries))
+    pictures, unlisted, *_ = list_folder(path, request)
     images, kept = _load(pictures, request)
-    unlisted = [item for item in found if isinstance(item, Skipped) and chosen(item.id)]
     return replace(
         images,
-        files=tuple(Path(files[place]) for place in kept),
+        files=tuple(Path(pictures.refs[place]) for place in kept),
         skipped=tuple(sorted([*images.skipped, *unlisted])),
     )
 
 
 def load_zip(path: Path, request: Request) -> ImageSet:
     """Load the pictures in a zip file as if it were unpacked, less a folder that all of them share."""
+    try:
+        return _load(list_zip(path, request).pictures, request)[0]
+    finally:
+        close_zips()
+
+
+def list_folder(path: Path, request: Request) -> Listing:
+    """Find the pictures that `load_folder` loads; their refs are the paths of the files."""
+    root = str(path)
+    found = list(walk(root))
+    entries = sorted(entry for entry in found if isinstance(entry, Entry))
+    left_out = names_left_out(request.exclude, {item.id for item in found}, root)
+    chosen = _chooser([entry.id for entry in entries], request.split, root)
+    entries = [entry for entry in entries if chosen(entry.id) and entry.id not in left_out]
+    ids = [entry.id for entry in entries]
+    pictures = Pictures(root, ids, [os.path.join(root, name) for name in ids], open_file, _stamp(root, *entries))
+    unlisted = [item for item in found if isinstance(item, Skipped) and chosen(item.id) and item.id not in left_out]
+    return Listing(_checked(pictures, request), tuple(unlisted), *labels_of(ids, request.split))
+
+
+def list_zip(path: Path, request: Request) -> Listing:
+    """Find the pictures that `load_zip` loads; `close_zips` has to follow when they have been read."""
     source = str(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -62,15 +76,19 @@ def load_zip(path: Path, request: Request) -> ImageSet:
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"{source!r} is not a readable zip file ({error}); pack it again.") from error
     members = {name for name in members if not any(map(_ignored, name.split("/")))}
-    shared = len(_shared_folder(members))
-    chosen = _chooser([name[shared:] for name in members], request.split, source)
-    refs = sorted(name for name in members if chosen(name[shared:]))
-    ids = [name[shared:].lstrip("/") for name in refs]
-    stamp = _stamp(source, status.st_size, status.st_mtime_ns, request.split)
-    try:
-        return _load(Pictures(source, ids, refs, partial(open_member, source), stamp), request)[0]
-    finally:
-        _archive.cache_clear()
+    shared = _shared_folder(members)
+    ids = {name: name[len(shared) :].lstrip("/") for name in members}
+    left_out = names_left_out(request.exclude, ids.values(), source)
+    chosen = _chooser([name[len(shared) :] for name in members], request.split, source)
+    refs = sorted(name for name in members if chosen(name[len(shared) :]) and ids[name] not in left_out)
+    stamp = _stamp(source, status.st_size, status.st_mtime_ns, request.split, sorted(left_out))
+    pictures = Pictures(source, [ids[name] for name in refs], refs, partial(open_member, source), stamp)
+    return Listing(_checked(pictures, request), (), *labels_of(pictures.ids, request.split))
+
+
+def close_zips() -> None:
+    """Close the zip file that was read last."""
+    _archive.cache_clear()
 
 
 def walk(root: str) -> Iterator[Entry | Skipped]:
@@ -120,6 +138,16 @@ def labels_of(ids: Sequence[str], split: str | None) -> tuple[NDArray[np.int64] 
     return np.array([places[parts[0]] if parts else -1 for parts in folders], np.int64), tuple(names)
 
 
+def splits_of(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the name (N,) of the split that each id begins with, "" where the leading folders are not all splits.
+
+    >>> splits_of(["Train/cat/1.jpg", "test/2.jpg"]), splits_of(["train/1.jpg", "cats/2.jpg"])
+    (('train', 'test'), ('', ''))
+    """
+    leading = [name.partition("/")[0].lower() if "/" in name else "" for name in ids]
+    return tuple(leading) if {name for name in leading if name} <= _SPLIT_FOLDERS else ("",) * len(leading)
+
+
 def open_file(path: str) -> BinaryIO:
     """Open a file for reading its bytes."""
     return open(path, "rb")
@@ -134,16 +162,31 @@ def open_member(archive: str, name: str) -> BinaryIO:
     return io.BytesIO(data)
 
 
-def _load(pictures: Pictures, request: Request) -> tuple[ImageSet, NDArray[np.intp]]:
-    """Return the set, and which of the pictures are in it."""
+def _checked(pictures: Pictures, request: Request) -> Pictures:
     request.refuse(f"{pictures.source!r}", "fold")
     if not pictures.ids:
-        raise UserError(f"{pictures.source!r} holds no files; name a folder with pictures in it.")
+        left = "no other files than those left out" if request.exclude else "no files"
+        raise UserError(f"{pictures.source!r} holds {left}; name a folder with pictures in it.")
+    return pictures
+
+
+def names_left_out(exclude: Sequence[str], ids: Collection[str], source: str) -> frozenset[str]:
+    """Return the ids to leave out; raise `UserError` if one of them is not among `ids`."""
+    if unknown := sorted(set(exclude) - set(ids)):
+        raise UserError(
+            f"{source!r} does not hold {len(unknown)} of the {len(exclude)} pictures to leave out, such as "
+            f"{unknown[0]!r}; name those of this source, for example by a new audit of it."
+        )
+    return frozenset(exclude)
+
+
+def _load(pictures: Pictures, request: Request) -> tuple[ImageSet, NDArray[np.intp]]:
+    """Return the set, and which of the pictures are in it."""
     images, kept, skipped = decode(pictures, request)
     ids = tuple(pictures.ids[place] for place in kept)
     labels, names = labels_of(ids, request.split)
     size, channels = images.shape[2:]
-    options = request.options("resize", "split", "max_pixels", size=size, channels=channels)
+    options = request.options("resize", "split", "max_pixels", "exclude", size=size, channels=channels)
     return ImageSet(images, ids, labels, names, pictures.source, options, skipped=skipped), kept
 
 
@@ -151,7 +194,7 @@ def _chooser(ids: Sequence[str], split: str | None, source: str) -> Callable[[st
     """Return the test whether an id belongs to a split, that is, begins with the folder of its name."""
     if split is None:
         return lambda name: True
-    folders = next((names for names in _SPLITS if split.lower() in names), ())
+    folders = next((names for names in SPLITS if split.lower() in names), ())
 
     def chosen(name: str) -> bool:
         first, slash, _ = name.partition("/")

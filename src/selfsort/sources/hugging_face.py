@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selfsort.errors import UserError
 from selfsort.images import ImageSet, numbered
-from selfsort.sources.decoding import Pictures, decode
+from selfsort.sources.decoding import Listing, Pictures, decode
 from selfsort.sources.request import Request
 
 PREFIX = "hf:"
@@ -23,6 +23,27 @@ def load_hugging_face(source: str, request: Request) -> ImageSet:
 
     The default split is "train", or the first one where there is no "train".
     """
+    pictures, labels, label_names = _listed(source, request)
+    images, kept, skipped = decode(pictures, request)
+    size, channels = images.shape[2:]
+    return ImageSet(
+        images,
+        tuple(pictures.ids[place] for place in kept),
+        None if labels is None else labels[kept],
+        label_names,
+        pictures.source,
+        request.options("resize", "split", "max_pixels", size=size, channels=channels),
+        skipped=skipped,
+    )
+
+
+def list_hugging_face(source: str, request: Request) -> Listing:
+    """Find the pictures that `load_hugging_face` loads."""
+    pictures, labels, label_names = _listed(source, request)
+    return Listing(pictures, (), labels, label_names)
+
+
+def _listed(source: str, request: Request) -> tuple[Pictures, NDArray[np.int64] | None, tuple[str, ...]]:
     request.refuse(f"{source!r}", "fold")
     if source == PREFIX:
         raise UserError(f"{source!r} names no data set; write hf:owner/name or hf: and a folder.")
@@ -35,18 +56,7 @@ def load_hugging_face(source: str, request: Request) -> ImageSet:
         raise UserError(f"The split {split!r} of {source!r} is empty; choose another.")
     ids = numbered(f"{folder.name if folder.is_dir() else name}/{split}", len(rows))
     stamp = hashlib.blake2b(repr((name, split, image, table.cache_files)).encode("utf-8", "surrogateescape")).digest()
-    images, kept, skipped = decode(Pictures(source, ids, rows, open_row, stamp), request)
-    labels, label_names = _labels(table, label)
-    size, channels = images.shape[2:]
-    return ImageSet(
-        images,
-        tuple(ids[place] for place in kept),
-        None if labels is None else labels[kept],
-        label_names,
-        PREFIX + name,
-        request.options("resize", "split", "max_pixels", size=size, channels=channels),
-        skipped=skipped,
-    )
+    return Pictures(PREFIX + name, ids, rows, open_row, stamp), *_labels(table, label)
 
 
 class Rows(Sequence[dict[str, Any]]):

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -43,6 +43,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_SIDEWAYS = {_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]}
 
 
 class Unreadable(Exception):
@@ -113,6 +115,43 @@ def read_whole(stream: BinaryIO, longest: int) -> Image.Image:
     upright = to_grey_or_rgb(_turned(image, _turn(image)))
     upright.thumbnail((longest, longest))
     return upright
+
+
+class Scaled(NamedTuple):
+    """A picture's pixels (height, width, 1 or 3), perhaps fewer than it has, and its own (width, height)."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether these are all pixels."""
+        return self.pixels.shape[1::-1] == self.size
+
+
+def read_scaled(data: bytes, shortest: int, max_pixels: int = MAX_PIXELS) -> Scaled:
+    """Decode a picture inside `pillow_limits`: upright, uncut, and down to `shortest` pixels for its shorter side.
+
+    That is by whole factors only, so that it may keep nearly twice as many, and never more than it has. Raises as
+    `read_picture` does.
+    """
+    target = Target(-(-shortest // 2), "crop", 3, max_pixels)  # twice as many pixels are kept for it
+    if not data.startswith(_JPEG) or (pixels := _decode_jpeg(data, target)) is None:
+        image = _open(io.BytesIO(data), max_pixels)
+        size, turn = image.size, _turn(image)
+        image.draft(None, _needed(size, target))
+        image.load()
+        image = to_grey_or_rgb(image)
+        pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    else:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        size, turn = (width, height), _turn_of_jpeg(data)
+    factor = min(pixels.shape[:2]) // shortest
+    if factor > 1 or turn is not None:
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        image = _turned(image.reduce(factor) if factor > 1 else image, turn)
+        pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    return Scaled(pixels, size[::-1] if turn in _SIDEWAYS else size)
 
 
 def to_pixels(image: Image.Image, size: int | None, resize: Resize, channels: int) -> NDArray[np.uint8]:

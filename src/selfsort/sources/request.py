@@ -23,6 +23,7 @@ class Request:
     cache: bool = True
     max_pixels: int = MAX_PIXELS
     progress: bool = False
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.size is not None and not (_is_integer(self.size) and 1 <= self.size <= MAX_SIZE):
