@@ -3,57 +3,21 @@ import dataclasses
 import hashlib
 import io
 import math
-import os
 import re
-import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from html_pages import Page
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import Certificate, Sample, certify, draw_sample
 from selfsort.evaluation.certificate import percent as share
 from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
 from selfsort.images import ImageSet
 from selfsort.reporting.gallery import percent
-from selfsort.reporting.report import ReportData, printable, write_report
-
-VOID = {"meta", "link", "img", "source", "br"}
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask for, and checks that tags are nested properly."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open, self.tags, self.texts, self.styles = [], [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID and not self.get_starttag_text().endswith("/>"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in {"path", "rect"}:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        (self.styles if self.open and self.open[-1] == "style" else self.texts).append(data)
-
-    def all(self, tag, **attributes):
-        return [found for name, found in self.tags if name == tag and attributes.items() <= found.items()]
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
-
-    def clusters(self):
-        return [tag["id"] for tag in self.all("section") if tag.get("class") == "card cluster"]
+from selfsort.reporting.pages import printable
+from selfsort.reporting.report import ReportData, write_report
 
 
 def report_data(n=60, k=4, channels=3, seed=0, shape=(8, 8), **changes) -> ReportData:
@@ -356,27 +320,6 @@ class TestExtremes:
 def test_printable_shows_what_does_not_print():
     assert printable("a\tb\x00\x7f\u2028") == r"a\tb\x00\x7f\u2028"
     assert printable("👩\u200d🌾 日本 ñ") == "👩\u200d🌾 日本 ñ"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Start a headless Chromium that reports its console."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    quiet = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync")
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", *quiet):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

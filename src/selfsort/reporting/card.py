@@ -12,7 +12,7 @@ from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import Certificate, Share, percent
 from selfsort.files import atomic_path, write_error, write_json
-from selfsort.reporting.report import printable
+from selfsort.reporting.pages import printable
 
 CERTIFICATE, CARD = "certificate.json", "model-card.md"
 _FORMAT = 1

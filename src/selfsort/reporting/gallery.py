@@ -4,13 +4,16 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.images import ImageSet
 from selfsort.reporting.figures import cluster_mark, contact_sheet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _CLUSTERS = 300  # at most so many are shown with pictures, the largest
 _STRIP = 12  # pictures in a strip, and at least two where there are many clusters
@@ -131,14 +134,19 @@ class Gallery:
         from PIL import Image
 
         picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        picture.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        # The smallest pictures are shown pixel by pixel, where the traces of lossy compression would be seen.
-        if max(picture.size) <= 32:
-            picture.save(buffer, "png")
-            return data_uri(buffer.getvalue(), "png")
-        picture.save(buffer, "webp", quality=self.quality, method=2)
-        return data_uri(buffer.getvalue(), "webp")
+        return data_uri(*small_picture(picture, self.side, self.quality))
+
+
+def small_picture(picture: "Image", side: int, quality: int = 75) -> tuple[bytes, str]:
+    """Return a picture whose longer side is `side` pixels or what it has, encoded, and the name of its format."""
+    from PIL import Image
+
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    # The smallest pictures are shown pixel by pixel, where the traces of lossy compression would be seen.
+    kind = "png" if max(picture.size) <= 32 else "webp"
+    picture.save(buffer, kind, **({} if kind == "png" else {"quality": quality, "method": 2}))
+    return buffer.getvalue(), kind
 
 
 def by_typicality(embedding: NDArray[np.floating[Any]]) -> NDArray[np.intp]:

@@ -1,7 +1,5 @@
 """The report: what a run found, in one HTML file that needs no network and no script."""
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ from selfsort.files import atomic_path
 from selfsort.images import ImageSet
 from selfsort.reporting import figures
 from selfsort.reporting.gallery import Gallery, data_uri, percent
+from selfsort.reporting.pages import render
 
 _SKIPPED = 200  # files listed
 
@@ -72,23 +71,7 @@ def write_report(
 
 
 def _page(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": _count,
-        "percent": percent,
-        "text": printable,
-        "sha256": _sha256,
-        "unbroken": _unbroken,
-    }
-    return environment.get_template("report.html.j2").render(_context(data, map_kind, random_state))
+    return render("report.html.j2", _context(data, map_kind, random_state))
 
 
 def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int) -> dict[str, Any]:
@@ -116,31 +99,6 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "skipped": data.skipped[:_SKIPPED],
         "settings": _settings(data.config),
     }
-
-
-def printable(text: object) -> str:
-    r"""Show what does not print (control and direction characters, bytes that are no UTF-8) as escapes.
-
-    >>> printable("a\nb\udcff") == r"a\nb\udcff"
-    True
-    """
-    return "".join(
-        letter if letter.isprintable() or letter == "\u200d" else letter.encode("unicode_escape").decode()
-        for letter in str(text)
-    )
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _unbroken(sentence: str) -> str:
-    """Keep figures and their per cent sign on one line."""
-    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)
