@@ -29,7 +29,7 @@ class Commands(TyperGroup):
     """All commands; Ctrl-C ends each with a sentence."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, the path of a picture first."""
+        """Return the names of the commands, those first that a picture passes."""
         place = {name: number for number, name in enumerate(_ORDER)}
         return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
 
