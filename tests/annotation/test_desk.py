@@ -166,6 +166,19 @@ def test_undo_is_of_ones_own_answers_and_asks_again(desk):
     assert not desk.store.knows("v")
 
 
+def test_who_comes_back_in_another_tab_may_undo_unless_somebody_else_is_at_work(desk):
+    group = desk.next_group("old tab")
+    desk.answer("a", "old tab", name(group, "rose"))
+    desk.next_group("new tab")
+    with pytest.raises(Conflict, match="no answer of yours"):
+        desk.undo("u", "new tab")  # the old tab has been given the next group
+    desk._leases = {number: lease for number, lease in desk._leases.items() if lease[0] == "new tab"}
+    assert desk.undo("v", "new tab")["group"]["id"] == group["id"]
+    assert desk.state()["answers"] == 0
+    with pytest.raises(Conflict, match="no answer of yours"):
+        desk.undo("w", "new tab")
+
+
 def test_lasso(desk):
     reply = desk.lasso("k", "ann", [5, 3, 9, 3])
     assert reply["group"]["kind"] == "lasso" and reply["group"]["size"] == 3

@@ -198,9 +198,10 @@ addEventListener("keydown", (event) => {
 
 // Whoever just types means the name: the browser writes the letter where the focus is now.
 function writeName(event) {
-  const field = { ask: "#name", names: "#move-name", check: "#right-name" }[view()];
-  if (event.key !== " ") $(field).focus();
+  if (event.key !== " ") nameField().focus();
 }
+
+const nameField = () => $({ ask: "#name", names: "#move-name", check: "#right-name" }[view()]);
 
 function listen() {
   addEventListener("hashchange", openView);
@@ -213,7 +214,10 @@ function listen() {
     key.textContent = `${isMac ? "⌥" : "Alt"} ${letter}`.trim();
     key.closest("button")?.setAttribute("aria-keyshortcuts", `Alt+${letter}`);
   }
-  $("#notice-close").addEventListener("click", () => app.say(""));
+  $("#notice-close").addEventListener("click", () => {
+    app.say("");
+    nameField().focus(); // the hidden button keeps the focus for a moment, in which a letter would be lost
+  });
   $("#helping").addEventListener("close", () => openView());
   closable($("#helping"));
 }
