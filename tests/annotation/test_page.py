@@ -510,8 +510,10 @@ def test_improve_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: A
     expect(progress).to_be_hidden()
     expect(tab.page.locator("#improve")).to_be_enabled()
     expect(tab.page.locator("#name")).to_have_value("bit")
+    # Before the next answer: its group may be all the pictures that had one of these names.
+    assert {"heron", "egret", "stork"} <= set(tab.counts())
     tab.group_after("Enter", text="tern")
-    assert tab.state()["round"] == 1 and {"heron", "egret", "stork", "bittern"} <= set(tab.counts())
+    assert tab.state()["round"] == 1 and "bittern" in tab.counts()
     # The model suggests a name for every group that it proposed.
     expect(tab.page.locator("#name")).to_have_attribute("placeholder", re.compile(r"^(heron|egret|stork)\?$"))
     tab.page.reload()
