@@ -34,7 +34,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_commands_of_the_readme(desk: Path) -> None:
     commands = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("selfsort ")]
-    known = {"views", "fit", "label", "refine", "certify", "report", "predict", "sort", "evaluate"}
+    known = {"audit", "views", "fit", "label", "refine", "certify", "report", "predict", "sort", "evaluate"}
     assert {shlex.split(line)[1] for line in commands} == known
     for command in commands:
         words = shlex.split(command, comments=True)

@@ -74,6 +74,14 @@ class Probe(StrEnum):
     centroid = "centroid"
 
 
+class Finding(StrEnum):
+    """Reasons for which an audit leaves pictures out."""
+
+    exact = "exact"
+    near = "near"
+    blank = "blank"
+
+
 class Map(StrEnum):
     """Kinds of map."""
 
@@ -180,6 +188,50 @@ def views(
 
 
 @app.command()
+def audit(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="New folder for the page and the table.")] = Path("audit"),
+    write_clean: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder of links to the pictures that are kept, too.")
+    ] = None,
+    keep: Annotated[
+        list[Finding] | None,
+        typer.Option(help="Leave no picture out for this reason: exact or near duplicate, blank; may be repeated."),
+    ] = None,
+    split: Split = None,
+    data_root: DataRoot = None,
+    download: Download = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with pictures before you train: damaged files, duplicates, leaks, borders, outliers."""
+    from functools import partial
+
+    from selfsort import audit as auditing
+    from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
+    from selfsort.reporting.exports import check_linkable, check_target, link_kept
+
+    for folder in filter(None, (out, write_clean)):
+        check_target(folder)
+        _check_outside(folder, source)
+    where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
+    kept = [finding.value for finding in keep or []]
+    found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
+    if write_clean:
+        check_linkable(found, write_clean)
+    auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)))
+    clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
+    summary = found.summary()
+    _answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
+    rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
+    _say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
+    _table(["finding", "pictures", "proposed"], rows, as_json or not rows)
+    _say(f"Wrote {out / PAGE}, which shows them, and {out / 'pictures.csv'}", as_json)
+    if clean:
+        _say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
+    _say(f"Next: selfsort fit {source} --audit {out} --out runs/{out.name}", as_json)
+
+
+@app.command()
 def fit(
     source: Source,
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
@@ -207,6 +259,9 @@ def fit(
     resize: ResizeBy = Resize.crop,
     split: Split = None,
     fold: Fold = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="Folder that `selfsort audit` made of SOURCE: train without what it leaves out.")
+    ] = None,
     data_root: DataRoot = None,
     download: Download = False,
     no_cache: NoCache = False,
@@ -226,7 +281,7 @@ def fit(
     given = {name: str(value) for name, value in flags.items() if value is not None}
     model = methods.make(method, given | _settings(setting or []))
     where = {"split": split, "fold": fold, "data_root": data_root, "download": download, "cache": not no_cache}
-    images = _load(source, size=size, resize=resize, quiet=as_json, **where)
+    images = _load(source, size=size, resize=resize, quiet=as_json, exclude=_rejected(audit, as_json), **where)
     with _resumable(out):
         model.fit(images, run_dir=out, resume=resume, progress=not as_json)
     _report_fit(model, images, out, as_json)
@@ -567,7 +622,8 @@ def _name_by_simulation(
 def _true_labels(source: str, images: "ImageSet", quiet: bool) -> tuple[Any, tuple[str, ...]]:
     """Return the labels that a source has for the pictures of a run, in their order, and the labels' names."""
     height, _, channels = images.image_shape
-    options = images.options if source == images.source else {"size": height, "channels": channels}
+    left_out = images.options.get("exclude", ())
+    options = images.options if source == images.source else {"size": height, "channels": channels, "exclude": left_out}
     labelled = _load(source, quiet=quiet, **options)
     if labelled.labels is None:
         raise UserError(f"{source!r} has no labels to simulate answers with: give class folders or a labelled set.")
@@ -739,6 +795,17 @@ def _show_certificate(run: Path, folder: Path, checks: "Checks", quiet: bool) ->
     if certificate.rejection:
         _say(certificate.rejection.sentence, quiet)
     _say(f"Wrote {folder / CERTIFICATE} and {folder / CARD}; selfsort report {run} shows it.", quiet)
+
+
+def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
+    """Return the ids of the pictures that an audit, if there is one, leaves out."""
+    if audit is None:
+        return ()
+    from selfsort.audit import read_rejected
+
+    ids = read_rejected(audit)
+    _say(f"{len(ids):,} pictures left out by {audit}", quiet)
+    return ids
 
 
 def _check_outside(out: Path, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables of predictions, and pictures sorted into one folder per cluster."""
+"""Tables of predictions, pictures sorted into one folder per cluster, and those that an audit keeps."""
 
 import errno
 import os
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.audit import Audit
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, cell_text, remove, write_table
 from selfsort.images import ImageSet
@@ -129,6 +130,31 @@ def sort_pictures(
     return SortSummary(out, {folder: placed[folder] for folder in dict.fromkeys(folders)}, tuple(missing))
 
 
+def check_linkable(audit: Audit, out: str | Path) -> None:
+    """Raise `UserError` where `link_kept` could not succeed."""
+    if not audit.has_files:
+        raise UserError(f"The pictures of {audit.source!r} are no single files to link to; unpack or save them first.")
+    check_target(Path(out).absolute())
+
+
+def link_kept(audit: Audit, out: str | Path) -> int:
+    """Make a folder of symbolic links to the pictures that an audit keeps, below the folders that they came in.
+
+    Returns how many. Raises `UserError` if `out` holds anything or cannot be written, or if there are no files to link
+    to.
+    """
+    out = Path(out).absolute()
+    check_linkable(audit, out)
+    kept = np.flatnonzero(~audit.rejected).tolist()
+    with atomic_path(out) as partial:
+        partial.mkdir()
+        for picture in kept:
+            target = partial.joinpath(*audit.id(picture).split("/"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(Path(audit.file(picture)), target, "choose another place")
+    return len(kept)
+
+
 def check_target(out: Path) -> None:
     """Raise UserError if a folder to be made exists and holds anything."""
     try:
@@ -213,13 +239,13 @@ def _placed(source: Path, target: Path, place: Callable[[Path, Path], object]) -
     return True
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path, way_out: str = "use --copy") -> None:
     source.stat()
     try:
         target.symlink_to(source)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
-            message = f"The file system of {str(target.parents[2])!r} takes no symbolic links; use --copy."
+            message = f"The file system of {str(target.parents[2])!r} takes no symbolic links; {way_out}."
             raise UserError(message) from error
         raise
 

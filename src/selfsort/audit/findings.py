@@ -1,0 +1,262 @@
+"""What an audit found, and what it proposes to leave out."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.audit.groups import TEST, VALIDATION, Groups
+from selfsort.audit.look import Looks
+from selfsort.audit.outliers import LEAST_STRANGENESS
+from selfsort.images import Skipped
+from selfsort.sources.decoding import Pictures
+from selfsort.sources.folder import open_file
+
+Kind = Literal["exact", "near", "blank"]
+
+LARGEST_BLANK_CONTRAST = 2.5  # levels of 255
+_LARGEST_GREY_COLOURFULNESS = 10
+_ODD_SHAPE = 2.0  # times as long, or as high, as the middle one
+_SMALL = 0.25  # of the middle one's shorter side
+_SIZES = 5  # listed in the summary
+_HELD_OUT = {*TEST, *VALIDATION}
+
+
+class Group(NamedTuple):
+    """Pictures that show the same: the one to keep and the others.
+
+    `across_splits` if one is for testing and another is not, `across_labels` if they have different labels.
+    """
+
+    keeper: int
+    others: tuple[int, ...]
+    across_splits: bool
+    across_labels: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What an audit found of N readable pictures.
+
+    Attributes
+    ----------
+    source : of the pictures
+    pictures : to open them again
+    unreadable : id and reason of each of the others
+    looks : what was noted of the N pictures, which `looks.places` names
+    groups : what each is a duplicate of
+    strangeness : (N,) in deviations from the median
+    labels, label_names : as in `ImageSet`
+    splits : (N,) such as "train" or "test", "" without any
+    rejecting : the kinds of finding that a picture is left out for
+    seconds : that the audit took
+
+    """
+
+    source: str
+    pictures: Pictures
+    unreadable: tuple[Skipped, ...]
+    looks: Looks
+    groups: Groups
+    strangeness: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    rejecting: frozenset[Kind]
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.looks)
+
+    @property
+    def has_files(self) -> bool:
+        """Tell whether each picture is a file of its own."""
+        return self.pictures.open is open_file
+
+    def file(self, picture: int) -> str:
+        """Return the path of a picture's file."""
+        return os.path.abspath(str(self.pictures.refs[int(self.looks.places[picture])]))
+
+    def id(self, picture: int) -> str:
+        """Return the id of a picture."""
+        return str(self.pictures.ids[int(self.looks.places[picture])])
+
+    def label(self, picture: int) -> str:
+        """Return the name of a picture's label, "" where it has none."""
+        label = -1 if self.labels is None else int(self.labels[picture])
+        return "" if label < 0 else self.label_names[label] if label < len(self.label_names) else str(label)
+
+    @cached_property
+    def duplicate(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures have another keeper."""
+        return np.asarray(self.groups.keepers != np.arange(len(self)), bool)
+
+    @cached_property
+    def exact(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures equal their keeper."""
+        return self.duplicate & self.groups.exact
+
+    @cached_property
+    def near(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures show what their keeper shows, but are not equal to it."""
+        return self.duplicate & ~self.groups.exact
+
+    @cached_property
+    def blank(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures are constant, or nearly."""
+        return np.asarray(self.looks.contrast <= LARGEST_BLANK_CONTRAST, bool)
+
+    @cached_property
+    def bordered(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures have a uniform border."""
+        return np.asarray(self.looks.borders.any(1) & ~self.blank, bool)
+
+    @cached_property
+    def outlier(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures are unlike the others."""
+        return np.asarray(self.strangeness >= LEAST_STRANGENESS, bool)
+
+    @cached_property
+    def grey_in_colour(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures are grey while most are not."""
+        grey = self.looks.colourfulness <= _LARGEST_GREY_COLOURFULNESS
+        return np.asarray(grey & ~self.blank & (2 * int(grey.sum()) < len(self)), bool)
+
+    @cached_property
+    def odd_shape(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures are much longer or much higher than the middle one."""
+        ratio = np.log(self.looks.sizes[:, 0] / self.looks.sizes[:, 1])
+        return np.asarray(np.abs(ratio - _middle(ratio)) > np.log(_ODD_SHAPE), bool)
+
+    @cached_property
+    def small(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures are much smaller than the middle one."""
+        shorter = self.looks.sizes.min(1)
+        return np.asarray(shorter < _SMALL * _middle(shorter), bool)
+
+    @cached_property
+    def reasons(self) -> NDArray[np.str_]:
+        """Say (N,) in a few words why each picture is to be left out, "" where it is not."""
+        why: dict[Kind, tuple[str, NDArray[np.bool_]]] = {
+            "blank": ("blank", self.blank),
+            "exact": ("exact duplicate", self.exact),
+            "near": ("near duplicate", self.near),
+        }
+        found = np.full(len(self), "", dtype="<U16")
+        for kind, (words, pictures) in why.items():
+            if kind in self.rejecting:
+                found[pictures & (found == "")] = words
+        return found
+
+    @cached_property
+    def rejected(self) -> NDArray[np.bool_]:
+        """Tell (N,) which readable pictures are proposed to be left out."""
+        return np.asarray(self.reasons != "", bool)
+
+    def crop_box(self, picture: int) -> tuple[int, int, int, int]:
+        """Return (left, top, right, bottom) of what lies inside the borders."""
+        (left, top, right, bottom), (width, height) = self.looks.borders[picture], self.looks.sizes[picture]
+        return int(left), int(top), int(width - right), int(height - bottom)
+
+    def border_colour(self, picture: int) -> str:
+        """Return the colour of the deepest border, such as "#000000"."""
+        side = int(self.looks.borders[picture].argmax())
+        return "#" + bytes(self.looks.border_colours[picture, side]).hex()
+
+    def _border(self, picture: int) -> dict[str, object]:
+        return {
+            "border": self.border_colour(picture),
+            "border_certainty": f"{self.looks.border_certainty[picture]:.2f}",
+        }
+
+    @cached_property
+    def duplicate_groups(self) -> tuple[Group, ...]:
+        """Return the groups of duplicates: leaks first, then the largest."""
+        members: dict[int, list[int]] = {}
+        for picture in np.flatnonzero(self.duplicate).tolist():
+            members.setdefault(int(self.groups.keepers[picture]), []).append(picture)
+        found = [self._group(keeper, others) for keeper, others in members.items()]
+        return tuple(sorted(found, key=lambda group: (-leaks(group), -len(group.others), group.keeper)))
+
+    def _group(self, keeper: int, others: list[int]) -> Group:
+        together = [keeper, *others]
+        splits = {self.splits[picture] for picture in together}
+        labels = {self.label(picture) for picture in together} - {""}
+        others.sort(key=lambda picture: -self.groups.similarity[picture])
+        return Group(keeper, tuple(others), len(splits) > 1 and not splits.isdisjoint(_HELD_OUT), len(labels) > 1)
+
+    def size_counts(self) -> list[dict[str, int]]:
+        """Return the most frequent sizes."""
+        counts = Counter(map(tuple, self.looks.sizes.tolist()))
+        return [{"width": w, "height": h, "pictures": n} for (w, h), n in counts.most_common(_SIZES)]
+
+    def summary(self) -> dict[str, Any]:
+        """Count what was found."""
+        groups = self.duplicate_groups
+        counts = {name: int(getattr(self, name).sum()) for name in ("exact", "near", *KINDS)}
+        return {
+            "pictures": len(self) + len(self.unreadable),
+            "kept": len(self) - int(self.rejected.sum()),
+            "rejected": int(self.rejected.sum()) + len(self.unreadable),
+            "unreadable": [row._asdict() for row in self.unreadable],
+            **counts,
+            "groups": len(groups),
+            "least_similarity": round(self.groups.least, 3),
+            "leaks": {
+                "across_splits": sum(group.across_splits for group in groups),
+                "across_labels": sum(group.across_labels for group in groups),
+            },
+            "sizes": len(np.unique(self.looks.sizes, axis=0)),
+            "most_frequent_sizes": self.size_counts(),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def rows(self) -> Iterator[Mapping[str, object]]:
+        """Yield the row of each picture for a table, in the order of the source."""
+        reasons = {row.id: row.reason for row in self.unreadable}
+        known = {self.id(picture): picture for picture in range(len(self))}
+        for name in sorted(reasons.keys() | known.keys()):
+            row: dict[str, object] = {**dict.fromkeys(COLUMNS, ""), "id": name, "kept": "no"}
+            row |= self._row(known[name]) if name in known else {"reason": reasons.get(name, "")}
+            yield row
+
+    def _row(self, picture: int) -> dict[str, object]:
+        looks, duplicate = self.looks, bool(self.duplicate[picture])
+        left, top, right, bottom = self.crop_box(picture)
+        box = {"crop_left": left, "crop_top": top, "crop_right": right, "crop_bottom": bottom}
+        return {
+            "kept": "no" if self.rejected[picture] else "yes",
+            "reason": str(self.reasons[picture]),
+            "duplicate_of": self.id(int(self.groups.keepers[picture])) if duplicate else "",
+            "similarity": f"{self.groups.similarity[picture]:.3f}" if duplicate else "",
+            "split": self.splits[picture],
+            "label": self.label(picture),
+            "width": int(looks.sizes[picture, 0]),
+            "height": int(looks.sizes[picture, 1]),
+            "bytes": int(looks.n_bytes[picture]),
+            **(box | self._border(picture) if self.bordered[picture] else {}),
+            "strangeness": f"{self.strangeness[picture]:.2f}",
+            **{name: "yes" if getattr(self, name)[picture] else "" for name in KINDS if name != "bordered"},
+        }
+
+
+KINDS = ("blank", "bordered", "outlier", "grey_in_colour", "odd_shape", "small")
+COLUMNS = (
+    "id", "kept", "reason", "duplicate_of", "similarity", "split", "label", "width", "height", "bytes",
+    "border", "border_certainty", "crop_left", "crop_top", "crop_right", "crop_bottom",
+    "strangeness", "blank", "outlier", "grey_in_colour", "odd_shape", "small",
+)  # fmt: skip
+
+
+def leaks(group: Group) -> bool:
+    """Tell whether a group of duplicates spoils an evaluation."""
+    return group.across_splits or group.across_labels
+
+
+def _middle(values: NDArray[Any]) -> float:
+    return float(np.median(values)) if len(values) else 0.0

@@ -1,0 +1,50 @@
+"""The folder that an audit leaves, and what is made of it."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from selfsort.audit.findings import COLUMNS, Audit
+from selfsort.errors import UserError
+from selfsort.files import atomic_path, write_json, write_table
+
+FORMAT = 1
+_FACTS, _TABLE = "audit.json", "pictures.csv"
+
+
+def write_audit(audit: Audit, out: str | Path, write_page: Callable[[Path], object] | None = None) -> None:
+    """Write what an audit found as `audit.json` and `pictures.csv` into a new folder.
+
+    `write_page` adds its page to the folder that it is given. The folder appears whole or not at all. Raises UserError
+    when there is something already, or it cannot be written.
+    """
+    out = Path(out).absolute()
+    if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
+        raise UserError(f"{str(out)!r} exists and is not an empty folder: choose a new one, nothing is overwritten.")
+    with atomic_path(out) as partial:
+        partial.mkdir()
+        write_table(partial / _TABLE, COLUMNS, ([row[name] for name in COLUMNS] for row in audit.rows()))
+        if write_page:
+            write_page(partial)
+        write_json(partial / _FACTS, {"format": FORMAT, "source": audit.source} | audit.summary())
+
+
+def read_rejected(folder: str | Path) -> tuple[str, ...]:
+    """Return the ids of the pictures that an audit leaves out.
+
+    Raises UserError when the folder holds no audit, or one that is damaged or of a newer format.
+    """
+    folder = Path(folder)
+    if not (folder / _FACTS).is_file():
+        raise UserError(f"{str(folder)!r} is not an audit (it has no {_FACTS}): give one that `selfsort audit` made.")
+    try:
+        if json.loads((folder / _FACTS).read_bytes())["format"] > FORMAT:
+            raise UserError(f"{str(folder)!r} was written by a newer selfsort: upgrade, or audit again.")
+        with open(folder / _TABLE, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        return tuple(row["id"] for row in rows if {"yes": False, "no": True}[row["kept"].strip().lower()])
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"The audit in {str(folder)!r} is damaged: audit again.") from error

@@ -1,0 +1,102 @@
+"""Groups of duplicates, each with the picture of it that is proposed to be kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.audit.duplicates import Similar, similar_pairs
+from selfsort.audit.look import Looks
+from selfsort.sources.folder import SPLITS
+
+TRAIN, TEST, VALIDATION, UNLABELLED = SPLITS
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """What every picture is a duplicate of.
+
+    Attributes
+    ----------
+    keepers : (N,) the picture to keep instead, each picture itself where it is one to keep
+    similarity : (N,) to the keeper, 1 for itself
+    exact : (N,) whether the file or all pixels equal the keeper's
+    least : the smallest similarity that counted
+
+    """
+
+    keepers: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+    exact: NDArray[np.bool_]
+    least: float
+
+
+def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], random_state: int = 0) -> Groups:
+    """Group exact duplicates and, among the `comparable` (N,), near ones.
+
+    Every picture that is not to be kept is like its keeper, not just like one that is like it. Kept is, of a group, a
+    test picture rather than a training one, then what has the most pixels inside its borders, then one without
+    borders, then the largest file, then what comes first.
+    """
+    order = _preferred_first(looks, splits)
+    keepers = _equals(looks, order)
+    exact = keepers != np.arange(len(looks))
+    near = _near_pairs(looks, np.flatnonzero(comparable & ~exact), random_state)
+    similarity = np.ones(len(looks), np.float32)
+    _choose(near, order, keepers, similarity)
+    # An exact duplicate of a near one goes with it.
+    twins = np.flatnonzero(exact)
+    similarity[twins] = similarity[keepers[twins]]
+    exact[twins] = keepers[keepers[twins]] == keepers[twins]
+    keepers[twins] = keepers[keepers[twins]]
+    return Groups(keepers, similarity, exact, near.least)
+
+
+def _preferred_first(looks: Looks, splits: Sequence[str]) -> NDArray[np.intp]:
+    ranks = {name: rank for rank, names in enumerate((TEST, VALIDATION, TRAIN, UNLABELLED)) for name in names}
+    inside = looks.sizes - looks.borders[:, :2] - looks.borders[:, 2:]
+    split = np.array([ranks.get(name, ranks[TRAIN[0]]) for name in splits], np.int64)
+    area = inside.prod(1, dtype=np.int64)
+    return np.lexsort((np.arange(len(looks)), -looks.n_bytes, looks.borders.any(1), -area, split))
+
+
+def _equals(looks: Looks, order: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Return for each picture (N,) the first in `order` with the same file or the same pixels."""
+    keepers = np.arange(len(looks))
+    first: dict[bytes, int] = {}
+    for picture in order.tolist():
+        names = [looks.file_digests[picture].tobytes()]
+        if looks.pixel_digests[picture].any():
+            names.append(b"pixels" + looks.pixel_digests[picture].tobytes())
+        keepers[picture] = next((first[name] for name in names if name in first), picture)
+        for name in names:
+            first.setdefault(name, int(keepers[picture]))
+    return keepers
+
+
+def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Similar:
+    """Find near duplicates among pictures, with their borders and without."""
+    bordered = np.flatnonzero(np.isin(looks.places[chosen], looks.bordered))
+    inner = looks.inner[np.searchsorted(looks.bordered, looks.places[chosen[bordered]])]
+    owners = np.concatenate([chosen, chosen[bordered]])
+    found = similar_pairs(np.concatenate([looks.thumbnails[chosen], inner]), random_state)
+    first, second = owners[found.first], owners[found.second]
+    other = first != second
+    return Similar(first[other], second[other], found.similarity[other], found.least)
+
+
+def _choose(
+    near: Similar, order: NDArray[np.intp], keepers: NDArray[np.int64], similarity: NDArray[np.float32]
+) -> None:
+    """Let the best picture stand for all that are like it, then the best of those left, and so on."""
+    neighbours: dict[int, dict[int, float]] = {}
+    for first, second, share in zip(near.first.tolist(), near.second.tolist(), near.similarity.tolist(), strict=True):
+        for one, other in ((first, second), (second, first)):
+            known = neighbours.setdefault(one, {})
+            known[other] = max(share, known.get(other, 0))
+    for picture in order.tolist():
+        if keepers[picture] == picture:
+            for other, share in neighbours.get(picture, {}).items():
+                if keepers[other] == other:
+                    keepers[other], similarity[other] = picture, share

@@ -1,0 +1,238 @@
+"""What an audit notes of each picture while it is decoded: a few hundred bytes instead of its pixels."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, BinaryIO, NamedTuple, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfsort.audit.borders import Borders, find_borders, refine
+from selfsort.sources.decoding import CRASHED, Open
+from selfsort.sources.pixels import MAX_BYTES, Scaled, Unreadable, explain, pillow_limits, read_scaled
+
+SIDE = 32  # of a thumbnail
+_LAYOUT = 4  # colours along one side of a layout
+_SHORTEST = 256  # to which larger pictures are reduced before they are looked at
+_DIGEST = 16
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_PIXELS_AT_ONCE = 1 << 22
+_COLOURED_SHARE = 0.02  # of the pixels of a grey picture that compression may have given a colour
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What is noted of N pictures, in the order in which they stand in their source.
+
+    Attributes
+    ----------
+    failures : place and reason of each that could not be read
+    places : (N,) where the others stand
+    sizes : (N, 2) width and height
+    n_bytes : (N,) of their files, or of their pixels where they are arrays
+    file_digests, pixel_digests : (N, 16) equal for equal files and for equal pixels; the latter 0 where not all pixels
+        were decoded
+    borders : (N, 4) depths of uniform borders at the left, top, right and bottom
+    border_colours : (N, 4, 3) of what would be a border there
+    border_certainty : (N,) from 0 to 1
+    thumbnails : (N, 32, 32) grey, squashed to a square
+    bordered, inner : (M,) places of the pictures with borders, and (M, 32, 32) their thumbnails without
+    layouts : (N, 4, 4, 3) mean colours
+    contrast : (N,) standard deviation of a thumbnail's levels, in the channel where it is largest
+    colourfulness : (N,) largest difference between the channels of a thumbnail's pixels, but for a few of them
+
+    """
+
+    failures: tuple[tuple[int, str], ...]
+    places: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    n_bytes: NDArray[np.int64]
+    file_digests: NDArray[np.uint8]
+    pixel_digests: NDArray[np.uint8]
+    borders: NDArray[np.int32]
+    border_colours: NDArray[np.uint8]
+    border_certainty: NDArray[np.float32]
+    thumbnails: NDArray[np.uint8]
+    bordered: NDArray[np.int64]
+    inner: NDArray[np.uint8]
+    layouts: NDArray[np.uint8]
+    contrast: NDArray[np.float32]
+    colourfulness: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Put together what was noted of consecutive pictures."""
+        columns = {each.name: [getattr(part, each.name) for part in parts] for each in fields(cls)}
+        failures = tuple(failure for failures in columns.pop("failures") for failure in failures)
+        return cls(failures, **{name: np.concatenate(values) for name, values in columns.items()})
+
+
+class _Seen(NamedTuple):
+    """A decoded picture."""
+
+    place: int
+    scaled: Scaled
+    n_bytes: int
+    file_digest: bytes
+    pixel_digest: bytes
+
+
+def look(max_pixels: int, open_picture: Open, refs: Sequence[Any], first: int) -> Looks:
+    """Look at pictures one after the other, the first of which stands in place `first`."""
+    parts: list[Looks] = []
+    seen: list[_Seen] = []
+    failures: list[tuple[int, str]] = []
+    held = 0
+    with pillow_limits(max_pixels):
+        for place, ref in enumerate(refs, first):
+            try:
+                seen.append(_see(place, open_picture(ref), max_pixels))
+                held += seen[-1].scaled.pixels.size
+            except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
+                failures.append((place, explain(error)))
+            if held > _PIXELS_AT_ONCE:
+                parts.append(_noted(seen, open_picture, refs, first))
+                seen, held = [], 0
+        parts.append(_noted(seen, open_picture, refs, first))
+    return Looks.joined([*parts, unreadable(*failures)])
+
+
+def crashed(place: int) -> Looks:
+    """Return what is noted of a picture that made its decoder crash."""
+    return unreadable((place, CRASHED))
+
+
+def unreadable(*failures: tuple[int, str]) -> Looks:
+    """Return what is noted of pictures that cannot be read."""
+    none = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in _COLUMNS.items()}
+    return Looks(failures, **none)
+
+
+def as_it_is(pixels: Any) -> BinaryIO:
+    """Stand in for what opens a file, where pictures are arrays (H, W, C) already."""
+    return cast(BinaryIO, pixels)
+
+
+_COLUMNS: dict[str, tuple[tuple[int, ...], Any]] = {
+    "places": ((), np.int64),
+    "sizes": ((2,), np.int32),
+    "n_bytes": ((), np.int64),
+    "file_digests": ((_DIGEST,), np.uint8),
+    "pixel_digests": ((_DIGEST,), np.uint8),
+    "borders": ((4,), np.int32),
+    "border_colours": ((4, 3), np.uint8),
+    "border_certainty": ((), np.float32),
+    "thumbnails": ((SIDE, SIDE), np.uint8),
+    "bordered": ((), np.int64),
+    "inner": ((SIDE, SIDE), np.uint8),
+    "layouts": ((_LAYOUT, _LAYOUT, 3), np.uint8),
+    "contrast": ((), np.float32),
+    "colourfulness": ((), np.uint8),
+}
+
+
+def _see(place: int, opened: Any, max_pixels: int) -> _Seen:
+    if isinstance(opened, np.ndarray):
+        pixels = np.ascontiguousarray(opened)
+        digest = _digest(pixels)
+        return _Seen(place, Scaled(pixels, pixels.shape[1::-1]), pixels.nbytes, digest, digest)
+    with opened as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise Unreadable("too many bytes")
+    scaled = read_scaled(data, _SHORTEST, max_pixels)
+    pixel_digest = _digest(scaled.pixels) if scaled.whole else bytes(_DIGEST)
+    return _Seen(place, scaled, len(data), hashlib.blake2b(data, digest_size=_DIGEST).digest(), pixel_digest)
+
+
+def _digest(pixels: NDArray[np.uint8]) -> bytes:
+    shape = repr(pixels.shape[:2]).encode()
+    colour = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)  # grey is grey, however it is stored
+    return hashlib.blake2b(shape + colour.tobytes(), digest_size=_DIGEST).digest()
+
+
+def _noted(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first: int) -> Looks:
+    if not seen:
+        return unreadable()
+    borders, border_colours, border_certainty = _borders(seen, open_picture, refs, first)
+    bordered: list[int] = np.flatnonzero(borders.any(1)).tolist()
+    inner = [_without(seen[index].scaled, borders[index]) for index in bordered]
+    planes = _thumbnails([each.scaled.pixels for each in seen])  # (n, 3, 32, 32)
+    cells = planes.reshape(len(seen), 3, _LAYOUT, SIDE // _LAYOUT, _LAYOUT, SIDE // _LAYOUT)
+    spread = np.maximum.reduce([*planes.swapaxes(0, 1)]) - np.minimum.reduce([*planes.swapaxes(0, 1)])
+    spread = spread.reshape(len(seen), -1)
+    most = round((1 - _COLOURED_SHARE) * (spread.shape[1] - 1))
+    places = np.array([each.place for each in seen])
+    return Looks(
+        (),
+        places,
+        np.array([each.scaled.size for each in seen], np.int32),
+        np.array([each.n_bytes for each in seen]),
+        _bytes([each.file_digest for each in seen]),
+        _bytes([each.pixel_digest for each in seen]),
+        borders,
+        border_colours,
+        border_certainty,
+        _grey(planes),
+        places[bordered],
+        _grey(_thumbnails(inner)),
+        np.rint(cells.mean((3, 5)).transpose(0, 2, 3, 1)).astype(np.uint8),
+        planes.reshape(len(seen), 3, -1).std(2).max(1),
+        np.partition(spread, most, 1)[:, most].astype(np.uint8),
+    )
+
+
+def _borders(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first: int) -> Borders:
+    """Return the borders, in pixels of the pictures themselves."""
+    depths, colours = np.zeros((len(seen), 4), np.int32), np.zeros((len(seen), 4, 3), np.uint8)
+    certainty = np.zeros(len(seen), np.float32)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, each in enumerate(seen):
+        by_shape.setdefault(each.scaled.pixels.shape, []).append(index)
+    for rows in by_shape.values():
+        found = find_borders(np.stack([seen[index].scaled.pixels for index in rows]))
+        depths[rows], colours[rows], certainty[rows] = found
+    for index in np.flatnonzero(depths.any(1)).tolist():
+        if not seen[index].scaled.whole:
+            depths[index] = _in_full(seen[index].scaled, depths[index], open_picture(refs[seen[index].place - first]))
+    return Borders(depths, colours, certainty)
+
+
+def _in_full(scaled: Scaled, depths: NDArray[np.int32], stream: BinaryIO) -> NDArray[np.int32]:
+    """Find borders that were found in the reduced picture again in all of its pixels."""
+    factors = np.array(scaled.size * 2) / np.array(scaled.pixels.shape[1::-1] * 2)
+    with stream:
+        pixels = read_scaled(stream.read(), max(scaled.size)).pixels
+    return refine(pixels, np.rint(depths * factors).astype(np.int32), 2 * int(np.ceil(factors.max())))
+
+
+def _without(scaled: Scaled, borders: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Cut borders, in pixels of the picture itself, off what was decoded of it."""
+    height, width = scaled.pixels.shape[:2]
+    left, top, right, bottom = np.rint(borders * np.array([width, height] * 2) / np.array(scaled.size * 2)).astype(int)
+    return scaled.pixels[top : height - bottom, left : width - right]
+
+
+def _thumbnails(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Squash pictures (H, W, C) to (n, 3, 32, 32)."""
+    planes = np.empty((len(pictures), 3, SIDE, SIDE), np.float32)
+    for target, pixels in zip(planes, pictures, strict=True):
+        if pixels.shape[:2] != (SIDE, SIDE):
+            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).reshape(SIDE, SIDE, -1)
+        target[:] = pixels.transpose(2, 0, 1)
+    return planes
+
+
+def _grey(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    grey: NDArray[np.float32] = np.einsum("nchw,c->nhw", planes, _GREY)
+    return np.rint(grey).astype(np.uint8)
+
+
+def _bytes(digests: Sequence[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), _DIGEST)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.fft import dctn
+
+from audit_samples import CHANGES, photo
+from selfsort.audit.duplicates import LEAST_SIMILARITY, hashes, similar_pairs, similarity
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BICUBIC))
+
+
+def thumbnails(count: int, first: int = 0) -> np.ndarray:
+    return np.stack([thumbnail(photo(first + seed)) for seed in range(count)])
+
+
+def by_formula(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the share of the second that the first and its changes explain, by plain least squares."""
+    place = (np.arange(32) - 15.5) / 16
+    down, right = np.gradient(first.astype(float))
+    terms = [first.astype(float), down, right, down * place[:, None], right * place]
+    frequency = np.hypot(*np.mgrid[:32, :32])
+    weight = np.where(frequency <= 12, frequency, 0)
+    a = np.stack([(weight * dctn(term, norm="ortho")).ravel() for term in terms], 1)
+    b = (weight * dctn(second.astype(float), norm="ortho")).ravel()
+    fitted = a @ np.linalg.lstsq(a, b, rcond=None)[0]
+    return float(fitted @ fitted / (b @ b))
+
+
+def test_hashes_are_signs_of_slow_cosine_waves():
+    images = thumbnails(5)
+    waves = dctn(images.astype(float), axes=(1, 2), norm="ortho").reshape(5, -1)
+    slow = sorted(range(1024), key=lambda place: (sum(divmod(place, 32)), place))[1:129]
+    expected = waves[:, slow] > 0
+    found = np.unpackbits(hashes(images), axis=1).astype(bool)
+    doubtful = np.abs(waves[:, slow]) < 1e-3
+    assert ((found == expected) | doubtful).all() and doubtful.mean() < 0.01
+
+
+def test_similarity_is_that_of_the_formula():
+    images = thumbnails(12)
+    pairs = [(a, b) for a in range(12) for b in range(12)]
+    first, second = images[[a for a, _ in pairs]], images[[b for _, b in pairs]]
+    expected = [by_formula(a, b) for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(similarity(first, second), expected, atol=2e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1000), contrast=st.floats(0.4, 1.6), brightness=st.floats(-60, 60))
+def test_brightness_and_contrast_do_not_matter(seed, contrast, brightness):
+    image = np.float32(thumbnail(photo(seed)))
+    changed = np.clip(contrast * (image - 128) + 128 + brightness, 0, 255)
+    if ((changed == 0) | (changed == 255)).mean() > 0.02:
+        return
+    assert similarity(np.uint8(image)[None], np.uint8(changed)[None])[0] > 0.97
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_copies_are_similar_and_other_pictures_are_not(change):
+    originals = thumbnails(100)
+    copies = np.stack([thumbnail(CHANGES[change](photo(seed))) for seed in range(100)])
+    assert similarity(originals, copies).min() > 0.9
+    assert similarity(originals, np.roll(copies, 1, axis=0)).max() < LEAST_SIMILARITY
+
+
+def test_pairs_do_not_depend_on_the_order_of_the_pictures():
+    images = np.concatenate([thumbnails(60), thumbnails(20)])
+    order = np.random.default_rng(0).permutation(80)
+    straight, shuffled = similar_pairs(images), similar_pairs(images[order])
+    expected = {frozenset(pair) for pair in zip(straight.first.tolist(), straight.second.tolist(), strict=True)}
+    found = {frozenset((order[a], order[b])) for a, b in zip(shuffled.first, shuffled.second, strict=True)}
+    assert found == expected == {frozenset((k, 60 + k)) for k in range(20)}
+
+
+def test_few_and_constant_pictures_have_no_pairs():
+    for images in (np.zeros((0, 32, 32)), np.zeros((1, 32, 32)), np.full((4, 32, 32), 7)):
+        assert len(similar_pairs(np.uint8(images)).first) == 0
+
+
+def test_where_many_pictures_are_alike_only_the_most_similar_count():
+    rng = np.random.default_rng(0)
+    base = np.float32(thumbnail(photo(1)))
+    images = base + 0.25 * np.float32(thumbnails(400, first=10)) + rng.normal(size=(400, 32, 32))
+    images[7] = images[3]
+    found = similar_pairs(np.clip(images / 1.25, 0, 255).astype(np.uint8))
+    assert found.least > 0.99
+    assert (3, 7) in set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert len(found.first) < 20
+
+
+def test_the_radius_shrinks_where_there_would_be_too_many_candidates(monkeypatch):
+    monkeypatch.setattr("selfsort.audit.duplicates._MOST_CANDIDATES", 1)
+    images = np.repeat(thumbnails(10), 20, axis=0)
+    found = similar_pairs(images)
+    assert len(found.first) == 0 or found.similarity.min() > 0.99

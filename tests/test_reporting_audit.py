@@ -1,0 +1,121 @@
+import base64
+import hashlib
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audit_samples import compressed, framed, photo, photos, resized, save
+from html_pages import Page
+from selfsort.audit import audit, write_audit
+from selfsort.reporting.audit_page import PAGE, write_audit_page
+
+
+def render(source, tmp_path, **options) -> tuple[str, Page]:
+    write_audit_page(audit(source, **options), tmp_path)
+    html = (tmp_path / PAGE).read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory):
+    """A folder with a little of everything that an audit finds."""
+    root = tmp_path_factory.mktemp("photos")
+    for seed in range(12):
+        save(photo(seed), root / "train" / "rose" / f"{seed}.png")
+    save(compressed(photo(0)), root / "test" / "rose" / "leak.png")
+    save(resized(photo(1)), root / "train" / "rose" / "small copy.png")
+    save(photo(2), root / "train" / "tulip" / "<b>other label</b>.png")
+    save(framed(photo(30), 0, 10, 0, 10), root / "train" / "rose" / "framed.png")
+    save(Image.new("RGB", (40, 40), "white"), root / "train" / "rose" / "blank.png")
+    save(photo(31).convert("L").convert("RGB"), root / "train" / "rose" / "grey.png")
+    save(photo(32, width=500), root / "train" / "rose" / "long.png")
+    (root / "train" / "rose" / "broken\n.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    return root
+
+
+def test_is_self_contained(troubled, tmp_path):
+    html, page = render(troubled, tmp_path)
+    assert not page.all("script") and "http" not in re.sub(r"http-equiv", "", html)
+    assert all(image["src"].startswith("data:image/") for image in page.all("img"))
+    (policy,) = (tag["content"] for tag in page.all("meta") if "content" in tag and "default-src" in tag["content"])
+    (style,) = page.styles
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+
+def test_every_finding_has_its_place(troubled, tmp_path):
+    _, page = render(troubled, tmp_path)
+    ids = {tag["id"] for tag in page.all("h2")}
+    assert ids >= {
+        "found",
+        "unreadable",
+        "leaks",
+        "groups",
+        "bordered",
+        "blank",
+        "grey_in_colour",
+        "odd_shape",
+        "sizes",
+    }
+    for link in page.all("a"):
+        assert link["href"].removeprefix("#") in ids
+    assert "Train and test" in page.text and "Different labels" in page.text
+    assert r"train/rose/broken\n.jpg" in page.text and "damaged" in page.text
+
+
+def test_names_are_escaped(troubled, tmp_path):
+    html, page = render(troubled, tmp_path)
+    assert "<b>other label</b>" not in html and "<b>other label</b>" in page.text
+
+
+def test_crop_boxes_are_drawn_in_the_pictures_own_pixels(troubled, tmp_path):
+    _, page = render(troubled, tmp_path)
+    assert page.all("rect", x="0", y="10", width="120", height="90") and page.all("svg", viewbox="0 0 120 110")
+
+
+def test_where_nothing_is_wrong_nothing_is_shown(tmp_path):
+    html, page = render(photos(40, width=32, height=32), tmp_path)
+    assert page.all("img") == [] and "Sizes" in html and len(page.all("h2")) == 2
+
+
+def test_an_audit_of_nothing_readable(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    _, page = render(tmp_path / "photos", tmp_path)
+    assert "a.jpg" in page.text and "empty" in page.text
+
+
+def test_large_groups_and_many_findings_are_cut_short(tmp_path):
+    images = np.concatenate([np.repeat(photos(1, width=32, height=32), 50, 0), photos(3, 5, width=32, height=32)])
+    blank = np.repeat(np.arange(100, dtype=np.uint8), 32 * 32 * 3).reshape(100, 32, 32, 3)
+    html, page = render(np.concatenate([images, blank]), tmp_path)
+    assert "and 42 more" in page.text and "The first 60 of 100." in page.text
+    assert len(html) < 1_000_000
+
+
+def test_a_picture_that_is_gone_is_left_out_of_the_page(tmp_path):
+    for name in ("1", "2"):
+        save(photo(1), tmp_path / "photos" / f"{name}.png")
+    found = audit(tmp_path / "photos")
+    (tmp_path / "photos" / "1.png").unlink()
+    write_audit(found, tmp_path / "audit", lambda folder: write_audit_page(found, folder))
+    page = Page((tmp_path / "audit" / PAGE).read_text(encoding="utf-8"))
+    assert [image["alt"] for image in page.all("img")] == ["2.png"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_browser_shows_the_page_on_a_phone(browser, troubled, tmp_path, scheme):
+    render(troubled, tmp_path)
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    browser.get((tmp_path / PAGE).as_uri())
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    page = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert page == {"light": "rgb(244, 243, 239)", "dark": "rgb(17, 20, 23)"}[scheme]
+    assert browser.get_log("browser") == []
