@@ -21,7 +21,7 @@ from typing import NamedTuple
 from PIL import Image
 from torchvision.io import decode_image
 
-from measuring import ratios_table, write_json
+from measuring import peak_bytes, ratios_table, write_json
 from selfsort.images import ImageSet, load_images
 
 READ = "import sys; from selfsort.images import load_images; load_images(sys.argv[1])"
@@ -42,31 +42,11 @@ def read_in_process(source: Path, cache: Path) -> Reading:
     process = subprocess.Popen(
         [sys.executable, "-c", READ, str(source)], env=os.environ | {"SELFSORT_CACHE": str(cache)}
     )
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, sum(map(resident_bytes, family(process.pid))))
-        time.sleep(0.02)
+    peak = peak_bytes(process)
     seconds = time.perf_counter() - began
     if process.returncode:
         raise SystemExit(f"{source} could not be read")
     return Reading(seconds, peak / GIB)
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and its children, whichever of its threads started them."""
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    try:
-        return [pid, *(int(child) for path in children for child in path.read_text().split())]
-    except OSError:  # it has just ended
-        return []
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process, 0 when it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 def files_per_second(files: list[Path], read: Callable[[str], object]) -> float:
