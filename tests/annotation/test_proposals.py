@@ -87,7 +87,9 @@ def test_lasso() -> None:
 
 def test_how_many_groups() -> None:
     assert proposals.how_many(10, 60_000) == 40
-    assert proposals.how_many(10, 90) == 9
+    assert proposals.how_many(3, 60) == 6
+    assert proposals.how_many(10, 90) == 10, "as many as classes, though of nine pictures"
+    assert proposals.how_many(3, 6) == 3
     assert proposals.how_many(3, 4) == 2
 
 

@@ -19,8 +19,11 @@ _ITERATIONS = 25
 
 
 def how_many(n_classes: int, n_images: int) -> int:
-    """Return how many groups to propose first: four to a class, and none of less than about ten pictures."""
-    return max(2, min(4 * n_classes, n_images // 10, n_images))
+    """Return how many groups to propose first: four to a class, of about ten pictures at least.
+
+    Of few pictures there are as many groups as classes, if that leaves two for each.
+    """
+    return max(2, min(4 * n_classes, max(n_images // 10, min(n_classes, n_images // 2))))
 
 
 def first_groups(
