@@ -32,4 +32,12 @@ def quick(name: str, **changes: Any) -> Estimator:
         settings |= {"epochs": 2, "batch_size": 16, "views": "none:noise=0.05,rotation=10"}
     if issubclass(cls, PerceptualAutoencoder):
         settings |= {"perceptual_weights": "random", "perceptual_network": "squeezenet1_1", "perceptual_layer": 3}
+    if name == "exemplar-cnn":
+        settings |= {
+            "patches": 4,
+            "validation_patches": 1,
+            "patch_size": 11,
+            "network": "64-128-256",
+            "learning_rate": 0.01,
+        }
     return cls(**settings | changes)

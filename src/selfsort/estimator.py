@@ -22,6 +22,7 @@ from selfsort.errors import UserError
 from selfsort.images import ImageSet, as_image_set
 from selfsort.parameters import matches, plain_params, readable
 from selfsort.training import (
+    MILESTONES,
     Batch,
     Device,
     History,
@@ -361,6 +362,7 @@ class TrainedEstimator(Estimator):
     checkpoint_minutes: float = 5.0
 
     n_views: ClassVar[int] = 2
+    milestones: ClassVar[tuple[tuple[float, float], ...]] = MILESTONES
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters, also their ranges, and the pictures."""

@@ -83,7 +83,7 @@ def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resum
             write_table(folder / "skipped.csv", ["id", "reason"], images.skipped)
             yield folder
         except BaseException:
-            if before is None and not any(folder.glob("checkpoints/*.safetensors")):
+            if before is None and not any(folder.glob("**/checkpoints/*.safetensors")):
                 for entry in folder.iterdir():
                     remove(entry)
             raise

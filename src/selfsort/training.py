@@ -33,6 +33,8 @@ Precision = Literal["auto", "32", "bf16"]
 OptimizerName = Literal["sgd", "adam", "adamw", "lars"]
 Schedule = Literal["constant", "cosine", "step"]
 ViewMaker = Callable[[Tensor], Tensor]
+ParameterGroup = dict[str, Any]
+MILESTONES = ((0.6, 0.1), (0.8, 0.1))
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,19 @@ class Net(nn.Module):
         raise NotImplementedError
 
     logits: Callable[[Tensor], Tensor]  # only where the network classifies by itself: (B, K) scores
+    # Only where its layers learn differently: PyTorch's groups, with "rate" for a factor of the learning rate.
+    parameter_groups: Callable[["Recipe"], list["ParameterGroup"]]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the meaning of each field is in `TrainedEstimator`."""
+    """How to train; the meaning of each field is in `TrainedEstimator`.
+
+    Attributes
+    ----------
+    milestones : of the schedule "step": after which share of the training the rate is multiplied by which factor
+
+    """
 
     epochs: int
     batch_size: int
@@ -82,6 +92,7 @@ class Recipe:
     precision: Precision
     checkpoint_minutes: float
     seed: int
+    milestones: tuple[tuple[float, float], ...] = MILESTONES
 
 
 @dataclass
@@ -169,7 +180,7 @@ def in_batches(
 
 def train(
     net: Net,
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | Pictures,
     make_view: ViewMaker,
     n_views: int,
     recipe: Recipe,
@@ -178,11 +189,12 @@ def train(
     resume: bool = False,
     progress: bool = False,
     on_epoch: OnEpoch | None = None,
+    validate: Callable[[], Mapping[str, float]] | None = None,
 ) -> History:
-    """Train `net` in place on (N, H, W, C) uint8 pictures.
+    """Train `net` in place on (N, H, W, C) uint8 pictures, or on `Pictures` that lie on the recipe's device.
 
     With a `run_dir`, `metrics.csv`, TensorBoard logs and checkpoints are kept there, and `resume` goes on from the
-    last one. `on_epoch` is called with what happened so far after each epoch.
+    last one. `on_epoch` is called with what happened so far after each epoch, to which `validate` adds figures.
 
     Raises
     ------
@@ -208,12 +220,13 @@ def train(
         optimizer=optimizer,
         autocast=fabric.autocast,
         backward=fabric.backward,
-        pictures=Pictures(images, fabric.device),
+        pictures=images if isinstance(images, Pictures) else Pictures(images, fabric.device),
         make_view=make_view,
         n_views=n_views,
         recipe=recipe,
         checkpoints=Checkpoints(run_dir / "checkpoints") if run_dir else None,
         on_epoch=on_epoch,
+        validate=validate,
     )
     with torch.random.fork_rng(), _Log(run_dir, recipe, progress) as log, _deferred_interrupt() as interrupted:
         if resume:
@@ -223,13 +236,13 @@ def train(
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser; biases and normalisation have no weight decay and, with LARS, no adaptation."""
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    """Return the optimiser of a network's groups of parameters.
+
+    They are those that it names itself; else biases and normalisation have no weight decay and, with LARS, no
+    adaptation.
+    """
+    own: Callable[[Recipe], list[ParameterGroup]] | None = getattr(net, "parameter_groups", None)
+    groups = _parameter_groups(net, recipe) if own is None else own(recipe)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
     if recipe.optimizer == "lars":
@@ -240,8 +253,17 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.learning_rate)
 
 
+def _parameter_groups(net: nn.Module, recipe: Recipe) -> list[ParameterGroup]:
+    trainable = [p for p in net.parameters() if p.requires_grad]
+    groups: list[ParameterGroup] = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Return a step's learning rate: linear warm-up, then constant, cosine to 0, or a tenth after 60 and 80 %."""
+    """Return a step's learning rate: linear warm-up, then constant, cosine to 0, or falling in steps."""
     warmup = recipe.warmup_epochs * steps_per_epoch
     total = recipe.epochs * steps_per_epoch
     if step < warmup:
@@ -250,7 +272,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     if recipe.schedule == "cosine":
         return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
     if recipe.schedule == "step":
-        return recipe.learning_rate * 0.1 ** ((done >= 0.6) + (done >= 0.8))
+        return recipe.learning_rate * math.prod(factor for share, factor in recipe.milestones if done >= share)
     return recipe.learning_rate
 
 
@@ -266,6 +288,7 @@ class _Loop:
     recipe: Recipe
     checkpoints: Checkpoints | None
     on_epoch: OnEpoch | None = None
+    validate: Callable[[], Mapping[str, float]] | None = None
     history: History = field(default_factory=History)
     step: int = 0
 
@@ -299,8 +322,9 @@ class _Loop:
     def one_step(self) -> None:
         torch.manual_seed(seed_of(self.recipe.seed, 1, self.step))
         batch = self.batch()
+        rate = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+            group["lr"] = rate * group.get("rate", 1.0)
         with self.autocast():  # Fabric casts in `forward` only, which methods do not use
             loss = self.net.loss(batch)
         self.backward(loss)
@@ -324,6 +348,7 @@ class _Loop:
         self.loss_sum.zero_()
         with self.autocast():
             gauge = measure_collapse(self.net, self.pictures, self.batch_size)
+            gauge |= self.validate() if self.validate else {}
         # A last step can ruin the weights while the mean loss of the epoch is still a number.
         if not (math.isfinite(loss) and math.isfinite(gauge["effective_rank"])):
             raise UserError(

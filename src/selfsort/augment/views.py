@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Range = tuple[float, float]
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Views:
         angle = on * draw.between(-self.hue, self.hue) * (2 * math.pi)
         saturation = saturation * (1 - draw.happens(self.grayscale))
         channels = images.shape[1]
-        luma = images.new_tensor(_LUMA if channels == 3 else [1 / channels] * channels)
+        luma = images.new_tensor(LUMA if channels == 3 else [1 / channels] * channels)
         mean = images.mean((2, 3)) @ luma  # (B,)
         offset = (1 - contrast) * brightness * mean
         matrix = (brightness * contrast)[:, None, None] * _saturate_and_turn(saturation, angle, luma)

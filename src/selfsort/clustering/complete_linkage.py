@@ -18,6 +18,18 @@ _LARGEST_COSINE = 2.0
 _MOST_PAIRS = 2**31 - 2  # what a rank of 32 bits can tell apart
 
 
+class ThresholdTooLarge(UserError):
+    """More pairs of points are closer than the threshold than the memory holds.
+
+    Attributes
+    ----------
+    fitting : a threshold below which they are few enough, by a sample; 0 where there is none
+
+    """
+
+    fitting = 0.0
+
+
 class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clusters in which no two points lie farther apart than a threshold, by complete linkage.
 
@@ -102,16 +114,20 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         except TooManyPairs:
             raise self._too_many(1.05 * most, most, all_pairs, distances) from None
 
-    def _too_many(self, expected: float, most: int, all_pairs: int, distances: NDArray[np.float32]) -> UserError:
+    def _too_many(
+        self, expected: float, most: int, all_pairs: int, distances: NDArray[np.float32]
+    ) -> ThresholdTooLarge:
         """Name the threshold that leaves a tenth of the memory to spare, by a sample of the distances."""
         place = int(0.9 * max(most, 0) / all_pairs * len(distances))
         fitting = _rounded_down(float(distances[place])) if place else 0.0
         way = f"use distance_threshold={fitting:g} or a smaller one, or" if fitting else "use fewer points, or"
         count, gib = float(f"{expected:.2g}"), max(expected, 1) * BYTES_PER_PAIR / _GIB
-        return UserError(
+        error = ThresholdTooLarge(
             f"About {count:,.0f} pairs of points lie within {self.distance_threshold:g} of each other, which takes "
             f"about {gib:.2g} GiB where memory_gib={self.memory_gib:g} is allowed: {way} raise memory_gib."
         )
+        error.fitting = fitting
+        return error
 
     def _keep(self, equals: Merges, merges: Merges, first: NDArray[np.intp], n_points: int) -> None:
         heights = np.concatenate([equals.heights, merges.heights])

@@ -1,0 +1,104 @@
+"""Surrogate classes of several pictures each, by complete linkage (paper 3, section 3.3)."""
+
+import logging
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from selfsort.clustering.complete_linkage import CompleteLinkage, ThresholdTooLarge
+from selfsort.clustering.neighbours import as_points
+from selfsort.errors import UserError
+
+Rows = NDArray[np.int64]
+
+_log = logging.getLogger(__name__)
+
+
+def surrogate_classes(
+    features: ArrayLike,
+    n_classes: int,
+    *,
+    distance_threshold: float = 1.25,
+    largest: int = 7,
+    neighbours: int = 3,
+    random_state: int = 0,
+) -> list[Rows]:
+    """Return `n_classes` groups of rows of (N, D) features: clusters, then single rows with neighbours.
+
+    A random half of the rows, scaled to unit length, is clustered by complete linkage, cut at a Euclidean distance and
+    at `largest` rows in a cluster; the largest clusters come first. Merging also stops, the closest pairs first, where
+    fewer groups than `n_classes` would be left. The classes that are still wanted are single rows drawn from the same
+    half, each with its nearest `neighbours` of the other half by cosine, which several classes may share. A threshold
+    below which there are more pairs than fit into 4 GiB is lowered, with a warning.
+
+    Raises
+    ------
+    UserError
+        For fewer than 2 * n_classes rows, features that are not finite or all 0 in a row, or a threshold outside of
+        (0, 2].
+
+    """
+    import faiss
+
+    points = as_points(features)
+    if not 0 < distance_threshold <= 2:
+        raise UserError(
+            f"cluster_distance={distance_threshold} must be above 0 and at most 2, the largest between unit vectors."
+        )
+    half = len(points) // 2
+    if n_classes > half:
+        raise UserError(
+            f"{n_classes} clustered classes need at least {2 * n_classes} pictures, of which half are held out, and "
+            f"there are {len(points)}: lower surrogate_classes to {half} or fewer."
+        )
+    norms = np.linalg.norm(points, axis=1, keepdims=True)
+    if not norms.all():
+        raise UserError(
+            f"The features of picture {int(np.argmin(norms))} are all 0, which has no direction: train for longer, or "
+            "with a lower learning rate."
+        )
+    rng = np.random.default_rng((random_state, 7))
+    order = rng.permutation(len(points))
+    mine, held_out = order[:half], order[half:]
+    unit = points[mine] / norms[mine]
+    clusters = _clusters(unit, distance_threshold, largest, most_merges=half - n_classes)
+    several = [rows for rows in clusters if len(rows) > 1]
+    single = np.concatenate([rows for rows in clusters if len(rows) == 1] or [np.empty(0, np.int64)])
+    groups = [mine[rows] for rows in several[:n_classes]]
+    if len(groups) == n_classes:
+        return groups
+    chosen = rng.permutation(single)[: n_classes - len(groups)]
+    near = faiss.knn(unit[chosen], points[held_out] / norms[held_out], neighbours, metric=faiss.METRIC_INNER_PRODUCT)[1]
+    return groups + [np.append(mine[row], held_out[found]) for row, found in zip(chosen, near, strict=True)]
+
+
+def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_merges: int) -> list[Rows]:
+    """Return the rows of each cluster, the largest clusters first."""
+    dendrogram = _dendrogram(unit, threshold)
+    members = [[row] for row in range(len(unit))]
+    parts: list[list[int] | None] = list(members)
+    merges = 0
+    for first, second, _, size in dendrogram:
+        one, other = parts[int(first)], parts[int(second)]
+        if one is None or other is None or size > largest or merges == most_merges:
+            parts.append(None)  # nothing that holds it can be a cluster
+            continue
+        parts[int(first)] = parts[int(second)] = None
+        parts.append(one + other)
+        merges += 1
+    found = [np.array(rows, np.int64) for rows in parts if rows is not None]
+    return sorted(found, key=len, reverse=True)
+
+
+def _dendrogram(unit: NDArray[np.float32], threshold: float) -> NDArray[np.float64]:
+    try:
+        found: NDArray[np.float64] = CompleteLinkage(distance_threshold=threshold).fit(unit).dendrogram_
+    except ThresholdTooLarge as error:
+        if not error.fitting:
+            raise
+        _log.warning(
+            f"Too many pictures lie within cluster_distance={threshold:g} of each other for the memory: it is lowered "
+            f"to {error.fitting:g}."
+        )
+        return _dendrogram(unit, error.fitting)
+    return found

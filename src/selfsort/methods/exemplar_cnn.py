@@ -1,0 +1,438 @@
+"""ExemplarCNN and its clustering (paper 3): tells apart the random patches of single pictures, or of small clusters.
+
+Dosovitskiy et al., "Discriminative unsupervised feature learning with exemplar convolutional neural networks", 2016.
+"""
+
+import logging
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selfsort.augment import Augmentation, views_from
+from selfsort.augment.patches import PatchMaker
+from selfsort.clustering.surrogates import surrogate_classes
+from selfsort.errors import UserError
+from selfsort.estimator import TrainedEstimator
+from selfsort.files import atomic_path, remove, write_table
+from selfsort.images import ImageSet
+from selfsort.training import (
+    Batch,
+    History,
+    Net,
+    OnEpoch,
+    OptimizerName,
+    ParameterGroup,
+    Pictures,
+    Recipe,
+    Schedule,
+    in_batches,
+    pick_device,
+    seed_of,
+    train,
+)
+
+Network = Literal["64-128-256", "92-256-512"]
+Rows = NDArray[np.int64]
+
+_DENSE = {"64-128-256": 512, "92-256-512": 1024}
+# Two poolings leave 2x2 of it; of a single pixel, oneDNN gets the gradient of a 5x5 convolution in bfloat16 wrong.
+_LEAST_PATCH = 11
+_MOST_CLASSES = 16_000
+_STATISTICS = 10_000  # patches that tell the mean and the deviation of a set drawn afresh
+_BLOCK = 4096  # patches written at once
+_PARTS = 32  # pictures embedded at once
+_VALIDATED = 5000  # patches that are recognised after each epoch
+_GIB = 1 << 30
+_SPARE = 0.9  # of the memory or disk that is free
+
+_log = logging.getLogger(__name__)
+
+
+class ExemplarNet(Net):
+    """Three convolutions and two dense layers (table 1), a class for each surrogate class.
+
+    Attributes
+    ----------
+    mean, deviation : (C, 1, 1) of the surrogate set
+    classes : (M,) surrogate class of each patch, while it is trained
+
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    classes: Tensor
+
+    def __init__(self, channels: int, patch_size: int, network: Network, n_classes: int):
+        super().__init__()
+        first, second, third = map(int, network.split("-"))
+        self.conv1 = nn.Conv2d(channels, first, 5, padding=2)
+        self.conv2 = nn.Conv2d(first, second, 5, padding=2)
+        self.conv3 = nn.Conv2d(second, third, 5, padding=2)
+        self.side = _pooled(_pooled(patch_size))
+        self.dense1 = nn.Linear(third * self.side**2, _DENSE[network])
+        self.dense2 = nn.Linear(_DENSE[network], n_classes)
+        for layer in (self.conv1, self.conv2, self.conv3, self.dense1):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        nn.init.normal_(self.dense2.weight, std=0.01)
+        nn.init.zeros_(self.dense2.bias)
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(channels, 1, 1))
+        self.register_buffer("classes", torch.zeros(0, dtype=torch.int64), persistent=False)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy between the patches' surrogate classes and the scores (section 4.1)."""
+        return F.cross_entropy(self.scores(batch.views[0]).float(), self.classes[batch.indices])
+
+    def scores(self, patches: Tensor) -> Tensor:
+        """Return (B, n_classes) scores of (B, C, patch_size, patch_size) patches in [0, 1]."""
+        x = F.max_pool2d(F.relu(self.conv1(self._normalised(patches))), 3, 2)
+        x = F.dropout(x, 0.25, self.training)
+        x = F.dropout(F.max_pool2d(F.relu(self.conv2(x)), 3, 2), 0.25, self.training)
+        x = F.dropout(F.relu(self.conv3(x)), 0.25, self.training)
+        x = F.dropout(F.relu(self.dense1(x.flatten(1))), 0.5, self.training)
+        return cast(Tensor, self.dense2(x))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the (B, D) features of (B, C, H, W) pictures (section 3.2.1).
+
+        Those are the largest values of each convolution's maps in each quarter of the picture (Dosovitskiy et al.
+        2016, section 4.2) and the outputs of both dense layers, the second without the softmax. The dense layers see
+        windows of the size of a patch, half a patch apart; of a larger picture they give the largest values.
+        """
+        return torch.cat([self._features(part) for part in torch.split(images, _PARTS)])
+
+    def _features(self, images: Tensor) -> Tensor:
+        first = F.relu(self.conv1(self._normalised(images)))
+        second = F.relu(self.conv2(F.max_pool2d(first, 3, 2)))
+        third = F.relu(self.conv3(F.max_pool2d(second, 3, 2)))
+        kernel = self.dense1.weight.view(-1, third.shape[1], self.side, self.side)
+        hidden = F.relu(F.conv2d(third, kernel, self.dense1.bias, stride=(self.side + 1) // 2))
+        scores = F.conv2d(hidden, self.dense2.weight[:, :, None, None], self.dense2.bias)
+        quarters = [F.adaptive_max_pool2d(maps, 2).flatten(1) for maps in (first, second, third)]
+        return torch.cat([*quarters, hidden.amax((2, 3)), scores.amax((2, 3))], 1)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.deviation
+
+    def parameter_groups(self, recipe: Recipe) -> list[ParameterGroup]:
+        """Return what the optimiser treats alike (section 4.1).
+
+        Biases learn twice as fast as weights, the last layer's weights at a quarter of the rate. Only the dense
+        layers' weights decay, the last layer's four times as strongly.
+        """
+        biases = [parameter for parameter in self.parameters() if parameter.ndim == 1]
+        convolutions = [self.conv1.weight, self.conv2.weight, self.conv3.weight]
+        decay = recipe.weight_decay
+        return [
+            {"params": convolutions, "weight_decay": 0.0},
+            {"params": [self.dense1.weight], "weight_decay": decay},
+            {"params": [self.dense2.weight], "weight_decay": 4 * decay, "rate": 0.25},
+            {"params": biases, "weight_decay": 0.0, "rate": 2.0},
+        ]
+
+
+def _pooled(side: int) -> int:
+    return (side - 3) // 2 + 1
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ExemplarCNN(TrainedEstimator):
+    """ExemplarCNN (paper 3): tells apart random patches of single pictures, or of small clusters; then clusters.
+
+    Attributes
+    ----------
+    surrogate_classes_ : the positions of the pictures whose patches are one class, class by class
+
+    Parameters
+    ----------
+    surrogate_classes : how many; None is one per picture (or, if clustered, per two pictures), at most 16,000
+    patches : of each picture of a class, to learn from
+    validation_patches : of each picture of a class, to tell how well new patches are recognised
+    patch_size : side in pixels
+    fresh : draw new patches in each epoch instead of making all of them once
+    network : channels of the convolutions: the paper's "92-256-512", or "64-128-256", which is three times as fast
+    clustered : train again from scratch on classes of several pictures that look alike to the first network
+    rounds : of clustering and training again
+    cluster_distance : largest distance between the features of two pictures of a cluster, scaled to unit length
+    largest_cluster : pictures in a cluster at most
+    neighbours : held-out pictures added to each class that is no cluster
+
+    """
+
+    surrogate_classes: int | None = None
+    patches: int = 100
+    validation_patches: int = 10
+    patch_size: int = 32
+    fresh: bool = False
+    network: Network = "92-256-512"
+    clustered: bool = False
+    rounds: int = 1
+    cluster_distance: float = 1.25
+    largest_cluster: int = 7
+    neighbours: int = 3
+    epochs: int = 110
+    batch_size: int = 128
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 0.004
+    schedule: Schedule = "step"
+    views: str | Augmentation = "none"
+
+    n_views = 1
+    # Of 110 epochs, after the 75th, 85th, 92nd and 100th (section 4.1).
+    milestones: ClassVar = ((75 / 110, 0.4), (85 / 110, 0.25), (92 / 110, 0.4), (100 / 110, 0.25))
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters, that the pictures suffice, and that the network fits into memory."""
+        super().check(images)
+        least = {"patches": 1, "validation_patches": 0, "patch_size": _LEAST_PATCH, "rounds": 1, "neighbours": 0}
+        for name, low in (least | {"largest_cluster": 2}).items():
+            if getattr(self, name) < low:
+                raise UserError(f"{name}={getattr(self, name)} is too small: it must be at least {low}.")
+        if not 0 < self.cluster_distance <= 2:
+            raise UserError(
+                f"cluster_distance={self.cluster_distance} must be above 0 and at most 2, the largest between unit "
+                "vectors."
+            )
+        height, width, _ = images.image_shape
+        if min(height, width) < self.patch_size:
+            raise UserError(
+                f"The pictures are {height}x{width}, smaller than a patch of {self.patch_size}x{self.patch_size}: load "
+                f"them with size={2 * self.patch_size}, or set patch_size."
+            )
+        self._check_classes(len(images))
+        self._check_memory(images)
+
+    def _check_classes(self, n_images: int) -> None:
+        wanted, most = self.surrogate_classes, self._most_classes(n_images)
+        if wanted is not None and not 2 <= wanted <= most:
+            why = "half of the pictures, as the other half is held out" if self.clustered else "one for each picture"
+            raise UserError(f"surrogate_classes={wanted} must be from 2 to {most:,}, {why}.")
+        if most < 2:
+            raise UserError(f"{n_images} pictures are too few to be clustered: give at least 4, or clustered=False.")
+
+    def _most_classes(self, n_images: int) -> int:
+        return n_images // 2 if self.clustered else n_images
+
+    def _n_surrogates(self, n_images: int) -> int:
+        return self.surrogate_classes or min(self._most_classes(n_images), _MOST_CLASSES)
+
+    def _check_memory(self, images: ImageSet) -> None:
+        with torch.device("meta"):
+            net = self.build(images.image_shape, len(images))
+        weights = sum(parameter.numel() for parameter in net.parameters())
+        # Weights, gradients and momentum, all float32.
+        needed, free = 3 * 4 * weights, _free_memory(pick_device(self.device))
+        if needed > _SPARE * free:
+            raise UserError(
+                f"A network with {self._n_surrogates(len(images)):,} surrogate classes takes {needed / _GIB:.3g} GiB "
+                f"to train (weights, gradients, momentum) and {free / _GIB:.3g} GiB are free: lower surrogate_classes."
+            )
+
+    def build(self, image_shape: tuple[int, int, int], n_images: int) -> ExemplarNet:
+        """Return the untrained network."""
+        return ExemplarNet(image_shape[2], self.patch_size, self.network, self._n_surrogates(n_images))
+
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
+        """Train `net_` on patches; if clustered, several networks one after the other, each on classes of the last."""
+        maker = PatchMaker(images.images, self.patch_size, pick_device(self.device))
+        warnings = _plain_pictures(images.images)
+        rounds = self.rounds if self.clustered else 0
+        classes = [np.array([row]) for row in self._chosen(len(images))]
+        for number in range(rounds):
+            # It is kept until the end: to go on with a later round, the last state of an earlier one is all it takes.
+            folder = None if run_dir is None else run_dir / f"round-{number + 1}"
+            self._train_round(number, maker, classes, folder, resume, progress, None)
+            classes = self._clustered(images)
+            with torch.random.fork_rng():
+                torch.manual_seed(seed_of(self.random_state, 0))
+                self.net_ = self.build(images.image_shape, len(images))
+        self.surrogate_classes_ = tuple(classes)
+        history = self._train_round(rounds, maker, classes, run_dir, resume, progress, on_epoch)
+        for number in range(rounds):
+            if run_dir is not None:
+                remove(run_dir / f"round-{number + 1}")
+        return History(history.rows, [*warnings, *history.warnings], history.seconds)
+
+    def _chosen(self, n_images: int) -> Rows:
+        """Draw the pictures that are classes of their own."""
+        rng = np.random.default_rng((self.random_state, 8))
+        return np.sort(rng.permutation(n_images)[: self._n_surrogates(n_images)])
+
+    def _clustered(self, images: ImageSet) -> list[Rows]:
+        return surrogate_classes(
+            in_batches(self.net_, "embed", images.images, self.device),
+            self._n_surrogates(len(images)),
+            distance_threshold=self.cluster_distance,
+            largest=self.largest_cluster,
+            neighbours=self.neighbours,
+            random_state=self.random_state,
+        )
+
+    def _train_round(
+        self,
+        number: int,
+        maker: PatchMaker,
+        classes: Sequence[Rows],
+        folder: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None,
+    ) -> History:
+        """Train `net_` on the patches of surrogate classes; they are kept in a folder while it lasts."""
+        net = cast(ExemplarNet, self.net_)
+        rows, owners = np.concatenate(classes), np.repeat(np.arange(len(classes)), [len(each) for each in classes])
+        with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+            seeds = [seed_of(self.random_state, 9, number, part) for part in range(3)]
+            known = _made(Path(place, "patches-to-validate.npy"), maker, rows, self.validation_patches, seeds[0])
+            if self.fresh:
+                pictures: Pictures = _Fresh(maker, rows, self.patches)
+            else:
+                made = _made(Path(place, "patches.npy"), maker, rows, self.patches, seeds[1])
+                pictures = Pictures(made, maker.device)
+            with torch.random.fork_rng():
+                torch.manual_seed(seeds[2])
+                net.mean, net.deviation = _statistics(pictures, every=not self.fresh)
+            net.classes = torch.from_numpy(np.repeat(owners, self.patches))
+            answers = np.repeat(owners, self.validation_patches)
+            history = train(
+                net,
+                pictures,
+                views_from(self.views),
+                self.n_views,
+                self.recipe(),
+                run_dir=folder,
+                resume=resume,
+                progress=progress,
+                on_epoch=on_epoch,
+                validate=_validation(net, known, answers, maker.device) if len(known) else None,
+            )
+            net.classes = torch.zeros(0, dtype=torch.int64)
+            for name in ("patches.npy", "patches-to-validate.npy"):
+                remove(Path(place, name))
+        return history
+
+    def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
+        if hasattr(self, "surrogate_classes_"):  # a model that was loaded, or given another network, has none
+            rows = ((number, ids[row]) for number, rows in enumerate(self.surrogate_classes_) for row in rows)
+            write_table(folder / "surrogate-classes.csv", ["class", "id"], rows)
+        super()._write(folder, ids)
+
+
+class _Fresh(Pictures):
+    """Patches that are drawn when they are asked for."""
+
+    def __init__(self, maker: PatchMaker, rows: Rows, count: int):
+        self.maker, self.rows, self.count, self.device = maker, rows, count, maker.device
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.count
+
+    def batch(self, indices: Rows) -> Tensor:
+        return self.maker.draw(self.rows[indices // self.count], 1)
+
+
+def _made(path: Path, maker: PatchMaker, rows: Rows, count: int, seed: int) -> NDArray[np.uint8]:
+    """Return (len(rows) * count, size, size, C) patches, mapped from a file that is made where it is not there."""
+    channels = maker.images.shape[3]
+    shape = (len(rows) * count, maker.size, maker.size, channels)
+    if not len(rows) * count:
+        return np.empty(shape, np.uint8)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_disk(path.parent, shape)
+        generator = torch.Generator(maker.device).manual_seed(seed)
+        at_once = max(1, _BLOCK // count)
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(rows), at_once):
+                drawn = maker.draw(rows[start : start + at_once], count, generator)
+                pixels = drawn.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+                file.write(pixels.cpu().contiguous().numpy().data)
+    return cast(NDArray[np.uint8], np.load(path, mmap_mode="r"))
+
+
+def _check_disk(folder: Path, shape: tuple[int, ...]) -> None:
+    needed, free = math.prod(shape), shutil.disk_usage(folder).free
+    if needed > _SPARE * free:
+        raise UserError(
+            f"The {shape[0]:,} patches take {needed / _GIB:.3g} GiB and {free / _GIB:.3g} GiB are free in "
+            f"{str(folder)!r}: lower patches or surrogate_classes, set fresh=True, or choose another place."
+        )
+
+
+def _statistics(patches: Pictures, every: bool) -> tuple[Tensor, Tensor]:
+    """Return the (C, 1, 1) mean and standard deviation of all patches, or of ten thousand."""
+    count = len(patches) if every else min(len(patches), _STATISTICS)
+    places = np.linspace(0, len(patches) - 1, count).astype(np.int64)
+    total, squares = torch.zeros(2, dtype=torch.float64).unbind()
+    seen = 0
+    for indices in np.array_split(places, math.ceil(count / _BLOCK)):
+        pixels = patches.batch(indices)
+        total = total + pixels.sum((0, 2, 3), dtype=torch.float64).cpu()
+        squares = squares + pixels.square().sum((0, 2, 3), dtype=torch.float64).cpu()
+        seen += pixels.numel() // pixels.shape[1]
+    mean = total / seen
+    deviation = (squares / seen - mean**2).clamp(min=0).sqrt()
+    # Patches of one colour have no deviation, but still need a unit.
+    return mean.float()[:, None, None], deviation.clamp(min=1 / 255).float()[:, None, None]
+
+
+def _validation(
+    net: ExemplarNet, patches: NDArray[np.uint8], answers: Rows, device: torch.device
+) -> Callable[[], dict[str, float]]:
+    """Return what measures how many of some patches that were not learnt from are recognised."""
+    pictures = Pictures(patches, device)
+    places = np.unique(np.linspace(0, len(patches) - 1, min(len(patches), _VALIDATED)).astype(np.int64))
+
+    def accuracy() -> dict[str, float]:
+        net.eval()
+        with torch.no_grad():
+            parts = np.array_split(places, math.ceil(len(places) / 256))
+            found = np.concatenate([net.scores(pictures.batch(part)).argmax(1).cpu().numpy() for part in parts])
+        net.train()
+        return {"patch_accuracy": float((found == answers[places]).mean())}
+
+    return accuracy
+
+
+def _plain_pictures(images: NDArray[np.uint8]) -> list[str]:
+    """Warn of pictures of one colour, which have no edges to draw patches at."""
+    blocks = (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
+    plain = sum(int((block.min((1, 2)) == block.max((1, 2))).all(1).sum()) for block in blocks)
+    if not plain:
+        return []
+    warning = f"{plain:,} of {len(images):,} pictures are of one colour: their patches are drawn anywhere in them."
+    _log.warning(warning)
+    return [warning]
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return sys.maxsize  # not Linux: nothing is known
