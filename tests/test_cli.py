@@ -15,6 +15,7 @@ from PIL import Image
 import selfsort
 from samples import kinds, pictures
 from selfsort import __main__ as entry
+from test_sources_torchvision_sets import make_stl10
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,30 @@ def test_evaluate_with_pictures_of_its_own_for_the_probe(
 ) -> None:
     found = answer(monkeypatch, capsys, "evaluate", run, folder, "--probe", "knn", "--probe-train", folder)
     assert found["probe"]["n_train"] == found["probe"]["n_test"] == 30
+
+
+def test_evaluate_in_folds(
+    run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", run, folder, "--probe", "svm", "--probe-train", folder, "--folds", 5)
+    found = answer(monkeypatch, capsys, *words)["probe"]
+    assert len(found["folds"]) == 5 and (found["n_train"], found["n_test"]) == (6, 30)
+    assert found["accuracy"] == pytest.approx(np.mean(found["folds"]))
+    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
+    with pytest.raises(SystemExit, match="0"):
+        entry.main()
+    assert "over 5 folds (6 to learn from, 30 to test on)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_evaluate_in_the_folds_of_stl10(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_stl10(tmp_path, monkeypatch)
+    (tmp_path / "stl10_binary" / "train_y.bin").write_bytes(bytes([*range(1, 11), *range(10, 0, -1)]))
+    (tmp_path / "stl10_binary" / "test_y.bin").write_bytes(bytes([1, 2, 3]))
+    words = ("evaluate", run, "stl10", "--split", "test", "--probe", "svm", "--probe-train", "stl10", "--folds", 10)
+    found = answer(monkeypatch, capsys, *words, "--data-root", tmp_path)["probe"]
+    assert len(found["folds"]) == 10 and (found["n_train"], found["n_test"]) == (2, 3)
 
 
 def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -683,6 +683,9 @@ def test_probes_that_cannot_be_trained(refused: Command, desk: Path) -> None:
 def test_probe_training_pictures_without_a_probe(refused: Command, desk: Path) -> None:
     save_classes(desk / "labelled")
     refused("evaluate", "kmeans", "labelled", "--probe-train", "labelled", "--json", naming="--probe")
+    refused("evaluate", "kmeans", "labelled", "--probe", "svm", "--folds", "5", "--json", naming="--folds needs")
+    many = ("--probe", "svm", "--probe-train", "labelled", "--folds", "500", "--json")
+    refused("evaluate", "kmeans", "labelled", *many, naming="fewer than the 500 folds")
 
 
 def test_report_of_pictures_that_moved(refused: Command, selfsort: Command, desk: Path) -> None:

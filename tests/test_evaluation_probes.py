@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsort.errors import UserError
-from selfsort.evaluation import few_shot, probe, probes, stratified_split
+from selfsort.evaluation import few_shot, probe, probes, stratified_split, svm_labels
 
 KINDS = ("linear", "svm", "knn", "centroid")
 
@@ -287,3 +287,33 @@ def test_split_follows_its_seed():
 def test_split_that_cannot_be_made_gets_one_sentence(labels, share, sentence):
     with pytest.raises(UserError, match=sentence):
         stratified_split(labels, share)
+
+
+def test_svm_labels_are_the_probes_and_the_surest_are_the_clearest():
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), 100)
+    points = 4 * np.eye(3, 6)[truth] + rng.normal(size=(300, 6))
+    found = svm_labels(points[::3], truth[::3], points)
+    assert (found.labels == truth).mean() > 0.9
+    assert found.labels.dtype == np.int64 and (found.margins >= 0).all()
+    surest = found.surest(0.5)
+    assert np.array_equal(surest, np.sort(surest)) and len(surest) == pytest.approx(150, abs=2)
+    assert (found.labels == truth)[surest].mean() > (found.labels == truth).mean()
+    for label in range(3):
+        mine = np.flatnonzero(found.labels == label)
+        left_out = np.setdiff1d(mine, surest)
+        assert found.margins[np.intersect1d(mine, surest)].min() >= found.margins[left_out].max()
+    assert np.array_equal(found.surest(1.0), np.arange(300))
+
+
+def test_svm_labels_of_two_classes():
+    points = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    found = svm_labels(points, [0, 0, 1, 1], [[-5.0], [0.1], [4.0]])
+    assert found.labels.tolist() == [0, 1, 1] and found.margins.argmin() == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1])
+def test_a_share_of_labels_that_cannot_be_kept(share):
+    found = svm_labels([[-1.0], [1.0]], [0, 1], [[-1.0], [1.0]])
+    with pytest.raises(UserError, match=f"share {share}"):
+        found.surest(share)

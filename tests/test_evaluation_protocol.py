@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from selfsort.evaluation.protocol import Labelled, evaluate_names
+from selfsort import UserError
+from selfsort.evaluation import probe
+from selfsort.evaluation.protocol import Labelled, evaluate_folds, evaluate_names, seeded_folds
 
 
 def labelled(labels, names=("cat", "dog", "owl")) -> Labelled:
@@ -35,3 +37,50 @@ def test_nothing_is_matched():
 @pytest.mark.parametrize(("labels", "names"), [([-1, -1], ("cat", "dog")), ([0, 1], ("Katze", "Hund")), ([0, 1], ())])
 def test_nothing_to_compare(labels, names):
     assert evaluate_names(labelled(labels), np.array([0, 0]), names) is None
+
+
+def blobs(per_class: int, classes: int = 3, seed: int = 0) -> Labelled:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class)
+    points = 3 * np.eye(classes, 5)[labels] + rng.normal(size=(len(labels), 5))
+    return Labelled(points.astype(np.float32), labels, ("cat", "dog", "owl")[:classes])
+
+
+def test_folds_are_equal_disjoint_and_have_all_classes():
+    pictures = blobs(20)
+    folds = seeded_folds(pictures, 10)
+    assert [np.bincount(fold.labels).tolist() for fold in folds] == [[2, 2, 2]] * 10
+    together = np.concatenate([fold.embedding for fold in folds])
+    assert len(np.unique(together, axis=0)) == 60
+    again, other = seeded_folds(pictures, 10), seeded_folds(pictures, 10, random_state=1)
+    assert np.array_equal(again[3].embedding, folds[3].embedding)
+    assert not np.array_equal(other[3].embedding, folds[3].embedding)
+
+
+def test_classes_that_do_not_divide_are_dealt_evenly():
+    folds = seeded_folds(blobs(23), 10)
+    assert {len(fold.labels) for fold in folds} == {6, 7}
+    assert min(np.bincount(fold.labels).min() for fold in folds) == 2
+
+
+def test_folds_are_tested_one_by_one_on_the_same_pictures():
+    test, train = blobs(50, seed=1), blobs(40)
+    folds = seeded_folds(train, 5)
+    found = evaluate_folds("svm", test, folds)
+    alone = [probe("svm", fold.embedding, fold.labels, test.embedding, test.labels).accuracy for fold in folds]
+    assert found["folds"] == pytest.approx(alone, abs=0.01)
+    assert found["accuracy"] == pytest.approx(np.mean(found["folds"])) and found["accuracy"] > 0.8
+    assert found["std"] == pytest.approx(np.std(found["folds"], ddof=1))
+    assert (found["n_train"], found["n_test"], found["kind"]) == (24, 150, "svm")
+
+
+def test_unlabelled_pictures_are_in_no_fold():
+    pictures = blobs(20)
+    some = Labelled(pictures.embedding, np.where(np.arange(60) % 2, pictures.labels, -1), pictures.names)
+    assert sum(len(fold.labels) for fold in seeded_folds(some, 5)) == 30
+
+
+@pytest.mark.parametrize(("n_folds", "sentence"), [(1, "--folds 1 must be at least 2"), (21, "'cat' has 20 pictures")])
+def test_folds_that_cannot_be(n_folds, sentence):
+    with pytest.raises(UserError, match=sentence):
+        seeded_folds(blobs(20), n_folds)

@@ -210,7 +210,10 @@ def test_clustered_classes_hold_several_pictures(tmp_path: Path) -> None:
     with open(tmp_path / "run" / "surrogate-classes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["class"]) for row in rows] == [n for n, each in enumerate(model.surrogate_classes_) for _ in each]
-    assert np.array_equal(selfsort.load(tmp_path / "run").embedding_, model.embedding_)
+    again = selfsort.load(tmp_path / "run")
+    assert np.array_equal(again.embedding_, model.embedding_)
+    for one, other in zip(again.surrogate_classes_, model.surrogate_classes_, strict=True):  # type: ignore[attr-defined]
+        assert np.array_equal(one, other)
 
 
 def test_the_second_round_starts_from_scratch_and_not_from_the_first() -> None:
@@ -237,6 +240,31 @@ def test_a_clustered_run_goes_on_where_it_was(
 def test_a_run_that_is_stopped_in_its_first_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds_of(tmp_path, monkeypatch, 3, clustered=True, surrogate_classes=12, checkpoint_minutes=0)
     assert list((tmp_path / "run").glob("round-1/checkpoints/*.safetensors"))
+
+
+def test_another_methods_embedding_clusters_in_place_of_a_first_round(tmp_path: Path) -> None:
+    first = exemplar(surrogate_classes=10, epochs=1).fit(pictures(), run_dir=tmp_path / "first")
+    by_first = exemplar(surrogate_classes=10, epochs=1, clustered=True, encoder=first).fit(pictures())
+    in_one = exemplar(surrogate_classes=10, epochs=1, clustered=True).fit(pictures())
+    for one, other in zip(by_first.surrogate_classes_, in_one.surrogate_classes_, strict=True):
+        assert np.array_equal(one, other)
+    for name, tensor in by_first.net_.state_dict().items():
+        assert torch.equal(tensor, in_one.net_.state_dict()[name]), name
+    by_first.save(tmp_path / "second")
+    assert np.array_equal(selfsort.load(tmp_path / "second").embedding_, by_first.embedding_)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"encoder": quick("kmeans"), "clustered": True}, "The encoder 'kmeans' is not fitted"),
+        ({"encoder": quick("kmeans")}, "set clustered=True, or leave it out"),
+        ({"encoder": quick("kmeans").fit(pictures(size=12)), "clustered": True}, "trained on pictures of shape"),
+    ],
+)
+def test_bad_encoders(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        exemplar(**settings).fit(pictures())
 
 
 def test_pictures_of_one_colour_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -356,6 +356,15 @@ def evaluate(
         ),
     ] = None,
     probe_split: Annotated[str | None, typer.Option(help="Split of --probe-train.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Train that many probes on as many parts of --probe-train, STL-10's own ten where it has them; the "
+            "accuracy is their mean.",
+            show_default="one probe on all of it",
+        ),
+    ] = None,
     clusters: Clusters = False,
     split: Split = None,
     data_root: DataRoot = None,
@@ -366,24 +375,42 @@ def evaluate(
     """Measure a run against labelled pictures (class folders); labels are used here and nowhere else."""
     import numpy as np
 
-    from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names, evaluate_probe
+    from selfsort.evaluation.protocol import (
+        Labelled,
+        evaluate_clusters,
+        evaluate_folds,
+        evaluate_names,
+        evaluate_probe,
+        seeded_folds,
+    )
     from selfsort.files import write_json
+    from selfsort.sources.torchvision_sets import n_folds
 
     _check_seed(seed)
     if not probe and (probe_train or probe_split):
         raise UserError("--probe-train and --probe-split need --probe linear, svm, knn or centroid.")
+    if folds and not (probe and (probe_train or probe_split)):
+        raise UserError("--folds needs --probe and --probe-train: its pictures are what is dealt into folds.")
 
     folder = _model_folder(run, clusters, as_json)
 
-    def labelled(source: str, split: str | None) -> tuple["Labelled", Any, tuple[str, ...]]:
-        model, images = _open(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    def labelled(source: str, split: str | None, fold: int | None = None) -> tuple["Labelled", Any, tuple[str, ...]]:
+        options = {"split": split, "fold": fold, "data_root": data_root}
+        model, images = _open(folder, source, as_json, cache=not no_cache, **options)
         embedding, probabilities = model.transform_and_predict(images)
         labels = np.full(len(images), -1) if images.labels is None else images.labels
         return Labelled(embedding, labels, images.label_names), probabilities.argmax(1), model.names_
 
     test, predicted, names = labelled(source, split)
     found = evaluate_clusters(test, predicted, random_state=seed) | {"named": evaluate_names(test, predicted, names)}
-    if probe:
+    if probe and folds:
+        learn = probe_train or source
+        if own := min(folds, n_folds(learn)):
+            parts = [labelled(learn, probe_split or "train", fold)[0] for fold in range(own)]
+        else:
+            parts = seeded_folds(labelled(learn, probe_split)[0], folds, random_state=seed)
+        found["probe"] = evaluate_folds(probe.value, test, parts, random_state=seed)
+    elif probe:
         elsewhere = probe_train or probe_split
         train = labelled(probe_train or source, probe_split)[0] if elsewhere else None
         found["probe"] = evaluate_probe(probe.value, test, train, random_state=seed)
@@ -964,7 +991,8 @@ def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
     if found.get("probe"):
         result = found["probe"]
         sizes = f"{result['n_train']:,} to learn from, {result['n_test']:,} to test on"
-        _say(f"{result['kind']} probe: accuracy {result['accuracy']:.1%} ({sizes})", quiet)
+        spread = f" ± {100 * result['std']:.1f} over {len(result['folds'])} folds" if "folds" in result else ""
+        _say(f"{result['kind']} probe: accuracy {result['accuracy']:.1%}{spread} ({sizes})", quiet)
         for few in result.get("few_shot", ()):
             spread = f"{few['accuracy']:.1%} ± {100 * few['std']:.1f}, {few['draws']} draws"
             _say(f"  from {few['shots']} of each class: accuracy {spread}", quiet)

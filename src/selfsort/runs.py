@@ -271,11 +271,15 @@ def read_training_arrays(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.
 
 def read_skipped(folder: Path) -> list[tuple[str, str]]:
     """Return the id and the reason of each picture that a run skipped."""
-    path = folder / "skipped.csv"
+    return [(row["id"], row["reason"]) for row in read_rows(folder / "skipped.csv", ("id", "reason"))]
+
+
+def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Return the rows of a table in a run folder that has these columns; none where there is no such file."""
     try:
-        return [(row["id"], row["reason"]) for row in _rows(path)]
+        return [{column: row[column] for column in columns} for row in _rows(path)]
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise UserError(f"{str(path)!r} is damaged: {_way_out(folder)}.") from error
+        raise UserError(f"{str(path)!r} is damaged: {_way_out(path.parent)}.") from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -27,7 +27,7 @@ SCALE = ("--epochs", 2, "--subset", 200, "--seeds", 1, "--embedding-size", 20)
 def digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the bundled digits stand in for every data set."""
     kept = partial(load_images, "digits", size=16)
-    monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None: kept(split=split))
+    monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None, fold=None: kept(split=split))
     data.train_and_test.cache_clear()
 
 

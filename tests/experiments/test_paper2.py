@@ -16,6 +16,7 @@ from selfsort import __main__ as entry
 from selfsort import load_images, training
 from selfsort.errors import UserError
 from selfsort.experiments import data, paper2
+from selfsort.experiments.kept import unpacked
 from selfsort.experiments.runner import Cell, Outcome, Scale, Where, measure
 
 HERE = Where("cpu")
@@ -28,7 +29,7 @@ FIGURES = (2, 3, 4, 5, 6, 7, 8, 9)
 def digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the bundled digits stand in for CIFAR-10."""
     kept = partial(load_images, "digits", size=16)
-    monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None: kept(split=split))
+    monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None, fold=None: kept(split=split))
     data.train_and_test.cache_clear()
 
 
@@ -100,7 +101,7 @@ def test_a_frozen_encoder_is_the_pre_trained_one_or_the_one_before_training(tmp_
     run = paper2._Run(Where("cpu", folder=folder), **FACTS)
     (trained,) = measured([paper2._source("bce", FACTS)], tmp_path)
     random, again, known = (run.encoder(name, "averaged").state_dict() for name in ("random", "random", "bce"))
-    weights = paper2._unpacked(trained.result["weights"])
+    weights = unpacked(trained.result["weights"])
     for name, tensor in random.items():
         assert torch.equal(again[name], tensor) and torch.equal(known[name], weights[name])
         assert not torch.equal(tensor, known[name]), "training goes on from the random encoder"
@@ -120,7 +121,7 @@ def test_what_is_learnt_from_labels_or_not(tmp_path: Path) -> None:
     start = paper2._Run(HERE, **FACTS).untrained(paper2.ConvAutoencoder()).state_dict()
 
     def learnt(outcome: Outcome) -> set[str]:
-        weights = paper2._unpacked(outcome.result["weights"])
+        weights = unpacked(outcome.result["weights"])
         return {name.partition(".")[0] for name in weights if not torch.equal(weights[name], start[name])}
 
     assert learnt(autoencoder) == learnt(aggregated) == learnt(joint) == {"encoder", "decoder"}

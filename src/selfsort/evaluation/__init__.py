@@ -9,7 +9,16 @@ from selfsort.evaluation.metrics import (
     effective_rank,
     silhouette,
 )
-from selfsort.evaluation.probes import FewShotResult, ProbeKind, ProbeResult, few_shot, probe, stratified_split
+from selfsort.evaluation.probes import (
+    FewShotResult,
+    ProbeKind,
+    ProbeResult,
+    SVMLabels,
+    few_shot,
+    probe,
+    stratified_split,
+    svm_labels,
+)
 
 __all__ = [
     "ClassScore",
@@ -18,6 +27,7 @@ __all__ = [
     "FewShotResult",
     "ProbeKind",
     "ProbeResult",
+    "SVMLabels",
     "class_use",
     "clustering_scores",
     "effective_rank",
@@ -25,4 +35,5 @@ __all__ = [
     "probe",
     "silhouette",
     "stratified_split",
+    "svm_labels",
 ]

@@ -132,6 +132,52 @@ def _check_shots(shots: Sequence[int], labels: NDArray[np.int64], members: Seque
         )
 
 
+@dataclass(frozen=True)
+class SVMLabels:
+    """What a linear support vector machine calls unlabelled images.
+
+    Attributes
+    ----------
+    labels : (N,) int64
+    margins : (N,) float32, by how much the class's score is above that of the next
+
+    """
+
+    labels: NDArray[np.int64]
+    margins: NDArray[np.float32]
+
+    def surest(self, share: float) -> NDArray[np.int64]:
+        """Return the ascending rows of that share of each class's images whose margin is largest."""
+        if not 0 < share <= 1:
+            raise UserError(f"The share {share} of images to keep must be above 0 and at most 1.")
+        kept = []
+        for label in np.unique(self.labels):
+            rows = np.flatnonzero(self.labels == label)
+            order = rows[np.argsort(-self.margins[rows], kind="stable")]
+            kept.append(order[: max(1, round(share * len(rows)))])
+        return np.sort(np.concatenate(kept))
+
+
+def svm_labels(train_x: ArrayLike, train_y: ArrayLike, features: ArrayLike, *, random_state: int = 0) -> SVMLabels:
+    """Label images by their features (N, D) with the "svm" probe of labelled ones (paper 3, section 4.2).
+
+    Raises UserError for what `probe` does.
+    """
+    from sklearn.svm import LinearSVC
+
+    train, labels = _labelled(train_x, train_y, "train")
+    others, _ = _labelled(features, np.zeros(len(np.asarray(features)), np.int64), "unlabelled")
+    _check_fit(train, labels, others)
+    train, others = _standardised(train, others)
+    classifier = LinearSVC(dual="auto", random_state=random_state)
+    predicted, _ = _fitted(classifier, train, labels, others, {})
+    scores = classifier.decision_function(others)
+    if scores.ndim == 1:  # of two classes, one score stands for both
+        return SVMLabels(predicted, np.abs(scores).astype(np.float32))
+    highest = np.partition(scores, -2, axis=1)[:, -2:]
+    return SVMLabels(predicted, (highest[:, 1] - highest[:, 0]).astype(np.float32))
+
+
 class TrackingProbe:
     """A linear probe to follow a network while it learns, fitted again after each epoch from where it was.
 

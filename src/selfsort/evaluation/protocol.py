@@ -94,6 +94,57 @@ def evaluate_probe(kind: ProbeKind, test: Labelled, train: Labelled | None, *, r
     return figures
 
 
+def evaluate_folds(
+    kind: ProbeKind, test: Labelled, folds: Sequence[Labelled], *, random_state: int = 0
+) -> dict[str, Any]:
+    """Return the figures of probes that each learn from one of some folds and are all tested on `test`.
+
+    That is the protocol of STL-10 (Coates et al. 2011; paper 3, section 3.2.1): `accuracy` is the mean over the folds,
+    `std` its standard deviation. See `seeded_folds` where a data set has none of its own.
+    """
+    test = test.only_labelled()
+    found = []
+    for number, fold in enumerate(folds):
+        train = _renamed(fold.only_labelled(), test.names)
+        pictures = (train.embedding, train.labels, test.embedding, test.labels)
+        found.append(probe(kind, *pictures, label_names=test.names, random_state=random_state + number))
+    accuracies = [each.accuracy for each in found]
+    return {
+        "kind": kind,
+        "accuracy": float(np.mean(accuracies)),
+        "std": float(np.std(accuracies, ddof=len(folds) > 1)),
+        "folds": accuracies,
+        "n_train": round(float(np.mean([each.n_train for each in found]))),
+        "n_test": found[0].n_test,
+        "details": found[0].details,
+    }
+
+
+def seeded_folds(pictures: Labelled, n_folds: int, *, random_state: int = 0) -> list[Labelled]:
+    """Deal labelled pictures into folds of equal size with all classes alike in them; a picture is in one fold only.
+
+    Raises
+    ------
+    UserError
+        For fewer than two folds, or a class with fewer pictures than folds.
+
+    """
+    if n_folds < 2:
+        raise UserError(f"--folds {n_folds} must be at least 2: each fold trains a probe of its own.")
+    pictures = pictures.only_labelled()
+    counts = np.bincount(pictures.labels, minlength=len(pictures.names))
+    smallest = int(np.where(counts > 0, counts, counts.max()).argmin())
+    if counts[smallest] < n_folds:
+        raise UserError(
+            f"Class {pictures.names[smallest]!r} has {counts[smallest]} pictures, fewer than the {n_folds} folds: use "
+            "fewer folds."
+        )
+    rng = np.random.default_rng((random_state, 10))
+    order = np.concatenate([rng.permutation(np.flatnonzero(pictures.labels == label)) for label in range(len(counts))])
+    dealt = [np.sort(order[number::n_folds]) for number in range(n_folds)]
+    return [Labelled(pictures.embedding[rows], pictures.labels[rows], pictures.names) for rows in dealt]
+
+
 def _renamed(pictures: Labelled, names: tuple[str, ...]) -> Labelled:
     """Give the classes of one source the numbers that they have in another."""
     if pictures.names == names:

@@ -29,7 +29,7 @@ def train_and_test(dataset: str, data_root: Path | None, subset: int | None = No
         When they are not there, or a subset is larger than the whole.
 
     """
-    train, test = (_load(dataset, data_root, split) for split in ("train", "test"))
+    train, test = (load_part(dataset, data_root, split) for split in ("train", "test"))
     if subset is None:
         return Parts(train, test)
     if not 2 <= subset <= len(train):
@@ -38,8 +38,16 @@ def train_and_test(dataset: str, data_root: Path | None, subset: int | None = No
     return Parts(train.subset(np.sort(chosen)), test)
 
 
-def _load(dataset: str, data_root: Path | None, split: str) -> ImageSet:
+def load_part(dataset: str, data_root: Path | None, split: str, fold: int | None = None) -> ImageSet:
+    """Return a part of a data set: that of `data_root/DATASET` where it is there, else torchvision's.
+
+    Raises
+    ------
+    UserError
+        When it is not there.
+
+    """
     folder = None if data_root is None else data_root / dataset
     if folder is not None and (folder / split).is_dir():
-        return load_images(folder, split=split)
-    return load_images(dataset, split=split, data_root=data_root)
+        return load_images(folder, split=split, fold=fold)
+    return load_images(dataset, split=split, fold=fold, data_root=data_root)

@@ -15,18 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from selfsort import methods, runs
+from selfsort import methods
 from selfsort.augment import views_from
 from selfsort.augment.transformations import allowed, check_allowed, pairs_of
 from selfsort.autoencoders import PerceptualAutoencoder, TiledAutoencoder, TiledEncoder
 from selfsort.errors import UserError
 from selfsort.evaluation.probes import TrackingProbe, stratified_split
 from selfsort.experiments.data import train_and_test
+from selfsort.experiments.kept import fitted
 from selfsort.experiments.runner import Cell, Drawing, Exhibit, Outcome, Paper, Row, Scale, Where, kept_epochs
 from selfsort.images import ImageSet
 from selfsort.reporting.figures import Line, bar_chart, embedding_map, heat_map, line_chart
 from selfsort.supervised import SupervisedNet
-from selfsort.training import Net, OnEpoch, in_batches, seed_of, train
+from selfsort.training import Net, in_batches, seed_of, train
 
 EPOCHS = 90
 SEARCH_EPOCHS = 30
@@ -94,7 +95,7 @@ def autoencoder(
         return {"linear_probe_last": probe.score(model.transform(parts.train), model.transform(parts.test))}
 
     rows, follow = kept_epochs(where, scores)
-    model = _fitted(model, parts.train, where, follow)
+    model = cast(TiledAutoencoder, fitted(model, parts.train, where.folder and where.folder / "run", follow))
     result: dict[str, Any] = {"epochs": rows, "weights": _weights(model)}
     return result | (_map(model, parts.test, seed) if method == "pseudo-label-ae" else {})
 
@@ -137,7 +138,7 @@ def searched(
     learn, choose = (parts.train.subset(rows) for rows in stratified_split(_labels(parts.train), 0.1, seed))
     views = {"views": f"transformations:{choice}"}
     model = _model("pseudo-label-ae", {**settings, **views}, learn, embedding_size, seed, epochs, where)
-    model = _fitted(model, learn, where, lambda history: None)
+    model = cast(TiledAutoencoder, fitted(model, learn, where.folder and where.folder / "run"))
     sides = [(_labels(side), model.transform(side)) for side in (choose, parts.test)]
     chosen, test = (TrackingProbe(_labels(learn), labels).score(model.embedding_, side) for labels, side in sides)
     row = {"validation": chosen, "linear_probe_last": test}
@@ -171,14 +172,6 @@ def _model(
     model = methods.make(method, settings)
     model.set_params(embedding_size=embedding_size, epochs=epochs, random_state=seed, device=where.device)
     return cast(TiledAutoencoder, model.set_params(n_classes=len(images.label_names)))
-
-
-def _fitted(model: TiledAutoencoder, images: ImageSet, where: Where, follow: OnEpoch) -> TiledAutoencoder:
-    """Fit a model, going on where a stopped measurement was."""
-    folder = None if where.folder is None else where.folder / "run"
-    if folder is not None and runs.is_complete(folder):
-        return cast(TiledAutoencoder, methods.load(folder))
-    return model.fit(images, run_dir=folder, resume=folder is not None, on_epoch=follow)
 
 
 def _weights(model: TiledAutoencoder) -> str:

@@ -8,7 +8,6 @@ Batch size and learning rate are not in the text: 64 and Adam's usual 0.001. A p
 holds the weights, so that all that builds on it shares it.
 """
 
-import base64
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from selfsort import methods
@@ -31,6 +29,7 @@ from selfsort.clustering.neighbours import nearest
 from selfsort.errors import UserError
 from selfsort.evaluation.probes import few_shot
 from selfsort.experiments.data import Parts, train_and_test
+from selfsort.experiments.kept import packed, unpacked
 from selfsort.experiments.runner import (
     Cell,
     Drawing,
@@ -233,7 +232,7 @@ class _Run:
         if name != "random":
             facts = {"seed": self.seed, "epochs": self.epochs, "subset": self.subset, "settings": self.settings}
             weights = outcome_of(_source(name, facts), self.where).result["weights"]
-            net.load_state_dict(_unpacked(weights))
+            net.load_state_dict(unpacked(weights))
         return net
 
     def embedded(self, net: Net) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -298,7 +297,7 @@ class _Run:
         pictures = self.parts.test.images
         pictures = pictures[np.linspace(0, len(pictures) - 1, min(_DRAWN, len(pictures))).astype(np.int64)]
         decoded = np.rint(self.redrawn(net, pictures) * 255).astype(np.uint8)
-        return _packed({"original": torch.from_numpy(pictures), "decoded": torch.from_numpy(decoded)})
+        return packed({"original": torch.from_numpy(pictures), "decoded": torch.from_numpy(decoded)})
 
 
 @contextmanager
@@ -308,19 +307,10 @@ def _seeded(*parts: int) -> Iterator[None]:
         yield
 
 
-def _packed(tensors: Mapping[str, Tensor]) -> str:
-    """Return tensors as text, which a cell can hold."""
-    return base64.b64encode(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})).decode()
-
-
-def _unpacked(text: str) -> dict[str, Tensor]:
-    return load(base64.b64decode(text))
-
-
 def _weights(net: ConvAutoencoderNet) -> str:
     """Return the weights; the memory of the Local Aggregation is of no use any more."""
     state = net.state_dict()
-    return _packed({name: state[name] for name in state if name.startswith(("encoder.", "decoder."))})
+    return packed({name: state[name] for name in state if name.startswith(("encoder.", "decoder."))})
 
 
 def _labels(images: ImageSet) -> NDArray[np.int64]:
@@ -537,7 +527,7 @@ def _reconstructions(outcomes: Sequence[Outcome]) -> Drawing:
     found = {kind: _of(outcomes, autoencoder, kind=kind) for kind in ("bce", "l1", "mse")}
     rows = [Row(kind, METHOD, "closeness", each, note=note) for kind, each in found.items()]
     rows += [Row(kind, METHOD, "loss", each, loss=True, recorded=False) for kind, each in found.items()]
-    first = {kind: _unpacked(each[0].result["pictures"]) for kind, each in found.items()}
+    first = {kind: unpacked(each[0].result["pictures"]) for kind, each in found.items()}
     lines = {"original": first["bce"]["original"]} | {kind.upper(): each["decoded"] for kind, each in first.items()}
     return Drawing(rows, _sheet(lines))
 
@@ -545,7 +535,7 @@ def _reconstructions(outcomes: Sequence[Outcome]) -> Drawing:
 def _decoded(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figures 8 and 9: test pictures, and what a decoder makes of them that was not trained."""
     row = Row("", METHOD, "closeness", outcomes, note="100 % less the mean absolute error; the paper shows pictures")
-    pictures = _unpacked(outcomes[0].result["pictures"])
+    pictures = unpacked(outcomes[0].result["pictures"])
     return Drawing([row], _sheet({name: pictures[name] for name in ("original", "decoded")}))
 
 

@@ -8,11 +8,11 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from selfsort import runs
 from selfsort.augment import Augmentation, views_from
 from selfsort.augment.patches import PatchMaker
 from selfsort.clustering.surrogates import surrogate_classes
 from selfsort.errors import UserError
-from selfsort.estimator import TrainedEstimator
+from selfsort.estimator import Estimator, TrainedEstimator
 from selfsort.files import atomic_path, remove, write_table
 from selfsort.images import ImageSet
 from selfsort.training import (
@@ -50,6 +51,7 @@ _DENSE = {"64-128-256": 512, "92-256-512": 1024}
 # Two poolings leave 2x2 of it; of a single pixel, oneDNN gets the gradient of a 5x5 convolution in bfloat16 wrong.
 _LEAST_PATCH = 11
 _MOST_CLASSES = 16_000
+_CLASSES = "surrogate-classes.csv"
 _STATISTICS = 10_000  # patches that tell the mean and the deviation of a set drawn afresh
 _BLOCK = 4096  # patches written at once
 _PARTS = 32  # pictures embedded at once
@@ -166,6 +168,7 @@ class ExemplarCNN(TrainedEstimator):
     network : channels of the convolutions: the paper's "92-256-512", or "64-128-256", which is three times as fast
     clustered : train again from scratch on classes of several pictures that look alike to the first network
     rounds : of clustering and training again
+    encoder : a fitted method, or its run's folder, by whose embedding the first round clusters, instead of training one
     cluster_distance : largest distance between the features of two pictures of a cluster, scaled to unit length
     largest_cluster : pictures in a cluster at most
     neighbours : held-out pictures added to each class that is no cluster
@@ -180,6 +183,7 @@ class ExemplarCNN(TrainedEstimator):
     network: Network = "92-256-512"
     clustered: bool = False
     rounds: int = 1
+    encoder: Estimator | None = None
     cluster_distance: float = 1.25
     largest_cluster: int = 7
     neighbours: int = 3
@@ -213,8 +217,22 @@ class ExemplarCNN(TrainedEstimator):
                 f"The pictures are {height}x{width}, smaller than a patch of {self.patch_size}x{self.patch_size}: load "
                 f"them with size={2 * self.patch_size}, or set patch_size."
             )
+        self._check_encoder(images)
         self._check_classes(len(images))
         self._check_memory(images)
+
+    def _check_encoder(self, images: ImageSet) -> None:
+        if self.encoder is None:
+            return
+        if not self.clustered:
+            raise UserError("An encoder is what clusters are found by: set clustered=True, or leave it out.")
+        if not hasattr(self.encoder, "net_"):
+            raise UserError(f"The encoder {self.encoder.method!r} is not fitted: give the folder of a finished run.")
+        if self.encoder.image_shape_ != images.image_shape:
+            shapes = f"{self.encoder.image_shape_}, not {images.image_shape}"
+            raise UserError(
+                f"The encoder was trained on pictures of shape {shapes}: load them with its size and channels."
+            )
 
     def _check_classes(self, n_images: int) -> None:
         wanted, most = self.surrogate_classes, self._most_classes(n_images)
@@ -262,8 +280,11 @@ class ExemplarCNN(TrainedEstimator):
         for number in range(rounds):
             # It is kept until the end: to go on with a later round, the last state of an earlier one is all it takes.
             folder = None if run_dir is None else run_dir / f"round-{number + 1}"
+            if number == 0 and self.encoder is not None:
+                classes = self._clustered(self.encoder.transform(images))
+                continue
             self._train_round(number, maker, classes, folder, resume, progress, None)
-            classes = self._clustered(images)
+            classes = self._clustered(in_batches(self.net_, "embed", images.images, self.device))
             with torch.random.fork_rng():
                 torch.manual_seed(seed_of(self.random_state, 0))
                 self.net_ = self.build(images.image_shape, len(images))
@@ -279,10 +300,10 @@ class ExemplarCNN(TrainedEstimator):
         rng = np.random.default_rng((self.random_state, 8))
         return np.sort(rng.permutation(n_images)[: self._n_surrogates(n_images)])
 
-    def _clustered(self, images: ImageSet) -> list[Rows]:
+    def _clustered(self, features: NDArray[np.float32]) -> list[Rows]:
         return surrogate_classes(
-            in_batches(self.net_, "embed", images.images, self.device),
-            self._n_surrogates(len(images)),
+            features,
+            self._n_surrogates(len(features)),
             distance_threshold=self.cluster_distance,
             largest=self.largest_cluster,
             neighbours=self.neighbours,
@@ -333,10 +354,22 @@ class ExemplarCNN(TrainedEstimator):
         return history
 
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
-        if hasattr(self, "surrogate_classes_"):  # a model that was loaded, or given another network, has none
+        if hasattr(self, "surrogate_classes_"):  # a model that was given another network has none
             rows = ((number, ids[row]) for number, rows in enumerate(self.surrogate_classes_) for row in rows)
-            write_table(folder / "surrogate-classes.csv", ["class", "id"], rows)
+            write_table(folder / _CLASSES, ["class", "id"], rows)
         super()._write(folder, ids)
+
+    @classmethod
+    def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
+        """Return the fitted model that was saved in a folder, with its surrogate classes."""
+        model = super().restore(folder, run, params)
+        if (folder / _CLASSES).exists():
+            places = {name: row for row, name in enumerate(model.ids_)}
+            found: dict[str, list[int]] = {}
+            for row in runs.read_rows(folder / _CLASSES, ("class", "id")):
+                found.setdefault(row["class"], []).append(places[row["id"]])
+            model.surrogate_classes_ = tuple(np.array(rows, np.int64) for rows in found.values())
+        return model
 
 
 class _Fresh(Pictures):

@@ -17,12 +17,12 @@ _DIGITS = tuple("0123456789")
 
 
 class Kind(NamedTuple):
-    """How one data set is loaded: torchvision's class, the class's arguments for each split, and the labels' names."""
+    """How a data set is loaded: torchvision's class, its arguments for each split, the labels' names, its own folds."""
 
     loader: str
     splits: dict[str, dict[str, Any]]
     label_names: tuple[str, ...] = ()
-    folds: bool = False
+    folds: int = 0
 
 
 def _named(*splits: str) -> dict[str, dict[str, Any]]:
@@ -37,7 +37,7 @@ _SETS = {
     "cifar10": Kind("CIFAR10", _TRAIN_TEST),
     "cifar100": Kind("CIFAR100", _TRAIN_TEST),
     "svhn": Kind("SVHN", _named("train", "test", "extra"), _DIGITS),
-    "stl10": Kind("STL10", _named("train", "test", "unlabeled", "train+unlabeled"), folds=True),
+    "stl10": Kind("STL10", _named("train", "test", "unlabeled", "train+unlabeled"), folds=10),
 }
 NAMES = tuple(_SETS)
 
@@ -49,6 +49,16 @@ def find(name: str) -> str | None:
     ('fashion-mnist', 'cifar10', None)
     """
     return next((known for known in _SETS if _plain(known) == _plain(name)), None)
+
+
+def n_folds(source: str) -> int:
+    """Return into how many folds a data set itself deals its training pictures; 0 for any other source.
+
+    >>> n_folds("STL-10"), n_folds("cifar10"), n_folds("photos")
+    (10, 0, 0)
+    """
+    name = find(source)
+    return 0 if name is None else _SETS[name].folds
 
 
 def load_set(name: str, request: Request) -> ImageSet:

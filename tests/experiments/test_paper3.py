@@ -1,0 +1,188 @@
+"""Paper 3's tables and figures on small pictures, on the command line, and going on after a stop."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samples import pictures
+from selfsort import __main__ as entry
+from selfsort import training
+from selfsort.errors import UserError
+from selfsort.experiments import paper3
+from selfsort.experiments.runner import Scale, Where
+
+SMALL = {
+    "patches": "4",
+    "validation_patches": "1",
+    "patch_size": "11",
+    "network": "64-128-256",
+    "learning_rate": "0.01",
+}
+SMALL |= {"learning_rate": "0.01", "surrogate_classes": "12", "batch_size": "16"}
+RESNET = {"resnet_backbone": "small-conv", "resnet_epochs": "3", "resnet_views": "none"}
+PART = {"seed": 0, "epochs": 1, "subset": None, "dataset": "tiny_imagenet"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Make a data set like tiny_imagenet, of bars and blocks: 10 of each kind to learn from, 8 to test on."""
+    folder = tmp_path / "data"
+    for split, count, seed in (("train", 30, 0), ("test", 24, 1), ("unlabeled", 40, 2)):
+        for number, pixels in enumerate(pictures(count, seed=seed)):
+            kind = ("across", "down", "blocks")[number % 3] if split != "unlabeled" else ""
+            path = folder / "tiny_imagenet" / split / kind / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    for number, pixels in enumerate(pictures(20, size=24, seed=3)):
+        path = folder / "flowers" / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    paper3._data.cache_clear()
+    return folder
+
+
+def settings(**changes: str) -> list[str]:
+    return [word for name, value in (SMALL | changes).items() for word in ("--set", f"{name}={value}")]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
+    try:
+        entry.main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def test_tables_and_figures_on_the_command_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("--table", 2, "--table", 3, "--figure", 1, "--figure", 2, "--dataset", "tiny_imagenet", "--epochs", 2)
+    words = ("reproduce", "paper3", *wanted, *settings(**RESNET, clustered_patches="2"), "--data-root", root)
+    out = tmp_path / "out"
+    assert command(monkeypatch, *words, "--out", out, "--results", tmp_path / "results.json") == 0
+    capsys.readouterr()
+    records = {record["experiment"]: record for record in json.loads((tmp_path / "results.json").read_text())}
+    table = {name: records[f"paper3-table2-{name}-2-epochs"] for name in paper3.METHODS}
+    for name, record in table.items():
+        assert record["metric"] in (("acc", "acc_best") if name == "semi-supervised" else ("svm_10_folds",))
+        assert record["dataset"] == "tiny_imagenet" and record["published"] is None and 20 < record["value"] <= 100
+    assert table["semi-supervised"]["epochs"] == 3 and table["semi-supervised"]["labels_used"] == 3
+    assert table["clustered"]["epochs"] == 2 and table["clustered"]["labels_used"] == 0
+    assert "deviate by" in table["exemplar-cnn"]["note"]
+    assert {f"paper3-table3-{name}-2-epochs" for name in ("exemplar-cnn", "clustered")} <= records.keys()
+    classes = json.loads((out / "clustered-classes-0.json").read_text())
+    assert len(classes) == 12 and all(len(rows) > 1 for rows in classes)
+    for name in ("table-2", "table-3", "figure-1", "figure-2"):
+        with Image.open(out / f"{name}.png") as picture:
+            assert min(picture.size) > 30
+    assert records["paper3-figure2-black-borders-2-epochs"]["method"] == "audit"
+    assert not [path for path in (out / "cells").iterdir() if path.is_dir()], "scratch is taken away"
+    assert command(monkeypatch, *words, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "minutes" not in said and "measured before" in said
+
+
+def test_stl10_has_its_own_folds_and_the_published_values() -> None:
+    cells = paper3._cells(Scale())
+    assert {cell.settings["dataset"] for cell in cells} == {"stl10"} and len(cells) == 4
+    assert {cell.settings["epochs"] for cell in cells if cell.measure is paper3.exemplar} == {110}
+    assert paper3.n_folds("stl10") == paper3.FOLDS
+
+
+def test_methods_share_what_they_build_on() -> None:
+    def cells(*wanted: str) -> list[tuple[str, bool]]:
+        scale = Scale(methods=wanted, settings=RESNET)
+        return [(c.measure.__name__, c.settings.get("clustered", False)) for c in paper3._cells(scale)]
+
+    assert cells("exemplar-cnn") == [("exemplar", False)]
+    assert cells("exemplar-cnn", "clustered") == [("exemplar", True)]
+    assert cells("random-network", "raw-pixels") == [("baselines", False)]
+    base, semi = paper3._cells(Scale(methods=("clustered", "semi-supervised")))
+    assert semi.settings["base"] == base.settings
+
+
+def test_clustered_settings_are_those_of_the_second_training_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, int, int]] = []
+    original = paper3.fitted
+
+    def spy(model: Any, *rest: Any) -> Any:
+        seen.append((model.clustered, model.patches, model.surrogate_classes))
+        return original(model, *rest)
+
+    monkeypatch.setattr(paper3, "fitted", spy)
+    changed = SMALL | {"clustered_patches": "2", "clustered_surrogate_classes": "10"}
+    found = paper3.exemplar(Where("cpu", root), elsewhere=False, clustered=True, settings=changed, **PART)
+    assert seen == [(False, 4, 12), (True, 2, 10)]
+    assert len(found["classes"]) == 10 and len(found["labels"]) == 40
+    assert set(found["scores"]) == {"exemplar-cnn", "clustered"}
+
+
+@pytest.mark.parametrize("dies_at", [2, 5])
+def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL | {"checkpoint_minutes": "0"}}
+    whole = paper3.exemplar(Where("cpu", root), **facts)
+    one_step, steps = training._Loop.one_step, 0
+
+    def counted(loop: Any) -> None:
+        nonlocal steps
+        if steps == dies_at:
+            raise SystemError("as if killed")
+        steps += 1
+        one_step(loop)
+
+    monkeypatch.setattr(training._Loop, "one_step", counted)
+    where = Where("cpu", root, tmp_path / "out" / "cells" / "one")
+    with pytest.raises(SystemError):
+        paper3.exemplar(where, **facts)
+    monkeypatch.setattr(training._Loop, "one_step", one_step)
+    again = paper3.exemplar(where, **facts)
+    assert again["scores"] == whole["scores"] and again["classes"] == whole["classes"]
+
+
+def test_the_resnet_learns_from_the_surest_labels_alone(root: Path, tmp_path: Path) -> None:
+    base = PART | {"elsewhere": False, "clustered": False, "settings": SMALL}
+    where = Where("cpu", root, tmp_path / "out" / "cells" / "one")
+    found = paper3.semi_supervised(where, **PART | {"epochs": 2}, settings=RESNET | {"resnet_keep": "0.5"}, base=base)
+    assert 18 <= found["kept"] <= 22 and len(found["epochs"]) == 2 and found["labels_used"] == 3
+
+
+def test_pixels_are_scored_fold_by_fold(root: Path) -> None:
+    found = paper3.baselines(Where("cpu", root), dataset="tiny_imagenet", seed=0, settings=SMALL)
+    pixels = found["scores"]["raw-pixels"]
+    assert len(pixels["folds"]) == 10 and pixels["n_train"] == 3
+    assert pixels["accuracy"] == pytest.approx(np.mean(pixels["folds"])) and pixels["accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (Scale(methods=("simclr",)), "does not compare 'simclr'"),
+        (Scale(datasets=("mnist",)), "not of 'mnist'"),
+        (Scale(datasets=paper3.DATASETS), "one data set"),
+        (Scale(settings={"resnet_size": "9"}), "no setting 'resnet_size'"),
+        (Scale(settings={"resnet_keep": "0"}), "resnet_keep=0 must be above 0"),
+        (Scale(settings={"resnet_epochs": "0"}), "resnet_epochs=0"),
+        (Scale(settings={"patch": "9"}), "no parameter 'patch'"),
+        (Scale(settings={"clustered_patch": "9"}), "no parameter 'patch'"),
+    ],
+)
+def test_bad_scales(scale: Scale, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        paper3._cells(scale)
+
+
+def test_other_pictures_that_are_not_there(root: Path) -> None:
+    (root / "flowers").rename(root / "weeds")
+    with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
+        paper3.exemplar(Where("cpu", root), elsewhere=True, clustered=False, settings=SMALL, **PART)
+
+
+def test_a_subset_larger_than_the_whole(root: Path) -> None:
+    with pytest.raises(UserError, match="--subset 41 must be from 2 to 40"):
+        paper3._data("tiny_imagenet", root, 41, 0)
