@@ -14,6 +14,7 @@ import torch.nn.functional as F
 import selfsort
 from samples import pictures, quick
 from selfsort import UserError, training
+from selfsort.clustering.surrogates import surrogate_classes
 from selfsort.methods import exemplar_cnn
 from selfsort.methods.exemplar_cnn import ExemplarCNN, ExemplarNet
 from selfsort.training import Batch, learning_rate, make_optimizer
@@ -252,6 +253,14 @@ def test_another_methods_embedding_clusters_in_place_of_a_first_round(tmp_path: 
         assert torch.equal(tensor, in_one.net_.state_dict()[name]), name
     by_first.save(tmp_path / "second")
     assert np.array_equal(selfsort.load(tmp_path / "second").embedding_, by_first.embedding_)
+
+
+def test_an_encoder_of_other_pictures_embeds_these() -> None:
+    other = exemplar(surrogate_classes=10, epochs=1).fit(pictures(seed=5))
+    model = exemplar(surrogate_classes=10, epochs=1, clustered=True, encoder=other).fit(pictures())
+    expected = surrogate_classes(other.transform(pictures()), 10)
+    for one, wanted in zip(model.surrogate_classes_, expected, strict=True):
+        assert np.array_equal(one, wanted)
 
 
 @pytest.mark.parametrize(

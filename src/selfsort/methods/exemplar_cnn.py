@@ -281,7 +281,7 @@ class ExemplarCNN(TrainedEstimator):
             # It is kept until the end: to go on with a later round, the last state of an earlier one is all it takes.
             folder = None if run_dir is None else run_dir / f"round-{number + 1}"
             if number == 0 and self.encoder is not None:
-                classes = self._clustered(self.encoder.transform(images))
+                classes = self._clustered(_embedded(self.encoder, images))
                 continue
             self._train_round(number, maker, classes, folder, resume, progress, None)
             classes = self._clustered(in_batches(self.net_, "embed", images.images, self.device))
@@ -370,6 +370,12 @@ class ExemplarCNN(TrainedEstimator):
                 found.setdefault(row["class"], []).append(places[row["id"]])
             model.surrogate_classes_ = tuple(np.array(rows, np.int64) for rows in found.values())
         return model
+
+
+def _embedded(encoder: Estimator, images: ImageSet) -> NDArray[np.float32]:
+    """Return a fitted method's embedding of pictures, which it has already if it was trained on them."""
+    same = encoder.run_["data"]["fingerprint"] == images.fingerprint()
+    return encoder.embedding_ if same else encoder.transform(images)
 
 
 class _Fresh(Pictures):
