@@ -172,6 +172,9 @@ class ExemplarCNN(TrainedEstimator):
     cluster_distance : largest distance between the features of two pictures of a cluster, scaled to unit length
     largest_cluster : pictures in a cluster at most
     neighbours : held-out pictures added to each class that is no cluster
+    learning_rate : of weights; that of biases is twice, that of the last layer's weights a quarter of it
+    weight_decay : of the first dense layer's weights; the last layer's decay four times as much, all others not
+    schedule : "constant", "cosine" to 0, or "step": the rate falls after 68, 77, 84 and 91 % of the epochs
 
     """
 
@@ -322,6 +325,9 @@ class ExemplarCNN(TrainedEstimator):
     ) -> History:
         """Train `net_` on the patches of surrogate classes; they are kept in a folder while it lasts."""
         net = cast(ExemplarNet, self.net_)
+        if progress and self.clustered:
+            what = f"{len(classes):,} classes of {sum(map(len, classes)):,} pictures"
+            print(f"training {number + 1} of {self.rounds + 1}: {what}", file=sys.stderr, flush=True)
         rows, owners = np.concatenate(classes), np.repeat(np.arange(len(classes)), [len(each) for each in classes])
         with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
             seeds = [seed_of(self.random_state, 9, number, part) for part in range(3)]
