@@ -268,7 +268,7 @@ def test_an_encoder_of_other_pictures_embeds_these() -> None:
     [
         ({"encoder": quick("kmeans"), "clustered": True}, "The encoder 'kmeans' is not fitted"),
         ({"encoder": quick("kmeans")}, "set clustered=True, or leave it out"),
-        ({"encoder": quick("kmeans").fit(pictures(size=12)), "clustered": True}, "trained on pictures of shape"),
+        ({"encoder": quick("kmeans").fit(pictures(size=12)), "clustered": True}, "the model was trained on 12x12"),
     ],
 )
 def test_bad_encoders(settings: dict[str, Any], sentence: str) -> None:
@@ -318,6 +318,14 @@ def test_a_softmax_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.
     monkeypatch.setattr(exemplar_cnn, "_free_memory", lambda device: 1 << 20)
     with pytest.raises(UserError, match="48 surrogate classes takes .* GiB to train .* lower surrogate_classes"):
         exemplar().fit(pictures())
+
+
+def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net_bytes = 12 * sum(p.numel() for p in ExemplarNet(3, 11, "64-128-256", 48).parameters())
+    monkeypatch.setattr(exemplar_cnn, "_free_memory", lambda device: net_bytes / 0.89)
+    images = np.zeros((6000, 16, 16, 3), np.uint8)
+    with pytest.raises(UserError, match=r"features of 6,000 pictures, 2,352 numbers each, take 0.0526 GiB"):
+        exemplar(surrogate_classes=48).fit(images)
 
 
 def test_patches_that_do_not_fit_onto_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

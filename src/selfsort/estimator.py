@@ -222,7 +222,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the (N, D) float32 embedding of pictures."""
-        return in_batches(self.net_, "embed", self._like_training(X).images, self.device)
+        return in_batches(self.net_, "embed", self.like_training(X).images, self.device)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return (N, n_classes) float32 memberships, rows summing to 1; they order pictures but are not calibrated."""
@@ -230,7 +230,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
 
     def transform_and_predict(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the (N, D) embedding and the (N, n_classes) memberships of pictures, embedding them once."""
-        images = self._like_training(X)
+        images = self.like_training(X)
         embedding = self.transform(images)
         return embedding, self._probabilities(images, embedding)
 
@@ -247,7 +247,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         logits = in_batches(self.net_, "logits", images.images, self.device)
         return torch.softmax(torch.from_numpy(logits), 1).numpy()
 
-    def _like_training(self, X: Any) -> ImageSet:
+    def like_training(self, X: Any) -> ImageSet:
+        """Return pictures as an `ImageSet`; raise `UserError` unless they have the shape of those it was fitted to."""
         if not hasattr(self, "net_"):
             raise UserError(f"This {type(self).__name__} is not fitted yet: call fit first.")
         images = as_image_set(X)

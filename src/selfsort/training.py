@@ -173,9 +173,15 @@ def in_batches(
     pictures = Pictures(images, pick_device(device))
     net = net.to(pictures.device).to(memory_format=torch.channels_last).eval()
     batches = np.array_split(np.arange(len(images)), math.ceil(len(images) / batch_size))
+    found: NDArray[np.float32] | None = None
     with torch.inference_mode():
-        parts = [getattr(net, function)(pictures.batch(indices)).float().cpu().numpy() for indices in batches]
-    return np.concatenate(parts)
+        for indices in batches:
+            part = getattr(net, function)(pictures.batch(indices)).float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(images), *part.shape[1:]), np.float32)
+            found[indices] = part
+    assert found is not None
+    return found
 
 
 def train(

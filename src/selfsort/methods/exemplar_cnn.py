@@ -231,11 +231,7 @@ class ExemplarCNN(TrainedEstimator):
             raise UserError("An encoder is what clusters are found by: set clustered=True, or leave it out.")
         if not hasattr(self.encoder, "net_"):
             raise UserError(f"The encoder {self.encoder.method!r} is not fitted: give the folder of a finished run.")
-        if self.encoder.image_shape_ != images.image_shape:
-            shapes = f"{self.encoder.image_shape_}, not {images.image_shape}"
-            raise UserError(
-                f"The encoder was trained on pictures of shape {shapes}: load them with its size and channels."
-            )
+        self.encoder.like_training(images)
 
     def _check_classes(self, n_images: int) -> None:
         wanted, most = self.surrogate_classes, self._most_classes(n_images)
@@ -254,13 +250,22 @@ class ExemplarCNN(TrainedEstimator):
     def _check_memory(self, images: ImageSet) -> None:
         with torch.device("meta"):
             net = self.build(images.image_shape, len(images))
+            features = net.embed(torch.zeros(1, images.image_shape[2], *images.image_shape[:2])).shape[1]
         weights = sum(parameter.numel() for parameter in net.parameters())
+        free = _free_memory(pick_device(self.device))
         # Weights, gradients and momentum, all float32.
-        needed, free = 3 * 4 * weights, _free_memory(pick_device(self.device))
-        if needed > _SPARE * free:
+        if 3 * 4 * weights > _SPARE * free:
             raise UserError(
-                f"A network with {self._n_surrogates(len(images)):,} surrogate classes takes {needed / _GIB:.3g} GiB "
-                f"to train (weights, gradients, momentum) and {free / _GIB:.3g} GiB are free: lower surrogate_classes."
+                f"A network with {self._n_surrogates(len(images)):,} surrogate classes takes {12 * weights / _GIB:.3g} "
+                f"GiB to train (weights, gradients, momentum) and {free / _GIB:.3g} GiB are free: lower "
+                "surrogate_classes."
+            )
+        # Those that are clustered are copied, scaled to unit length.
+        needed = 4 * features * len(images) * (2 if self.clustered else 1)
+        if needed > _SPARE * (main := _free_memory(torch.device("cpu"))):
+            raise UserError(
+                f"The features of {len(images):,} pictures, {features:,} numbers each, take {needed / _GIB:.3g} GiB "
+                f"and {main / _GIB:.3g} GiB are free: lower surrogate_classes, or use fewer pictures."
             )
 
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> ExemplarNet:
