@@ -166,11 +166,13 @@ def in_batches(
     function: Literal["embed", "logits"],
     images: NDArray[np.uint8],
     device: Device = "auto",
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """Return what a function of a network, in evaluation mode, makes of (N, H, W, C) uint8 pictures."""
     # In float32 whatever the training's precision: the same picture gets the same cluster on every machine.
     pictures = Pictures(images, pick_device(device))
+    # The maps of more pictures at once leave a processor's cache: small networks are a third slower with 256.
+    batch_size = batch_size or (128 if pictures.device.type == "cpu" else 256)
     net = net.to(pictures.device).to(memory_format=torch.channels_last).eval()
     batches = np.array_split(np.arange(len(images)), math.ceil(len(images) / batch_size))
     found: NDArray[np.float32] | None = None

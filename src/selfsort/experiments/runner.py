@@ -183,7 +183,7 @@ class Exhibit:
     dataset : the pictures it needs
     split : what is learnt from and what is scored on
     epochs : when --epochs is not given
-    minutes : that it takes on two CPU cores as it is, measured
+    minutes : that it takes on two CPU cores as it is, measured or reckoned from measured epochs
     cells : makes the list of cells
     draw : makes the figure from their outcomes
 
