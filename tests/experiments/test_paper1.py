@@ -181,3 +181,15 @@ def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
     (content,) = drawing.files.values()
     assert content["choices"] == ["crop+cutout", "cutout", "crop"]  # type: ignore[index]
     assert np.asarray(Image.open(io.BytesIO(drawing.png))).std() > 0
+
+
+def test_rows_tell_what_differs_from_the_papers_training() -> None:
+    def row(**settings: str) -> paper1.Row:
+        cell = paper1.Cell(paper1.autoencoder, {"settings": SMALL | {"views": "transformations:crop"} | settings})
+        outcome = Outcome(cell, {"epochs": [{"linear_probe_last": 0.5}], "weights": "w"}, 1.0, "")
+        return paper1._row(("mnist", "pseudo-label-ae", 300), [outcome])
+
+    assert (row().name, row().note) == ("PL-AE-300", "the paper: best of 90 epochs")
+    changed = row(schedule="cosine", batch_norm="true")
+    assert changed.name == "PL-AE-300-batch-norm"
+    assert changed.note == "the paper: best of 90 epochs, schedule=cosine, batch_norm=true"

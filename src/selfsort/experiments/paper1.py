@@ -252,9 +252,10 @@ def _grouped(outcomes: Sequence[Outcome], *names: str) -> dict[tuple[Any, ...], 
 
 def _row(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> Row:
     dataset, method, size = key
+    changed = _changed(outcomes[0].cell.settings.get("settings", {}))
     known = dict(zip(EMBEDDING_SIZES, PUBLISHED.get(dataset, {}).get(method, ()), strict=False))
     return Row(
-        f"{SHORT[method]}-{size}",
+        f"{SHORT[method]}-{size}" + ("-batch-norm" if "batch_norm=true" in changed else ""),
         method,
         "acc" if method == CNN else "linear_probe_last",
         outcomes,
@@ -262,8 +263,13 @@ def _row(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> R
         published_best=True,
         weights=outcomes[0].result.get("weights", "none"),
         dataset=dataset,
-        note=note or "the paper: best of 90 epochs",
+        note=", ".join([note or "the paper: best of 90 epochs", *changed]),
     )
+
+
+def _changed(settings: Mapping[str, str]) -> list[str]:
+    """List what differs from the paper's training; the frozen network is told by its own name, the views by theirs."""
+    return [f"{name}={value}" for name, value in settings.items() if not name.startswith(("perceptual_", "views"))]
 
 
 def _by_size(outcomes: Sequence[Outcome]) -> Drawing:

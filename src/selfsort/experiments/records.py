@@ -92,13 +92,14 @@ def page(records: Sequence[Record]) -> str:
     """Return the Markdown page of all records."""
     lines = ["# Measured results", "", "Made from `results.json` by the programs that measured; do not edit.", ""]
     lines += ["Values in percent, mean ± standard deviation over seeds, last epoch.", ""]
-    lines += ["| data | experiment | metric | ours | reference | epochs | seeds | labels used | minutes | split |"]
-    lines += ["|" + "---|" * 10]
+    columns = "data experiment metric ours reference epochs seeds labels-used minutes split frozen-network".split()
+    lines += ["| " + " | ".join(column.replace("-", " ") for column in columns) + " |", "|" + "---|" * len(columns)]
     for record in records:
         ours = with_spread(record["value"], record["std"])
         reference = f"{record['published']:.1f} ({record['note']})" if record.get("published") is not None else ""
         cells = [record["dataset"], record["experiment"], record["metric"], ours, reference, record["epochs"]]
         cells += [len(record["seeds"]), record["labels_used"], record["minutes"], record["split"]]
+        cells += ["" if record["weights"] == "none" else record["weights"]]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     commands = sorted({f"`{record['command']}` on {record['hardware']}" for record in records})
     return "\n".join([*lines, "", "Commands:", "", *(f"- {command}" for command in commands), ""])
