@@ -292,9 +292,9 @@ def test_split_that_cannot_be_made_gets_one_sentence(labels, share, sentence):
 def test_svm_labels_are_the_probes_and_the_surest_are_the_clearest():
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), 100)
-    points = 4 * np.eye(3, 6)[truth] + rng.normal(size=(300, 6))
+    points = 2 * np.eye(3, 6)[truth] + rng.normal(size=(300, 6))
     found = svm_labels(points[::3], truth[::3], points)
-    assert (found.labels == truth).mean() > 0.9
+    assert 0.75 < (found.labels == truth).mean() < 1
     assert found.labels.dtype == np.int64 and (found.margins >= 0).all()
     surest = found.surest(0.5)
     assert np.array_equal(surest, np.sort(surest)) and len(surest) == pytest.approx(150, abs=2)

@@ -103,6 +103,11 @@ def test_loss_is_the_cross_entropy_of_the_surrogate_classes() -> None:
     assert torch.allclose(network.loss(Batch(patches, (patches,), indices)), expected)
 
 
+def test_without_patches_there_is_no_loss() -> None:
+    images = torch.rand(2, 3, 40, 40)
+    assert net().loss(Batch(images, (images,), torch.arange(2))) == 0
+
+
 def test_features_of_a_patch_are_its_maps_in_quarters_and_its_dense_outputs() -> None:
     network = net()
     network.mean, network.deviation = torch.full((3, 1, 1), 0.4), torch.full((3, 1, 1), 0.2)

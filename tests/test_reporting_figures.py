@@ -85,8 +85,8 @@ class TestCurves:
     @pytest.mark.parametrize("theme", [LIGHT, DARK])
     def test_a_panel_for_each(self, theme):
         one = pixels(figures.loss_curves(self.history, curves=figures.CURVES[:1], theme=theme))
-        four = pixels(figures.loss_curves(self.history, theme=theme))
-        assert one.shape == (405, 648, 3) and four.shape == (810, 1296, 3)
+        five = pixels(figures.loss_curves(self.history, theme=theme))
+        assert one.shape == (405, 648, 3) and five.shape == (1215, 1296, 3)
         assert colours(one[:3]) == {tuple(int(theme.paper[i : i + 2], 16) for i in (1, 3, 5))}
         assert (0x3F, 0x90, 0xDA) in colours(one)
 

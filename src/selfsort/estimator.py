@@ -390,6 +390,10 @@ class TrainedEstimator(Estimator):
         values = {field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "seed"}
         return Recipe(**values, seed=self.random_state)
 
+    def refining_recipe(self) -> Recipe:
+        """Return how to train on with names that a person gave; the number of epochs is another one then."""
+        return self.recipe()
+
     def train_net(
         self,
         images: ImageSet,

@@ -183,7 +183,7 @@ def _train(
         if progress:
             progress(epoch, epochs, history.rows[-1]["loss"])
 
-    recipe = replace(model.recipe(), epochs=epochs, warmup_epochs=0.0, seed=seed_of(random_state, 5))
+    recipe = replace(model.refining_recipe(), epochs=epochs, warmup_epochs=0.0, seed=seed_of(random_state, 5))
     pictures = Pictures(images.images, pick_device(model.device))
     learner.reconsider(_shares(learner, pictures))
     return train(learner, images.images, views_from(model.views), model.n_views, recipe, on_epoch=on_epoch)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -95,7 +95,12 @@ class ExemplarNet(Net):
         self.register_buffer("classes", torch.zeros(0, dtype=torch.int64), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the cross-entropy between the patches' surrogate classes and the scores (section 4.1)."""
+        """Return the cross-entropy between the patches' surrogate classes and the scores (section 4.1).
+
+        Without patches, as when names are learnt from whole pictures, the network has no loss of its own.
+        """
+        if not len(self.classes):
+            return batch.images.new_zeros(())
         return F.cross_entropy(self.scores(batch.views[0]).float(), self.classes[batch.indices])
 
     def scores(self, patches: Tensor) -> Tensor:
@@ -223,6 +228,10 @@ class ExemplarCNN(TrainedEstimator):
         self._check_encoder(images)
         self._check_classes(len(images))
         self._check_memory(images)
+
+    def refining_recipe(self) -> Recipe:
+        """Return how to learn names: the rates of section 4.1 are for patches and these layers alone."""
+        return replace(super().refining_recipe(), optimizer="adam", learning_rate=1e-4, weight_decay=0.0)
 
     def _check_encoder(self, images: ImageSet) -> None:
         if self.encoder is None:

@@ -55,6 +55,7 @@ CURVES = (
     Curve("Effective rank of the embedding", ("effective_rank",)),
     Curve("Evenness of class use (entropy)", ("class_entropy",), share=True),
     Curve("Share of the largest and smallest class", ("largest_class", "smallest_class"), share=True),
+    Curve("New patches recognised", ("patch_accuracy",), share=True),
 )
 _DPI = 144
 
