@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsort.augment.views import LUMA, Draw, Range
 
-_CHUNK_PIXELS = 1 << 17  # of pictures and their patches at once, so that they stay in the processor's cache
+_CHUNK_PIXELS = 1 << 18  # of pictures and their patches at once, so that they stay in the processor's cache
 _COLOUR_SAMPLE = 1000  # pictures whose pixels tell the principal colours
 
 
@@ -207,20 +207,20 @@ class _Curve:
     def __call__(self, values: Tensor) -> Tensor:
         shape = (-1, *[1] * (values.ndim - 1))
         power, factor, offset = (each.view(shape) for each in (self.power, self.factor, self.offset))
-        return torch.addcmul(offset, values.pow(power), factor).clamp_(0, 1)
+        return values.pow(power).mul_(factor).add_(offset).clamp_(0, 1)
 
 
 def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _Curve, value: _Curve) -> Tensor:
-    """Return (B, 3, P) colours with their hue turned, by (B, 1) sixths of the circle, saturation and value changed."""
+    """Turn the hue of (B, 3, P) colours by (B, 1) sixths of the circle, and change saturation and value, in place."""
     red, green, blue = pixels.unbind(1)
     high, low = torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
     spread = high - low
-    divisor = spread.clamp(min=1e-6)
+    divisor = low.copy_(spread).clamp_(min=1e-6)
     from_red = (green - blue).div_(divisor)
     from_green = (blue - red).div_(divisor).add_(2)
     from_blue = (red - green).div_(divisor).add_(4)
     hue = torch.where(high == red, from_red, torch.where(high == green, from_green, from_blue)).add_(turn)
-    hue.sub_((hue / 6).floor_(), alpha=6)  # in sixths of the circle, 0 to 6
+    hue.remainder_(6)  # in sixths of the circle
     new_value = value(high)
     chroma = saturation(spread.div_(high.clamp_(min=1e-6))).mul_(new_value)
     least = new_value.sub_(chroma)
@@ -229,7 +229,6 @@ def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _Curve, value: _Curve
         (hue - 2).abs_().neg_().add_(2),
         hue.sub_(4).abs_().neg_().add_(2),
     )
-    mixed = torch.empty_like(pixels)
-    for channel, weight in enumerate(weights):
-        torch.addcmul(least, chroma, weight.clamp_(0, 1), out=mixed[:, channel])
-    return mixed
+    for channel, weight in enumerate(weights):  # the old colours are of no use any more
+        torch.addcmul(least, chroma, weight.clamp_(0, 1), out=pixels[:, channel])
+    return pixels
