@@ -55,6 +55,13 @@ def test_single_rows_get_their_nearest_held_out_neighbours() -> None:
         assert near == held_out[np.argsort(-similarity[first])[:3]].tolist()
 
 
+def test_there_are_no_more_neighbours_than_pictures_held_out() -> None:
+    classes = surrogate_classes(directions(4), 2, distance_threshold=1e-6)
+    order = np.random.default_rng((0, 7)).permutation(4)
+    assert {rows[0] for rows in classes} == {*order[:2]}
+    assert all(sorted(rows[1:]) == sorted(order[2:]) for rows in classes)
+
+
 def test_no_cluster_is_larger_than_allowed_and_larger_ones_are_cut_lower() -> None:
     points = np.repeat(directions(10), 20, 0) + 0.01 * directions(200, seed=1)
     classes = surrogate_classes(points, 40, distance_threshold=1.0, largest=4, neighbours=0)

@@ -40,23 +40,15 @@ def surrogate_classes(
     """
     import faiss
 
+    check_cluster_distance(distance_threshold)
     points = as_points(features)
-    if not 0 < distance_threshold <= 2:
-        raise UserError(
-            f"cluster_distance={distance_threshold} must be above 0 and at most 2, the largest between unit vectors."
-        )
     half = len(points) // 2
     if n_classes > half:
         raise UserError(
             f"{n_classes} clustered classes need at least {2 * n_classes} pictures, of which half are held out, and "
             f"there are {len(points)}: lower surrogate_classes to {half} or fewer."
         )
-    norms = np.linalg.norm(points, axis=1, keepdims=True)
-    if not norms.all():
-        raise UserError(
-            f"The features of picture {int(np.argmin(norms))} are all 0, which has no direction: train for longer, or "
-            "with a lower learning rate."
-        )
+    norms = _norms(points)
     rng = np.random.default_rng((random_state, 7))
     order = rng.permutation(len(points))
     mine, held_out = order[:half], order[half:]
@@ -68,8 +60,27 @@ def surrogate_classes(
     if len(groups) == n_classes:
         return groups
     chosen = rng.permutation(single)[: n_classes - len(groups)]
+    neighbours = min(neighbours, len(held_out))
     near = faiss.knn(unit[chosen], points[held_out] / norms[held_out], neighbours, metric=faiss.METRIC_INNER_PRODUCT)[1]
     return groups + [np.append(mine[row], held_out[found]) for row, found in zip(chosen, near, strict=True)]
+
+
+def check_cluster_distance(threshold: float) -> None:
+    """Raise UserError unless a distance is one between different unit vectors: above 0 and at most 2."""
+    if not 0 < threshold <= 2:
+        raise UserError(
+            f"cluster_distance={threshold} must be above 0 and at most 2, the largest between unit vectors."
+        )
+
+
+def _norms(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms: NDArray[np.float32] = np.linalg.norm(points, axis=1, keepdims=True)
+    if not norms.all():
+        raise UserError(
+            f"The features of picture {int(np.argmin(norms))} are all 0, which has no direction: train for longer, or "
+            "with a lower learning rate."
+        )
+    return norms
 
 
 def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_merges: int) -> list[Rows]:

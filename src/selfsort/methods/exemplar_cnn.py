@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from selfsort import runs
 from selfsort.augment import Augmentation, views_from
 from selfsort.augment.patches import PatchMaker
-from selfsort.clustering.surrogates import surrogate_classes
+from selfsort.clustering.surrogates import check_cluster_distance, surrogate_classes
 from selfsort.errors import UserError
 from selfsort.estimator import Estimator, TrainedEstimator
 from selfsort.files import atomic_path, remove, write_table
@@ -214,11 +214,7 @@ class ExemplarCNN(TrainedEstimator):
         for name, low in (least | {"largest_cluster": 2}).items():
             if getattr(self, name) < low:
                 raise UserError(f"{name}={getattr(self, name)} is too small: it must be at least {low}.")
-        if not 0 < self.cluster_distance <= 2:
-            raise UserError(
-                f"cluster_distance={self.cluster_distance} must be above 0 and at most 2, the largest between unit "
-                "vectors."
-            )
+        check_cluster_distance(self.cluster_distance)
         height, width, _ = images.image_shape
         if min(height, width) < self.patch_size:
             raise UserError(
