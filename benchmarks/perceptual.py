@@ -244,7 +244,8 @@ class _Step:
 
     def augment(self) -> None:
         encoder = self.net.encoder
-        self.seen, self.target = encoder.lay_out(self.make_view(self.images)), encoder.lay_out(self.images)
+        self.seen, tile = (encoder.rescaled(each) for each in (self.make_view(self.images), self.images))
+        self.target = encoder.laid_out(tile)
 
     def draw(self) -> None:
         with self.autocast():

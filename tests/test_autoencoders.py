@@ -13,7 +13,7 @@ import selfsort
 from samples import pictures, quick
 from selfsort import load_images
 from selfsort.annotation.centres import decoder
-from selfsort.autoencoders import FromOnePixel
+from selfsort.autoencoders import FromOnePixel, Periodic
 from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.supervised import SupervisedNet
@@ -34,14 +34,22 @@ def tiled(images: Tensor) -> Tensor:
     return torch.cat([torch.cat([small, small], 3)] * 2, 2)
 
 
+def encoded(net: Any, laid_out: Tensor) -> Tensor:
+    """Encode as figure 9 says: every convolution sees all tiles."""
+    for layer in net.encoder.layers:
+        periodic = isinstance(layer, Periodic)
+        laid_out = F.conv2d(laid_out, layer.weight, layer.bias, stride=2) if periodic else layer(laid_out)
+    return laid_out
+
+
 def test_the_network_is_that_of_figure_9() -> None:
     net = built("basic-ae")
     kinds = [(type(layer).__name__, *layer.weight.shape) for layer in net.modules() if hasattr(layer, "weight")]
     assert kinds == [
-        ("Conv2d", 32, 3, 4, 4),
-        ("Conv2d", 64, 32, 4, 4),
-        ("Conv2d", 128, 64, 4, 4),
-        ("Conv2d", 256, 128, 4, 4),
+        ("Periodic", 32, 3, 4, 4),
+        ("Periodic", 64, 32, 4, 4),
+        ("Periodic", 128, 64, 4, 4),
+        ("Periodic", 256, 128, 4, 4),
         ("Linear", 300, 1024),
         ("Linear", 1024, 300),
         ("FromOnePixel", 1024, 128, 5, 5),
@@ -50,8 +58,8 @@ def test_the_network_is_that_of_figure_9() -> None:
         ("ConvTranspose2d", 32, 3, 6, 6),
     ]
     assert isinstance(list(net.decoder)[-1], nn.Sigmoid)
-    laid_out = net.encoder.lay_out(torch.rand(2, 1, 28, 28))
-    assert net.encoder.layers[:-2](laid_out).shape == (2, 256, 2, 2)
+    tile = net.encoder.rescaled(torch.rand(2, 1, 28, 28))
+    assert net.encoder.layers[:-2](tile).shape == (2, 256, 2, 2)
     assert net.decoder(net.embed(torch.rand(2, 1, 28, 28))).shape == (2, 3, 64, 64)
 
 
@@ -68,13 +76,35 @@ def test_the_first_transposed_convolution_is_one() -> None:
 @pytest.mark.parametrize(("size", "channels"), [(28, 1), (32, 3), (16, 3), (96, 3)])
 def test_pictures_are_rescaled_to_32_and_tiled_two_by_two(size: int, channels: int) -> None:
     images = torch.rand(2, channels, size, size)
-    assert torch.allclose(built("basic-ae").encoder.lay_out(images), tiled(images), atol=1e-6)
+    encoder = built("basic-ae").encoder
+    assert torch.allclose(encoder.laid_out(encoder.rescaled(images)), tiled(images), atol=1e-6)
 
 
 def test_one_tile_is_the_picture_at_64() -> None:
     net, images = built("basic-ae", tiles=1), torch.rand(2, 3, 64, 64)
-    assert torch.equal(net.encoder.lay_out(images), images)
+    assert torch.equal(net.encoder.laid_out(net.encoder.rescaled(images)), images)
     assert net.embed(images).shape == (2, 300)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_one_tile_is_encoded_as_if_all_were_seen(batch_norm: bool) -> None:
+    net = built("basic-ae", batch_norm=batch_norm).eval()
+    images = torch.rand(3, 1, 28, 28, requires_grad=True)
+    codes, expected = net.embed(images), encoded(net, tiled(images))
+    assert torch.allclose(codes, expected, atol=1e-5)
+    weights = [images, *net.encoder.parameters()]
+    found, wanted = (torch.autograd.grad(each.square().sum(), weights) for each in (codes, expected))
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+
+
+def test_the_first_weights_keep_the_scale_of_a_signal() -> None:
+    net = built("basic-ae")
+    assert all(not layer.bias.any() for layer in net.modules() if isinstance(layer, nn.Linear | nn.ConvTranspose2d))
+    signal = torch.randn(64, 300)
+    for layer in list(net.decoder)[:-2]:
+        signal = layer(signal)
+        assert 0.25 < signal.square().mean().item() < 2.5  # less at the borders, which fewer inputs reach
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -82,7 +112,7 @@ def test_the_losses_are_those_of_the_paper(name: str) -> None:
     """Equations 3, 4 and 9, and the SDA-AE's in algorithm 2, on the naive perceptual network."""
     net = built(name)
     original, changed = torch.rand(3, 1, 28, 28), torch.rand(3, 1, 28, 28)
-    drawn = net.decoder(net.encoder.layers(tiled(changed)))
+    drawn = net.decoder(encoded(net, tiled(changed)))
     target = tiled(original if name == "pseudo-label-ae" else changed)
     if name != "basic-ae":
         drawn, target = net.perceptual.naive(drawn), net.perceptual.naive(target)
