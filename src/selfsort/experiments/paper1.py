@@ -1,6 +1,6 @@
 """Paper 1: four auto-encoders and a supervised reference, compared by a linear probe (tables 2 to 5, figures 11 to 17).
 
-The probe after each epoch is `TrackingProbe`, on the embeddings of all training pictures and scored on all test
+The probe after each epoch is `quick_linear`, on the embeddings of all training pictures and scored on all test
 pictures; the paper's is LIBLINEAR, and its tables give the best epoch. The heat maps are scored on a tenth of the
 training pictures instead, for they choose what is trained on later; the test accuracy stands beside it.
 """
@@ -20,7 +20,7 @@ from selfsort.augment import views_from
 from selfsort.augment.transformations import allowed, check_allowed, pairs_of
 from selfsort.autoencoders import PerceptualAutoencoder, TiledAutoencoder, TiledEncoder
 from selfsort.errors import UserError
-from selfsort.evaluation.probes import TrackingProbe, stratified_split
+from selfsort.evaluation.probes import quick_linear, stratified_split
 from selfsort.experiments.data import train_and_test
 from selfsort.experiments.kept import fitted
 from selfsort.experiments.runner import Cell, Drawing, Exhibit, Outcome, Paper, Row, Scale, Where, kept_epochs
@@ -89,10 +89,11 @@ def autoencoder(
     """Train one of the four methods and probe its embedding after each epoch."""
     parts = train_and_test(dataset, where.data_root, subset, seed)
     model = _model(method, settings, parts.train, embedding_size, seed, epochs, where)
-    probe = TrackingProbe(_labels(parts.train), _labels(parts.test))
+    labels, test_labels = _labels(parts.train), _labels(parts.test)
 
     def scores() -> dict[str, float]:
-        return {"linear_probe_last": probe.score(model.transform(parts.train), model.transform(parts.test))}
+        found = quick_linear(model.transform(parts.train), labels, model.transform(parts.test), test_labels)
+        return {"linear_probe_last": found}
 
     rows, follow = kept_epochs(where, scores)
     model = cast(TiledAutoencoder, fitted(model, parts.train, where.folder and where.folder / "run", follow))
@@ -139,8 +140,8 @@ def searched(
     views = {"views": f"transformations:{choice}"}
     model = _model("pseudo-label-ae", {**settings, **views}, learn, embedding_size, seed, epochs, where)
     model = cast(TiledAutoencoder, fitted(model, learn, where.folder and where.folder / "run"))
-    sides = [(_labels(side), model.transform(side)) for side in (choose, parts.test)]
-    chosen, test = (TrackingProbe(_labels(learn), labels).score(model.embedding_, side) for labels, side in sides)
+    train = model.embedding_, _labels(learn)
+    chosen, test = (quick_linear(*train, model.transform(side), _labels(side)) for side in (choose, parts.test))
     row = {"validation": chosen, "linear_probe_last": test}
     return {"epochs": [row], "trained_epochs": epochs, "weights": _weights(model)}
 
