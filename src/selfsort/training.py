@@ -27,6 +27,7 @@ from selfsort.checkpoints import Checkpoints
 from selfsort.errors import UserError
 from selfsort.evaluation.metrics import class_use, effective_rank
 from selfsort.files import write_table
+from selfsort.memory import keep_freed_memory
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32", "bf16"]
@@ -170,6 +171,7 @@ def in_batches(
 ) -> NDArray[np.float32]:
     """Return what a function of a network, in evaluation mode, makes of (N, H, W, C) uint8 pictures."""
     # In float32 whatever the training's precision: the same picture gets the same cluster on every machine.
+    keep_freed_memory()
     pictures = Pictures(images, pick_device(device))
     # The maps of more pictures at once leave a processor's cache: small networks are a third slower with 256.
     batch_size = batch_size or (128 if pictures.device.type == "cpu" else 256)
@@ -216,6 +218,7 @@ def train(
 
     # Fabric announces the precision of every run; what it has to warn of still comes through.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    keep_freed_memory()
     device = pick_device(recipe.device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=pick_precision(recipe.precision, device))
     net.to(memory_format=torch.channels_last)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsort.augment.views import LUMA, Draw, Range
+from selfsort.memory import keep_freed_memory
 
 _CHUNK_PIXELS = 1 << 18  # of pictures and their patches at once, so that they stay in the processor's cache
 _COLOUR_SAMPLE = 1000  # pictures whose pixels tell the principal colours
@@ -106,9 +107,14 @@ class PatchMaker:
 
     def draw(self, rows: NDArray[np.int64], count: int, generator: torch.Generator | None = None) -> Tensor:
         """Return `count` patches of the picture in each row, (len(rows) * count, C, size, size) floats in [0, 1]."""
+        keep_freed_memory()
+        found = torch.empty((len(rows) * count, self.images.shape[3], self.size**2), device=self.device)
+        done = 0
         with torch.no_grad():
-            # Kept until the end instead of copied at once: freeing each part would hand its memory back to the system.
-            return torch.cat([self._cut(part, each, generator) for part, each in self._chunks(rows, count)])
+            for part, each in self._chunks(rows, count):
+                self._cut(part, each, generator, found[done : done + len(part) * each])
+                done += len(part) * each
+        return found.view(*found.shape[:2], self.size, self.size)
 
     def _chunks(self, rows: NDArray[np.int64], count: int) -> Iterator[tuple[NDArray[np.int64], int]]:
         height, width = self.images.shape[1:3]
@@ -119,14 +125,14 @@ class PatchMaker:
             for done in range(0, count, at_once):
                 yield rows[start : start + step], min(at_once, count - done)
 
-    def _cut(self, rows: NDArray[np.int64], count: int, generator: torch.Generator | None) -> Tensor:
+    def _cut(self, rows: NDArray[np.int64], count: int, generator: torch.Generator | None, out: Tensor) -> None:
         pictures = torch.from_numpy(self.images[rows]).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         grid = self._grid(pictures, count, generator)  # (n * count, size, size, 2)
         n, channels = pictures.shape[:2]
         grid = grid.view(n, count * self.size, self.size, 2)
         cut = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
         pixels = cut.view(n, channels, count, -1).transpose(1, 2).reshape(n * count, channels, -1)
-        return self._recolour(pixels, generator).view(n * count, channels, self.size, self.size)
+        self._recolour(pixels, generator, out)
 
     def _grid(self, pictures: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
         height, width = pictures.shape[-2:]
@@ -148,7 +154,7 @@ class PatchMaker:
         column = down[:, None] * steps[None, :, None]
         return row[:, None] + column[:, :, None]
 
-    def _recolour(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _recolour(self, pixels: Tensor, generator: torch.Generator | None, out: Tensor) -> None:
         changes, draw = self.changes, Draw(len(pixels), self.device, generator)
         channels = pixels.shape[1]
         factors = torch.stack([draw.between(*changes.colour) for _ in range(channels)], 1)
@@ -159,10 +165,11 @@ class PatchMaker:
         pixels = torch.baddbmm(offset[:, :, None], matrix, pixels).clamp_(0, 1)
         value = _Curve.drawn(changes, draw)
         if channels == 1:
-            return value(pixels)
+            out.copy_(value(pixels))
+            return
         saturation = _Curve.drawn(changes, draw)
         turn = draw.between(-changes.hue, changes.hue)[:, None] * 6
-        return _through_hsv(pixels, turn, saturation, value)
+        _through_hsv(pixels, turn, saturation, value, out)
 
 
 def _anchors(pictures: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
@@ -211,8 +218,8 @@ class _Curve:
         return raised.mul_(factor).add_(offset).clamp_(0, 1)
 
 
-def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _Curve, value: _Curve) -> Tensor:
-    """Turn the hue of (B, 3, P) colours by (B, 1) sixths of the circle, and change saturation and value, in place."""
+def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _Curve, value: _Curve, out: Tensor) -> None:
+    """Turn the hue of (B, 3, P) colours by (B, 1) sixths of the circle, and change saturation and value."""
     red, green, blue = pixels.unbind(1)
     high, low = torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
     spread = high - low
@@ -227,6 +234,5 @@ def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _Curve, value: _Curve
         (hue - 2).abs_().neg_().add_(2),
         hue.sub_(4).abs_().neg_().add_(2),
     )
-    for channel, weight in enumerate(weights):  # the old colours are of no use any more
-        torch.addcmul(least, chroma, weight.clamp_(0, 1), out=pixels[:, channel])
-    return pixels
+    for channel, weight in enumerate(weights):
+        torch.addcmul(least, chroma, weight.clamp_(0, 1), out=out[:, channel])
