@@ -259,7 +259,9 @@ def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
     started = time.monotonic()
     folder = cell.file(out).with_suffix("")
     result = cell.measure(replace(where, folder=folder), **cell.settings)
-    outcome = Outcome(cell, result, (time.monotonic() - started) / 60, hardware(where.device))
+    # What was stopped and resumed has epochs of earlier sittings.
+    epochs = sum(row.get("seconds", 0) + row.get("scoring_seconds", 0) for row in result.get("epochs", ()))
+    outcome = Outcome(cell, result, max(time.monotonic() - started, epochs) / 60, hardware(where.device))
     facts = {"settings": cell.settings, "minutes": outcome.minutes, "hardware": outcome.hardware, "result": result}
     write_json(cell.file(out), facts)
     remove(folder)
