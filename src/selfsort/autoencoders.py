@@ -51,7 +51,7 @@ class TiledEncoder(nn.Module):
         for before, after in zip((3, 32, 64, 128), (32, 64, 128, 256), strict=True):
             norm = [nn.BatchNorm2d(after)] if batch_norm else []
             layers += [kind(before, after, 4, stride=2), *norm, nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, embedding_size)).apply(_initialise)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, embedding_size))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (B, embedding_size) codes of (B, C, H, W) pictures in [0, 1]."""
@@ -95,15 +95,17 @@ def _decoder(embedding_size: int, batch_norm: bool) -> nn.Sequential:
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Draw weights as He et al. 2015 do for ReLU: with PyTorch's own, basic-ae draws nothing but black for MNIST."""
+    """Draw a decoder's weights as He et al. 2015 do for ReLU.
+
+    With PyTorch's own, basic-ae draws nothing but black for MNIST. The encoder keeps PyTorch's, which are smaller: with
+    He's it hardly leaves its random start.
+    """
     if isinstance(layer, nn.Linear):
         inputs = layer.in_features
     elif isinstance(layer, FromOnePixel):
         inputs = layer.in_channels
     elif isinstance(layer, nn.ConvTranspose2d):
         inputs = layer.in_channels * math.prod(layer.kernel_size) // math.prod(layer.stride)
-    elif isinstance(layer, nn.Conv2d):
-        inputs = layer.in_channels * math.prod(layer.kernel_size)
     else:
         return
     nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / inputs))
