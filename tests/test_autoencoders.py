@@ -107,6 +107,26 @@ def test_the_decoders_first_weights_keep_the_scale_of_a_signal() -> None:
         assert 0.25 < signal.square().mean().item() < 2.5  # less at the borders, which fewer inputs reach
 
 
+@pytest.mark.parametrize("colour", [(20, 20, 20), (250, 10, 0), (128,)])
+def test_an_untrained_decoder_draws_the_mean_colour(colour: tuple[int, ...]) -> None:
+    net = built("basic-ae", (28, 28, len(colour)))
+    net.begin_with(np.full((5, 28, 28, len(colour)), colour, np.uint8))
+    drawn = net.decoder(torch.zeros(1, 300))
+    expected = (torch.tensor(colour) / 255).clamp(0.01, 0.99).expand(3)
+    assert torch.allclose(drawn.amin((0, 2, 3)), expected, atol=1e-3)
+    assert torch.allclose(drawn.amax((0, 2, 3)), expected, atol=1e-3)
+
+
+def test_a_training_begins_with_the_mean_colour() -> None:
+    """Else it learns of dark pictures that they are dark, so fast that it learns no more: on MNIST, all black."""
+    images = np.zeros((64, 28, 28, 1), np.uint8)
+    for number, image in enumerate(images):
+        image[number % 24 : number % 24 + 4, 10:14] = 255
+    model = quick("basic-ae", epochs=1, batch_size=64, learning_rate=1e-9).fit(images)
+    mean = 16 / 28**2
+    assert model.net_.decode(torch.zeros(1, 300)).mean().item() == pytest.approx(mean, abs=2e-3)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_losses_are_those_of_the_paper(name: str) -> None:
     """Equations 3, 4 and 9, and the SDA-AE's in algorithm 2, on the naive perceptual network."""

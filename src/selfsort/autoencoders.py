@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfsort.augment import Augmentation
@@ -17,6 +19,7 @@ from selfsort.perceptual import PerceptualLoss, feature_layers, load_weights
 from selfsort.training import Batch, History, Net, OnEpoch
 
 SIDE = 64  # of what the network sees
+_COLOUR_SAMPLE = 1000  # pictures whose mean colour a decoder begins with
 Tiles = Literal[1, 2]
 
 
@@ -95,10 +98,9 @@ def _decoder(embedding_size: int, batch_norm: bool) -> nn.Sequential:
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Draw a decoder's weights as He et al. 2015 do for ReLU.
+    """Draw a decoder's weights as He et al. 2015 do for ReLU, with which it learns faster than with PyTorch's.
 
-    With PyTorch's own, basic-ae draws nothing but black for MNIST. The encoder keeps PyTorch's, which are smaller: with
-    He's it hardly leaves its random start.
+    The encoder keeps PyTorch's, which are smaller: with He's it hardly leaves its random start.
     """
     if isinstance(layer, nn.Linear):
         inputs = layer.in_features
@@ -128,6 +130,18 @@ class TiledAutoencoderNet(Net):
         self.image_shape, self.original = image_shape, original
         self.encoder, self.decoder = encoder, _decoder(encoder.width, batch_norm)
         self.perceptual = perceptual
+
+    def begin_with(self, images: NDArray[np.uint8]) -> None:
+        """Have an untrained decoder draw the mean colour of (N, H, W, C) pictures, by a thousand of them at most.
+
+        A decoder that draws grey first learns that dark pictures are dark: so fast that its sigmoid and the last ReLU
+        leave the range in which they learn anything, and basic-ae draws nothing but black for MNIST from then on.
+        """
+        chosen = np.linspace(0, len(images) - 1, min(len(images), _COLOUR_SAMPLE)).astype(np.int64)
+        mean = torch.from_numpy(images[chosen].mean((0, 1, 2), dtype=np.float64) / 255).float()
+        drawn = cast(nn.ConvTranspose2d, self.decoder[-2])
+        with torch.no_grad():
+            cast(Tensor, drawn.bias).copy_(torch.logit(mean, 0.01))
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean squared difference between the target and what is drawn of the view (equations 3, 4, 9)."""
@@ -194,6 +208,18 @@ class TiledAutoencoder(TrainedEstimator):
     def perceptual_loss(self) -> PerceptualLoss | None:
         """Return what to compare by, with random weights; None compares pixels."""
         return None
+
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
+        """Train `net_`, which begins with the pictures' mean colour."""
+        cast(TiledAutoencoderNet, self.net_).begin_with(images.images)
+        return super().train_net(images, run_dir, resume, progress, on_epoch)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
