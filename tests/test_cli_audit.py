@@ -45,12 +45,27 @@ def test_it_writes_the_page_and_the_table_and_says_so(photo_folder, tmp_path, mo
     assert command(monkeypatch, "audit", photo_folder, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "pictures.csv"]
-    assert "11 files" in said and "3 to leave out" in said and f"--audit {out}" in said
+    assert "11 files" in said and "3 to leave out" in said
+    assert f"Next: selfsort fit '{photo_folder}' --audit {out} --out runs/audit" in said.replace("- ", "-")
     with (out / "pictures.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
     left_out = {name for name, row in rows.items() if row["kept"] == "no"}
     assert len(rows) == 11
     assert left_out == {"kind-0/broken.jpg", "kind-1/again.png", "kind-1/small.png"}
+
+
+def test_what_comes_next_takes_the_same_pictures(tmp_path, monkeypatch, capsys):
+    for number, part in enumerate(("train", "test") * 3):
+        save(photo(number), tmp_path / "both" / part / "kind" / f"{number}.png")
+    assert command(monkeypatch, "audit", tmp_path / "both", "--out", tmp_path / "a", "--split", "train") == 0
+    assert "--split train" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("out", "clean"), [("a", "a"), ("a/b", "a"), ("a", "a/b")])
+def test_both_folders_at_one_place_are_refused_at_once(out, clean, photo_folder, tmp_path, monkeypatch, capsys):
+    assert command(monkeypatch, "audit", photo_folder, "--out", tmp_path / out, "--write-clean", tmp_path / clean) == 1
+    assert "choose two folders" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "a").exists()
 
 
 def test_json(photo_folder, tmp_path, monkeypatch, capsys):

@@ -213,6 +213,10 @@ def audit(
     for folder in filter(None, (out, write_clean)):
         check_target(folder)
         _check_outside(folder, source)
+    if write_clean:
+        one, other = out.resolve(), write_clean.resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     kept = [finding.value for finding in keep or []]
     found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
@@ -228,7 +232,10 @@ def audit(
     _say(f"Wrote {out / PAGE}, which shows them, and {out / 'pictures.csv'}", as_json)
     if clean:
         _say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
-    _say(f"Next: selfsort fit {source} --audit {out} --out runs/{out.name}", as_json)
+    words = _words(source, "--audit", out, "--out", Path("runs") / out.name)
+    for option, value in (("--split", split), ("--data-root", data_root)):
+        words += [] if value is None else [option, *_words(value)]
+    _say(f"Next: selfsort fit {' '.join(words)}", as_json)
 
 
 @app.command()

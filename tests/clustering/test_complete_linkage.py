@@ -244,3 +244,9 @@ def test_loops_are_compiled_anew_where_nothing_can_be_kept(monkeypatch):
 
     monkeypatch.setattr(numba, "njit", njit)
     assert compiled.__wrapped__(lambda x: x + 1)(2) == 3
+
+
+@pytest.mark.parametrize("points", [[[1.0, 2.0]], [[1.0, 2.0]] * 3])
+def test_a_single_point_needs_no_memory_for_pairs(points: list[list[float]]) -> None:
+    model = CompleteLinkage(distance_threshold=1.0, memory_gib=1e-6).fit(points)
+    assert model.labels_.tolist() == [0] * len(points)

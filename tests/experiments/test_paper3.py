@@ -79,6 +79,8 @@ def test_tables_and_figures_on_the_command_line(
     classes = json.loads((out / "clustered-classes-0.json").read_text())
     assert len(classes) == 12 and all(len(rows) > 1 for rows in classes)
     for name in ("table-2", "table-3", "figure-1", "figure-2"):
+        page = (out / f"{name}.md").read_text()
+        assert "stl10" not in page and ("tiny_imagenet: " in page or name == "figure-1")
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 30
     assert records["paper3-figure2-black-borders-2-epochs"]["method"] == "audit"

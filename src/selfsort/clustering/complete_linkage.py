@@ -103,7 +103,7 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def _close_pairs(self, points: Points, threshold: float) -> Pairs:
         finder = CloseFinder(points, threshold, self.metric)
         all_pairs = len(points) * (len(points) - 1) // 2
-        most = int(min((self.memory_gib * _GIB - finder.memory()) // BYTES_PER_PAIR, _MOST_PAIRS))
+        most = max(0, int(min((self.memory_gib * _GIB - finder.memory()) // BYTES_PER_PAIR, _MOST_PAIRS)))
         if all_pairs > most:
             distances = finder.sampled_distances()
             expected = all_pairs * float(np.mean(distances <= threshold))

@@ -174,7 +174,7 @@ def exemplar(
         second = cast(ExemplarCNN, fitted(second, source, where.folder and where.folder / "clustered"))
         scores["clustered"] = _scores(second.transform, data, seed)
         result["minutes"]["clustered"] = second.run_["training"]["minutes"]
-        result |= {"classes": [rows.tolist() for rows in second.surrogate_classes_]}
+        result |= {"classes": [[str(source.ids[row]) for row in rows] for rows in second.surrogate_classes_]}
     return result | {
         "epochs": [{METRIC: scores["exemplar-cnn"]["accuracy"]}],
         "scores": scores,

@@ -365,10 +365,11 @@ def _by_epoch(row: Row) -> Iterable[list[object]]:
 
 
 def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[Row]) -> str:
+    datasets = ", ".join(dict.fromkeys(row.dataset or exhibit.dataset for row in rows))
     lines = [
         f"# {paper.title}: {exhibit.kind} {exhibit.number}",
         "",
-        f"{exhibit.title}. {exhibit.dataset}: {exhibit.split}.",
+        f"{exhibit.title}. {datasets}{': ' if datasets else ''}{exhibit.split}.",
     ]
     lines += [
         "",
