@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfsort import UserError
-from selfsort.clustering import complete_linkage
+from selfsort.clustering import surrogates
 from selfsort.clustering.surrogates import surrogate_classes
 
 
@@ -105,16 +105,14 @@ def test_bad_input(points: np.ndarray, n_classes: int, settings: dict[str, float
         surrogate_classes(points, n_classes, **settings)
 
 
+@pytest.mark.parametrize("n_features", [8, 6000])
 def test_a_threshold_that_takes_too_much_memory_is_lowered(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    n_features: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = complete_linkage.CompleteLinkage.__init__
-
-    def little_memory(self: complete_linkage.CompleteLinkage, **settings: float) -> None:
-        original(self, **{"memory_gib": 0.045, **settings})  # type: ignore[arg-type]
-
-    monkeypatch.setattr(complete_linkage.CompleteLinkage, "__init__", little_memory)
-    points = directions(3000)
+    """Also where the points alone take more than what the pairs may."""
+    monkeypatch.setattr(surrogates, "_PAIRS_GIB", 0.03)
+    points = np.random.default_rng(0).normal(size=(3000, n_features)).astype(np.float32)
+    assert n_features == 8 or points.nbytes / 2 / 2**30 > 0.03
     with caplog.at_level(logging.WARNING):
         classes = surrogate_classes(points, 100, distance_threshold=2.0)
     assert len(classes) == 100

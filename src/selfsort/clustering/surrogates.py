@@ -10,6 +10,7 @@ from selfsort.clustering.neighbours import as_points
 from selfsort.errors import UserError
 
 Rows = NDArray[np.int64]
+_PAIRS_GIB = 4.0
 
 _log = logging.getLogger(__name__)
 
@@ -102,8 +103,10 @@ def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_me
 
 
 def _dendrogram(unit: NDArray[np.float32], threshold: float) -> NDArray[np.float64]:
+    # The linkage counts the points and its copy of them, which may well take more than the pairs.
+    memory = _PAIRS_GIB + 2.5 * unit.nbytes / 2**30
     try:
-        found: NDArray[np.float64] = CompleteLinkage(distance_threshold=threshold).fit(unit).dendrogram_
+        linkage = CompleteLinkage(distance_threshold=threshold, memory_gib=memory).fit(unit)
     except ThresholdTooLarge as error:
         if not error.fitting:
             raise
@@ -112,4 +115,4 @@ def _dendrogram(unit: NDArray[np.float32], threshold: float) -> NDArray[np.float
             f"to {error.fitting:g}."
         )
         return _dendrogram(unit, error.fitting)
-    return found
+    return linkage.dendrogram_

@@ -265,8 +265,8 @@ class ExemplarCNN(TrainedEstimator):
                 f"GiB to train (weights, gradients, momentum) and {free / _GIB:.3g} GiB are free: lower "
                 "surrogate_classes."
             )
-        # Those that are clustered are copied, scaled to unit length.
-        needed = 4 * features * len(images) * (2 if self.clustered else 1)
+        # The half that is clustered is scaled to unit length, from a copy, and copied again to find close pairs.
+        needed = 4 * features * len(images) * (3 if self.clustered else 1)
         if needed > _SPARE * (main := _free_memory(torch.device("cpu"))):
             raise UserError(
                 f"The features of {len(images):,} pictures, {features:,} numbers each, take {needed / _GIB:.3g} GiB "
