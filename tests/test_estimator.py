@@ -43,6 +43,15 @@ def test_run_json_tells_how_the_run_was_made(saved: Path) -> None:
     assert len(run["data"]["fingerprint"]) == 32
 
 
+def test_a_run_keeps_the_transformations_of_a_file_for_the_file_may_change(tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+    file.write_text('{"choices": ["crop", "noise+cutout"]}')
+    model = quick("simclr").set_params(views=f"transformations:{file}")
+    model.fit(pictures(), run_dir=tmp_path / "run")
+    file.unlink()
+    assert selfsort.load(tmp_path / "run").views == "transformations:crop,noise+cutout"
+
+
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape"])
 def test_weights_must_fit_exactly(damage: str, copy: Path) -> None:
     path = copy / "model.safetensors"

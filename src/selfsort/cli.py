@@ -510,12 +510,19 @@ def reproduce(
         methods=tuple(method or ()),
         datasets=tuple(dataset or ()),
         settings=_settings(setting or []),
+        out=folder,
     )
+    experiments.check_options(exhibits, scale)
+    for each in exhibits:
+        each.cells(scale)  # what is wrong with the last is said before the first is measured
     where = experiments.Where(device, data_root)  # type: ignore[arg-type]
-    records = [record for each in exhibits for record in _reproduce(papers[0], each, scale, where, folder, as_json)]
-    if results:
-        experiments.keep(results, records)
-        _say(f"Wrote {results} and {results.with_suffix('.md')}", as_json)
+    records: list[Any] = []
+    for each in exhibits:
+        new = _reproduce(papers[0], each, scale, where, folder, as_json)
+        if results:
+            experiments.keep(results, new)
+            _say(f"Wrote {results} and {results.with_suffix('.md')}", as_json)
+        records += new
     _answer("reproduce", {"out": str(folder), "records": records}, as_json)
 
 
@@ -564,6 +571,7 @@ def search_augmentations(
         embedding_sizes=(embedding_size,),
         settings=_settings(setting or []),
     )
+    experiments.check_options([exhibit], scale)
     where = experiments.Where(device, data_root)  # type: ignore[arg-type]
     records = _reproduce(paper1.PAPER, exhibit, scale, where, out, as_json)
     best = out / paper1.top_ten(source)

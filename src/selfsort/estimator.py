@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
 from torch import Tensor, nn
 
 from selfsort import runs
-from selfsort.augment import Augmentation, views_from
+from selfsort.augment import Augmentation, resolved, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.errors import UserError
 from selfsort.images import ImageSet, as_image_set
@@ -180,13 +180,17 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         # From here on, the methods' own code runs: it gets no labels to look at.
         images = replace(as_image_set(X), labels=None, label_names=())
         self.check(images)
-        facts = runs.describe(self.method, plain_params(self), images)
+        facts = runs.describe(self.method, self._params(), images)
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
             if folder:
                 self._write(folder, images.ids)
         return self
+
+    def _params(self) -> dict[str, Any]:
+        """Return the hyper-parameters as a run keeps them."""
+        return plain_params(self)
 
     def _fit(
         self, images: ImageSet, folder: Path | None, resume: bool, progress: bool, on_epoch: OnEpoch | None
@@ -389,6 +393,10 @@ class TrainedEstimator(Estimator):
         """Return how to train."""
         values = {field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "seed"}
         return Recipe(**values, seed=self.random_state)
+
+    def _params(self) -> dict[str, Any]:
+        kept = super()._params()
+        return kept | {"views": resolved(self.views)} if isinstance(self.views, str) else kept
 
     def refining_recipe(self) -> Recipe:
         """Return how to train on with names that a person gave; the number of epochs is another one then."""

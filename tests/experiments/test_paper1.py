@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch.nn import BatchNorm2d
 
 from selfsort import __main__ as entry
 from selfsort import load_images
@@ -105,6 +107,7 @@ def test_cells_are_those_of_the_tables_and_shared_with_the_figures() -> None:
     cells = {exhibit.name: {cell.file(Path()) for cell in exhibit.cells(Scale())} for exhibit in paper1.PAPER.exhibits}
     assert len(cells["table-2"]) == 5 * 3 * 3 and len(cells["figure-14"]) == 5 * 3
     assert cells["figure-14"] < cells["table-2"] and cells["figure-15"] < cells["figure-14"]
+    assert paper1._QUOTED["cifar10", "perceptual-ae"] == 57.46 != max(paper1.PUBLISHED["cifar10"]["perceptual-ae"])
     assert cells["table-5"] == cells["table-2"] | cells["table-3"] | cells["table-4"]
 
 
@@ -113,7 +116,7 @@ def test_settings_reach_the_methods_that_have_them_only() -> None:
     cells = {cell.settings.get("method", paper1.CNN): cell.settings for cell in paper1._compared(scale, "mnist")}
     assert cells["basic-ae"]["settings"] == {} and cells["perceptual-ae"]["settings"] == SMALL
     assert cells["pseudo-label-ae"]["settings"] == SMALL | {"views": "transformations:crop"}
-    assert cells[paper1.CNN]["views"] == "transformations:crop"
+    assert cells[paper1.CNN]["settings"] == {"views": "transformations:crop"}
 
 
 @pytest.mark.parametrize(
@@ -183,13 +186,90 @@ def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
     assert np.asarray(Image.open(io.BytesIO(drawing.png))).std() > 0
 
 
-def test_rows_tell_what_differs_from_the_papers_training() -> None:
-    def row(**settings: str) -> paper1.Row:
-        cell = paper1.Cell(paper1.autoencoder, {"settings": SMALL | {"views": "transformations:crop"} | settings})
-        outcome = Outcome(cell, {"epochs": [{"linear_probe_last": 0.5}], "weights": "w"}, 1.0, "")
-        return paper1._row(("mnist", "pseudo-label-ae", 300), [outcome])
+def cells_of(scale: Scale, dataset: str = "mnist") -> dict[str, dict[str, str]]:
+    """Return the settings of each method's cell."""
+    cells = paper1._compared(scale, dataset)
+    return {cell.settings.get("method", paper1.CNN): cell.settings["settings"] for cell in cells}
 
-    assert (row().name, row().note) == ("PL-AE-300", "the paper: best of 90 epochs")
-    changed = row(schedule="cosine", batch_norm="true")
-    assert changed.name == "PL-AE-300-batch-norm"
-    assert changed.note == "the paper: best of 90 epochs, schedule=cosine, batch_norm=true"
+
+def test_cifar_and_svhn_take_the_ten_best_of_a_search_that_was_made_before(tmp_path: Path) -> None:
+    scale = Scale(seeds=1, embedding_sizes=(10,), out=tmp_path)
+    assert cells_of(scale, "cifar10")["pseudo-label-ae"] == {}
+    for dataset in ("cifar10", "mnist"):
+        content = {"choices": ["crop", "crop+cutout"]}
+        (tmp_path / f"top-ten-{dataset}.json").write_text(json.dumps(content))
+    best = {"views": "transformations:crop,crop+cutout"}
+    cells = cells_of(scale, "cifar10")
+    assert cells["pseudo-label-ae"] == cells["augmented-ae"] == cells[paper1.CNN] == best
+    assert cells["basic-ae"] == cells["perceptual-ae"] == cells_of(scale, "mnist")["pseudo-label-ae"] == {}
+    other = replace(scale, settings={"views": "transformations:noise"})
+    assert cells_of(other, "cifar10")["pseudo-label-ae"] == {"views": "transformations:noise"}
+    outcome = Outcome(
+        paper1.Cell(paper1.autoencoder, {"settings": best}), {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, ""
+    )
+    assert "ten best" not in paper1._row(("cifar10", "pseudo-label-ae", 300), [outcome]).note
+    everything = replace(outcome, cell=paper1.Cell(paper1.autoencoder, {"settings": {}}))
+    assert "the paper's by the ten best" in paper1._row(("cifar10", "pseudo-label-ae", 300), [everything]).note
+
+
+def test_views_count_by_what_they_are_not_by_how_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+
+    def views(text: str) -> dict[str, str]:
+        scale = Scale(seeds=1, embedding_sizes=(10,), settings={"views": text})
+        return cells_of(scale)["pseudo-label-ae"]
+
+    file.write_text('{"choices": ["crop"]}')
+    assert views(f"transformations:{file}") == views("transformations:crop") == {"views": "transformations:crop"}
+    file.write_text('{"choices": ["noise"]}')
+    assert views(f"transformations:{file}") == {"views": "transformations:noise"}
+    assert views("transformations:mnist") == {}, "the paper's"
+
+
+def test_the_reference_is_trained_as_the_others_are() -> None:
+    settings = {"schedule": "cosine", "batch_norm": "true", "learning_rate": "0.01", **SMALL}
+    own = cells_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))[paper1.CNN]
+    assert own == {name: settings[name] for name in ("schedule", "batch_norm", "learning_rate")}
+    images = data.train_and_test("mnist", None, 100, 0).train
+    model = paper1._model(paper1.CNN, "mnist", own, images, 10, 0, 1, Where("cpu"))
+    assert model.recipe().schedule == "cosine" and model.recipe().learning_rate == 0.01
+    assert any(isinstance(layer, BatchNorm2d) for layer in paper1._Encoder(model).modules())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("search-augmentations", "MNIST", "--transformation", "vertical-flip"), "not meant for mnist"),
+        (("search-augmentations", "mnist", "--transformation", "crop+cutout"), "takes single ones, not 'crop+cutout'"),
+        (("search-augmentations", "mnist", "--set", "views=none"), "tries all transformations and pairs"),
+        (("reproduce", "paper1", "--table", 2, "--set", "views=transformations:grayscale"), "not meant for mnist"),
+        (("reproduce", "paper1", "--table", 2, "--dataset", "svhn"), "--dataset changes nothing about table 2"),
+        (("reproduce", "paper1", "--figure", 15, "--method", "basic-ae"), "--method changes nothing about figure 15"),
+        (("reproduce", "paper1", "--figure", 11, "--embedding-size", 8, "--embedding-size", 9), "one size"),
+        (("reproduce", "paper1", "--table", 2, "--set", "embedding_size=8"), "give --embedding-size"),
+        (("reproduce", "paper1", "--table", 2, "--set", "learning_rate=-1", *SETTINGS), "learning_rate=-1 must be"),
+        (("reproduce", "paper1", "--figure", 14, "--figure", 15, "--set", "n_classes=3"), "that of the labels"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_measured(
+    words: tuple[object, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, *words, "--out", tmp_path / "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
+
+
+def test_one_that_fails_loses_no_record_of_those_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def failing(outcomes: object) -> paper1.Drawing:
+        raise UserError("cannot be drawn")
+
+    found = [replace(each, draw=failing) if each.name == "figure-15" else each for each in paper1.PAPER.exhibits]
+    monkeypatch.setattr(paper1, "PAPER", replace(paper1.PAPER, exhibits=tuple(found)))
+    words = ("reproduce", "paper1", "--figure", 14, "--figure", 15, *SCALE, *SETTINGS, "--out", tmp_path / "out")
+    assert command(monkeypatch, *words, "--results", tmp_path / "results.json") == 1
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert {record["experiment"].split("-")[1] for record in kept} == {"figure14"}

@@ -14,7 +14,6 @@ from PIL import Image
 
 from selfsort import __main__ as entry
 from selfsort import load_images, training
-from selfsort.errors import UserError
 from selfsort.experiments import data, paper2
 from selfsort.experiments.kept import unpacked
 from selfsort.experiments.runner import Cell, Outcome, Scale, Where, measure
@@ -188,18 +187,41 @@ def test_settings_reach_the_method_and_those_of_the_aggregation_its_row_alone() 
     assert (aggregated.aggregation, aggregated.aggregation_neighbours, aggregated.pooled) == (1.0, 7, True)
 
 
+def test_settings_of_the_aggregation_do_not_measure_other_rows_again() -> None:
+    exhibits = {each.name: each for each in paper2.PAPER.exhibits}
+
+    def files(name: str, **settings: str) -> set[Path]:
+        return {cell.file(Path()) for cell in exhibits[name].cells(Scale(settings=settings))}
+
+    assert files("table-1", aggregation="2") == files("table-1")
+    same = files("table-2", aggregation_neighbours="7") & files("table-2")
+    assert len(same) == len(files("table-2")) - 2 * 3, "one training and its classifier, of three seeds"
+
+
 @pytest.mark.parametrize(
-    ("scale", "message"),
+    ("words", "message"),
     [
-        (Scale(methods=("small-conv",)), "--method is for table 4"),
-        (Scale(datasets=("mnist",)), "one data set and one size"),
-        (Scale(embedding_sizes=(10,)), "one data set and one size"),
-        (Scale(settings={"batchsize": "3"}), "batchsize"),
+        (("--table", 1, "--method", "small-conv"), "--method changes nothing about table 1"),
+        (("--table", 1, "--dataset", "mnist"), "--dataset changes nothing about table 1"),
+        (("--figure", 2, "--embedding-size", 10), "--embedding-size changes nothing about figure 2"),
+        (("--table", 1, "--set", "loss=l1"), "loss=... would change nothing: the rows differ in it"),
+        (("--table", 1, "--set", "batchsize=3"), "no parameter 'batchsize'"),
+        (("--table", 2, "--set", "aggregation=-1"), "aggregation=-1"),
+        (("--table", 4, "--set", "learning_rate=-1"), "learning_rate=-1"),
+        (("--table", 4, "--set", "batch_size=0"), "batch_size=0"),
+        (("--table", 4, "--method", "resnet1"), "resnet1"),
     ],
 )
-def test_what_paper_2_does_not_have_is_one_sentence(scale: Scale, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        paper2.PAPER.exhibits[0].cells(scale)
+def test_mistakes_are_said_before_anything_is_measured(
+    words: tuple[object, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, "reproduce", "paper2", *words, *SCALE, "--out", tmp_path / "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
 
 
 def test_points_whose_neighbour_is_alike() -> None:

@@ -1,6 +1,7 @@
 """Paper 3's tables and figures on small pictures, on the command line, and going on after a stop."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,19 +69,20 @@ def test_tables_and_figures_on_the_command_line(
     assert command(monkeypatch, *words, "--out", out, "--results", tmp_path / "results.json") == 0
     capsys.readouterr()
     records = {record["experiment"]: record for record in json.loads((tmp_path / "results.json").read_text())}
-    table = {name: records[f"paper3-table2-{name}-2-epochs"] for name in paper3.METHODS}
+    by_row = {re.sub("-set-[0-9a-f]{6}-2-epochs$", "", name): record for name, record in records.items()}
+    table = {name: by_row[f"paper3-table2-{name}"] for name in paper3.METHODS}
     for name, record in table.items():
         assert record["metric"] in (("acc", "acc_best") if name == "semi-supervised" else ("svm_10_folds",))
         assert record["dataset"] == "tiny_imagenet" and record["published"] is None and 20 < record["value"] <= 100
     assert table["semi-supervised"]["epochs"] == 3 and table["semi-supervised"]["labels_used"] == 3
     assert table["clustered"]["epochs"] == 2 and table["clustered"]["labels_used"] == 0
     assert "deviate by" in table["exemplar-cnn"]["note"]
-    assert {f"paper3-table3-{name}-2-epochs" for name in ("exemplar-cnn", "clustered")} <= records.keys()
+    assert {f"paper3-table3-{name}" for name in ("exemplar-cnn", "clustered")} <= by_row.keys()
     classes = json.loads((out / "clustered-classes-0.json").read_text())
     assert len(classes) == 12 and all(len(rows) > 1 for rows in classes)
     for name in ("table-2", "table-3", "figure-1", "figure-2"):
         page = (out / f"{name}.md").read_text()
-        assert "stl10" not in page and ("tiny_imagenet: " in page or name == "figure-1")
+        assert "stl10" not in page and ("| tiny_imagenet |" in page or name == "figure-1")
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 30
     assert records["paper3-figure2-black-borders-2-epochs"]["method"] == "audit"
@@ -171,6 +173,8 @@ def test_pixels_are_scored_fold_by_fold(root: Path) -> None:
         (Scale(settings={"resnet_keep": "0"}), "resnet_keep=0 must be above 0"),
         (Scale(settings={"resnet_epochs": "0"}), "resnet_epochs=0"),
         (Scale(settings={"patch": "9"}), "no parameter 'patch'"),
+        (Scale(settings={"clustered": "true"}), "would change nothing: give --method clustered"),
+        (Scale(settings={"clustered_epochs": "9"}), "epochs=... would change nothing"),
         (Scale(settings={"clustered_patch": "9"}), "no parameter 'patch'"),
     ],
 )

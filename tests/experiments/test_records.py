@@ -32,12 +32,17 @@ def test_new_records_replace_those_of_the_same_key_and_no_others(tmp_path: Path)
         ("digits", "one", "nmi", 75.0),
         ("mnist", "one", "acc", 75.0),
     ]
+    records.keep(path, [record(weights="vgg11")])
+    assert len(json.loads(path.read_text())) == 5, "another frozen network is another experiment"
     assert sorted(each.name for each in path.parent.iterdir()) == ["results.json", "results.md"]
 
 
 def test_the_page_shows_ours_beside_the_published_value() -> None:
-    page = records.page([record(published=75.0, note="the paper"), record(std=None)])
-    assert "| digits | one | acc | 75.0 ± 1.5 | 75.0 (the paper) | 5 | 2 | 64 | 1.0 | test |" in page
+    changed = {"schedule": "cosine", "perceptual_weights": "weights.safetensors"}
+    page = records.page([record(published=75.0, note="the paper", settings=changed, weights="w"), record(std=None)])
+    assert (
+        "| digits | one | acc | 75.0 ± 1.5 | 75.0 (the paper) | 5 | 2 | 64 | 1.0 | test | w | schedule=cosine |" in page
+    )
     assert "| digits | one | acc | 75.0 |  | 5 | 2 | 64 | 1.0 | test |" in page
     assert page.count("- `selfsort` on a CPU") == 1
 

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from selfsort.experiments.runner import (
     Row,
     Scale,
     Where,
+    check_options,
     measure,
     outcome_of,
     reproduce,
@@ -34,7 +37,7 @@ CALLS: list[dict[str, Any]] = []
 HERE = Where("cpu")
 KEYS = {
     "experiment", "dataset", "method", "metric", "value", "std", "seeds", "epochs", "split", "labels_used", "minutes",
-    "hardware", "command", "weights", "note", "published",
+    "hardware", "command", "weights", "settings", "note", "published",
 }  # fmt: skip
 
 
@@ -116,6 +119,65 @@ def test_records_hold_the_last_and_the_best_epoch(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "figure-4.json").read_text()) == [last, best]
 
 
+def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path) -> None:
+    def made(settings: dict[str, str], scale: Scale) -> dict[str, Any]:
+        def measured(where: Where, *, seed: int, settings: dict[str, str]) -> dict[str, Any]:
+            return curve(where, seed=seed, epochs=3)
+
+        def listed(scale: Scale) -> list[Cell]:
+            return [Cell(measured, {"seed": 0, "settings": settings})]
+
+        exhibit = replace(EXHIBIT, cells=listed, takes=("settings",))
+        return reproduce(PAPER, exhibit, scale, HERE, tmp_path, "", lambda line: None)[0]
+
+    few = made({"schedule": "cosine", "batch_norm": "true", "perceptual_network": "vgg11"}, Scale(subset=50))
+    assert few["experiment"] == "paper0-figure4-batch_norm=true-schedule=cosine", "the network is under weights"
+    assert few["settings"] == {"schedule": "cosine", "batch_norm": "true", "perceptual_network": "vgg11"}
+    assert few["split"] == "all (of train, 50 pictures drawn by the seed)" and few["dataset"] == "digits (50 pictures)"
+    page = (tmp_path / "figure-4.md").read_text()
+    assert "| schedule=cosine, batch_norm=true, perceptual_network=vgg11 |" in page and "50 pictures drawn" in page
+    long = [made({"views": "transformations:" + each * 9}, Scale())["experiment"] for each in ("crop,", "noise,")]
+    assert len(set(long)) == 2 and all(re.fullmatch("paper0-figure4-set-[0-9a-f]{6}", name) for name in long)
+
+
+def test_what_would_change_nothing_is_refused() -> None:
+    table = replace(EXHIBIT, kind="table", number=2, takes=("methods", "settings"))
+    for scale, message in (
+        (Scale(methods=("kmeans",)), "--method changes nothing about figure 4: leave it out"),
+        (Scale(settings={"gamma": "3"}), "--set changes nothing about figure 4"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_options([EXHIBIT], scale)
+        check_options([EXHIBIT, table], scale)
+    with pytest.raises(UserError, match="--dataset changes nothing about figure 4 and table 2"):
+        check_options([EXHIBIT, table], Scale(datasets=("mnist",)))
+    with pytest.raises(UserError, match=r"--set epochs=\.\.\. would change nothing: give --epochs"):
+        check_options([table], Scale(settings={"epochs": "3"}))
+
+
+def test_what_would_stop_a_later_cell_is_found_before_the_first_but_not_asked_once_all_is_measured(
+    tmp_path: Path,
+) -> None:
+    def refuse(scale: Scale, where: Where) -> None:
+        raise UserError("no weights")
+
+    checked = replace(EXHIBIT, check=refuse)
+    with pytest.raises(UserError, match="no weights"):
+        reproduce(PAPER, checked, Scale(), HERE, tmp_path, "", print)
+    run(tmp_path)
+    CALLS.clear()
+    assert len(reproduce(PAPER, checked, Scale(), HERE, tmp_path, "", print)) == 2 and not CALLS
+
+
+def test_pictures_that_have_moved_are_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    for root in ("one", "one", "two"):
+        where = Where("cpu", data_root=tmp_path / root)
+        measure(cells(Scale(seeds=1)), where, tmp_path / "out", said.append)
+    assert said[1].endswith("measured before")
+    assert said[2].endswith(f"measured before, of the pictures in {tmp_path / 'one'}")
+
+
 def test_what_is_scaled_down_has_records_of_its_own(tmp_path: Path) -> None:
     names = [run(tmp_path, scale)[0] for scale in (Scale(), Scale(epochs=2), Scale(subset=1000))]
     assert len({(each["experiment"], each["dataset"]) for each in names}) == 3
@@ -138,7 +200,8 @@ def test_tables_hold_each_row_and_each_epoch(tmp_path: Path) -> None:
         epochs = list(csv.DictReader(file))
     assert len(epochs) == 9 and epochs[5] == {"row": "", "metric": "acc", "seed": "1", "epoch": "3", "value": "58.0"}
     page = (tmp_path / "figure-4.md").read_text()
-    assert "| acc | 75.0 | 58.0 ± 10.0 | 60.0 ± 10.0 | 3 |" in page and "figure-4.png" in page
+    assert "|  | digits | acc | 75.0 | 58.0 ± 10.0 | 60.0 ± 10.0 | 3 | 3 | 11 |" in page and "figure-4.png" in page
+    assert "All." in page and "by `selfsort reproduce`." in page
     with Image.open(tmp_path / "figure-4.png") as picture:
         assert picture.format == "PNG"
 
@@ -212,7 +275,7 @@ def test_a_loss_is_no_percentage_its_best_is_the_lowest_and_it_is_not_recorded(t
 
     exhibit = Exhibit("figure", 5, "A loss", "digits", "all", 3, 0.1, lambda s: [Cell(losing, {"seed": 0})], drawn)
     assert reproduce(PAPER, exhibit, Scale(), HERE, tmp_path, "", lambda line: None) == []
-    assert "| loss |  | 0.5000 | 0.0012 | 1 |" in (tmp_path / "figure-5.md").read_text()
+    assert "| loss |  | 0.5000 | 0.0012 | 3 | 1 |" in (tmp_path / "figure-5.md").read_text()
     assert ",loss,0,1,2.3051" in (tmp_path / "figure-5-epochs.csv").read_text()
 
 

@@ -40,6 +40,19 @@ def views_from(spec: str | Augmentation) -> Augmentation:
     return _checked(replace(PRESETS[name], **changed))  # type: ignore[arg-type]
 
 
+def resolved(spec: str) -> str:
+    """Return a description of views with what a file holds in place of its name, for the file may change.
+
+    Raises
+    ------
+    UserError
+        For a file that holds no choices of transformations.
+
+    """
+    name, _, choices = spec.partition(":")
+    return f"{name}:{','.join(choices_from(choices))}" if name == "transformations" else spec
+
+
 def _strength(item: str) -> tuple[str, float | Range]:
     name, _, text = item.partition("=")
     types = get_type_hints(Views)

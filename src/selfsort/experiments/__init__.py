@@ -6,9 +6,9 @@ from importlib import import_module
 
 from selfsort.errors import UserError
 from selfsort.experiments.records import keep
-from selfsort.experiments.runner import Exhibit, Paper, Scale, Where, reproduce
+from selfsort.experiments.runner import Exhibit, Paper, Scale, Where, check_options, reproduce
 
-__all__ = ["Exhibit", "Paper", "Scale", "Where", "exhibit", "find", "keep", "names", "reproduce"]
+__all__ = ["Exhibit", "Paper", "Scale", "Where", "check_options", "exhibit", "find", "keep", "names", "reproduce"]
 
 
 def names() -> list[str]:

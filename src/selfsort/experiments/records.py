@@ -47,7 +47,7 @@ def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:
 
 
 def keep(path: Path, new: Sequence[Record]) -> None:
-    """Replace the records of the same data set, experiment and metric, and write the page made from all beside them.
+    """Replace the records of the same data set, experiment, metric and frozen network, and write the page of all.
 
     Raises
     ------
@@ -62,8 +62,19 @@ def keep(path: Path, new: Sequence[Record]) -> None:
         _write(path.with_suffix(".md"), page(list(records.values())))
 
 
-def _key(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    return record["dataset"], record["experiment"], record["metric"]
+def _key(record: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return record["dataset"], record["experiment"], record["metric"], record["weights"]
+
+
+def frozen_network(record: Mapping[str, Any]) -> str:
+    """Return the frozen network of a record, if any, for a table."""
+    return "" if record["weights"] == "none" else str(record["weights"])
+
+
+def changed(record: Mapping[str, Any]) -> str:
+    """Return what differs from the paper's training, for a table; the frozen network has a column of its own."""
+    settings = record.get("settings", {})
+    return ", ".join(f"{name}={value}" for name, value in settings.items() if name != "perceptual_weights")
 
 
 def _alone(path: Path) -> FileLock:
@@ -92,14 +103,15 @@ def page(records: Sequence[Record]) -> str:
     """Return the Markdown page of all records."""
     lines = ["# Measured results", "", "Made from `results.json` by the programs that measured; do not edit.", ""]
     lines += ["Values in percent, mean ± standard deviation over seeds, last epoch.", ""]
-    columns = "data experiment metric ours reference epochs seeds labels-used minutes split frozen-network".split()
+    columns = "data experiment metric ours reference epochs seeds labels-used minutes split".split()
+    columns += ["frozen-network", "settings"]
     lines += ["| " + " | ".join(column.replace("-", " ") for column in columns) + " |", "|" + "---|" * len(columns)]
     for record in records:
         ours = with_spread(record["value"], record["std"])
         reference = f"{record['published']:.1f} ({record['note']})" if record.get("published") is not None else ""
         cells = [record["dataset"], record["experiment"], record["metric"], ours, reference, record["epochs"]]
         cells += [len(record["seeds"]), record["labels_used"], record["minutes"], record["split"]]
-        cells += ["" if record["weights"] == "none" else record["weights"]]
+        cells += [frozen_network(record), changed(record)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     commands = sorted({f"`{record['command']}` on {record['hardware']}" for record in records})
     return "\n".join([*lines, "", "Commands:", "", *(f"- {command}" for command in commands), ""])

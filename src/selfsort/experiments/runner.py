@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfsort import runs
-from selfsort.experiments.records import Record, hardware, mean_and_std, with_spread
+from selfsort.errors import UserError
+from selfsort.experiments.records import Record, changed, frozen_network, hardware, mean_and_std, with_spread
 from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
 from selfsort.reporting.figures import save_png
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from selfsort.training import Device, History, OnEpoch
 
 Say = Callable[[str], None]
+_LONGEST_NAME = 40  # of settings in an experiment's name
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Scale:
     methods : which of the methods compared
     datasets : which of the data sets compared
     settings : hyper-parameters of the methods to change, as texts
+    out : folder in which earlier exhibits may have left what this one goes on from
 
     """
 
@@ -64,6 +67,7 @@ class Scale:
     methods: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class Cell:
     measure : called with `Where` and the settings; returns what JSON can hold: under "epochs" the figures of each epoch
         as fractions (and under "trained_epochs" how many there were, if not as many), under "labels_used" the number
         of labels or answers, and whatever else is drawn
-    settings : all that decides the outcome
+    settings : all that decides the outcome; those of the methods, if any, under "settings" where they are not the
+        paper's
 
     """
 
@@ -96,12 +101,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell measured, in how many minutes, on what."""
+    """What a cell measured, in how many minutes, on what, of pictures in which folder."""
 
     cell: Cell
     result: Mapping[str, Any]
     minutes: float
     hardware: str
+    data_root: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,8 @@ class Exhibit:
     minutes : that it takes on two CPU cores as it is, measured or reckoned from measured epochs
     cells : makes the list of cells
     draw : makes the figure from their outcomes
+    takes : which of the scale's attributes change it, besides epochs, subset and seeds
+    check : raises `UserError` for what would stop a cell hours later
 
     """
 
@@ -198,6 +206,8 @@ class Exhibit:
     minutes: float
     cells: Callable[[Scale], list[Cell]]
     draw: Callable[[Sequence[Outcome]], Drawing]
+    takes: Sequence[str] = ()
+    check: Callable[[Scale, Where], None] | None = None
 
     @property
     def name(self) -> str:
@@ -214,6 +224,38 @@ class Paper:
     exhibits: Sequence[Exhibit]
 
 
+_OPTIONS = {
+    "embedding_sizes": "--embedding-size",
+    "methods": "--method",
+    "datasets": "--dataset",
+    "settings": "--set",
+}
+_OVERRULED = {
+    "epochs": "give --epochs",
+    "embedding_size": "give --embedding-size",
+    "random_state": "--seeds counts from 0",
+    "device": "give --device",
+    "n_classes": "it is that of the labels",
+}
+
+
+def check_options(exhibits: Sequence[Exhibit], scale: Scale) -> None:
+    """Raise `UserError` for an option or a setting that would change nothing about any of some exhibits."""
+    for name, option in _OPTIONS.items():
+        if getattr(scale, name) and not any(name in each.takes for each in exhibits):
+            what = " and ".join(each.name.replace("-", " ") for each in exhibits)
+            raise UserError(f"{option} changes nothing about {what}: leave it out.")
+    refuse_settings(scale.settings)
+
+
+def refuse_settings(settings: Mapping[str, str], more: Mapping[str, str] | None = None) -> None:
+    """Raise `UserError` for a setting that all experiments overrule, or some for the reasons given."""
+    reasons = _OVERRULED | dict(more or {})
+    for name in settings:
+        if name in reasons:
+            raise UserError(f"--set {name}=... would change nothing: {reasons[name]}.")
+
+
 def reproduce(
     paper: Paper, exhibit: Exhibit, scale: Scale, where: Where, out: Path, command: str, say: Say
 ) -> list[Record]:
@@ -225,13 +267,18 @@ def reproduce(
     Raises
     ------
     UserError
-        When another process works in the folder, or the pictures are missing.
+        When another process works in the folder, the pictures are missing, or a setting cannot be.
 
     """
     with new_parents(out), runs.held(out):
-        drawing = exhibit.draw(measure(exhibit.cells(scale), where, out, say))
-        records = _records(paper, exhibit, scale, drawing.rows, command)
-        _write(exhibit, paper, drawing, records, out)
+        cells = exhibit.cells(replace(scale, out=out))
+        if exhibit.check is not None and not all(_kept(cell, out) for cell in cells):
+            exhibit.check(scale, where)
+        drawing = exhibit.draw(measure(cells, where, out, say))
+        rows = [(row, _facts(paper, exhibit, scale, row, command)) for row in drawing.rows]
+        records = [record for row, facts in rows if row.recorded for record in _records(row, facts)]
+        _write(exhibit, paper, rows, drawing, out)
+        write_json(out / f"{exhibit.name}.json", records)
     return records
 
 
@@ -241,7 +288,9 @@ def measure(cells: Sequence[Cell], where: Where, out: Path, say: Say) -> list[Ou
     for number, cell in enumerate(cells, 1):
         kept = _kept(cell, out)
         outcomes.append(kept or _measured(cell, where, out))
-        how = "measured before" if kept else f"{outcomes[-1].minutes:.1f} minutes"
+        # Pictures may move, and results be kept without them; that others were meant, only a person can tell.
+        moved = f", of the pictures in {kept.data_root}" if kept and kept.data_root != _place(where) else ""
+        how = f"measured before{moved}" if kept else f"{outcomes[-1].minutes:.1f} minutes"
         say(f"{number}/{len(cells)} {cell.label}: {how}")
     return outcomes
 
@@ -250,7 +299,8 @@ def _kept(cell: Cell, out: Path) -> Outcome | None:
     try:
         found = json.loads(cell.file(out).read_text(encoding="utf-8"))
         same = found["settings"] == json.loads(json.dumps(cell.settings))
-        return Outcome(cell, found["result"], found["minutes"], found["hardware"]) if same else None
+        facts = found["result"], found["minutes"], found["hardware"], found.get("data_root", "")
+        return Outcome(cell, *facts) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or no outcome: it is measured (again)
 
@@ -261,11 +311,16 @@ def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
     result = cell.measure(replace(where, folder=folder), **cell.settings)
     # What was stopped and resumed has epochs of earlier sittings.
     epochs = sum(row.get("seconds", 0) + row.get("scoring_seconds", 0) for row in result.get("epochs", ()))
-    outcome = Outcome(cell, result, max(time.monotonic() - started, epochs) / 60, hardware(where.device))
-    facts = {"settings": cell.settings, "minutes": outcome.minutes, "hardware": outcome.hardware, "result": result}
-    write_json(cell.file(out), facts)
+    minutes = max(time.monotonic() - started, epochs) / 60
+    outcome = Outcome(cell, result, minutes, hardware(where.device), _place(where))
+    facts = {"settings": cell.settings, "minutes": minutes, "hardware": outcome.hardware}
+    write_json(cell.file(out), facts | {"data_root": outcome.data_root, "result": result})
     remove(folder)
     return outcome
+
+
+def _place(where: Where) -> str:
+    return "" if where.data_root is None else str(where.data_root.absolute())
 
 
 def outcome_of(cell: Cell, where: Where) -> Outcome:
@@ -297,29 +352,28 @@ def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[l
     return rows, add
 
 
-def _records(paper: Paper, exhibit: Exhibit, scale: Scale, rows: Iterable[Row], command: str) -> list[Record]:
-    """Return a record for the last epoch of each row, and one for the best where there are several epochs."""
-    records = []
-    for row in (each for each in rows if each.recorded):
-        facts = _facts(paper, exhibit, scale, row, command)
-        value, std = row.last()
-        several = len(row.values()[0]) > 1
-        published = None if several and row.published_best else row.published
-        records.append(facts | {"metric": row.metric, "value": value, "std": std, "published": published})
-        if several:
-            value, std = row.best()
-            best = f"{row.metric.removesuffix('_last')}_best"
-            published = row.published if row.published_best else None
-            records.append(facts | {"metric": best, "value": value, "std": std, "published": published})
+def _records(row: Row, facts: Record) -> list[Record]:
+    """Return a record for the last epoch of a row, and one for the best where there are several epochs."""
+    value, std = row.last()
+    several = len(row.values()[0]) > 1
+    published = None if several and row.published_best else row.published
+    records = [facts | {"metric": row.metric, "value": value, "std": std, "published": published}]
+    if several:
+        value, std = row.best()
+        best = f"{row.metric.removesuffix('_last')}_best"
+        published = row.published if row.published_best else None
+        records.append(facts | {"metric": best, "value": value, "std": std, "published": published})
     return records
 
 
 def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str) -> Record:
-    # What was scaled down stands beside the whole figure, not in its place.
+    # What was scaled down or changed stands beside the whole figure, not in its place.
     epochs = scale.epochs or exhibit.epochs
     scaled = f"{epochs}-epochs" if epochs != exhibit.epochs else ""
-    name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, scaled)))
+    changed = dict(row.outcomes[0].cell.settings.get("settings", {}))
+    name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, _short(changed), scaled)))
     first = row.outcomes[0].result
+    drawn = f" (of train, {scale.subset:,} pictures drawn by the seed)" if scale.subset else ""
     return {
         "experiment": name,
         "dataset": (row.dataset or exhibit.dataset) + (f" ({scale.subset:,} pictures)" if scale.subset else ""),
@@ -331,31 +385,45 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
         "hardware": ", ".join(sorted({outcome.hardware for outcome in row.outcomes})),
         "command": command,
         "weights": row.weights,
-        "split": exhibit.split,
+        "settings": changed,
+        "split": exhibit.split + drawn,
         "note": row.note,
     }
 
 
-def _write(exhibit: Exhibit, paper: Paper, drawing: Drawing, records: Sequence[Record], out: Path) -> None:
-    header = ["row", "metric", "published", "last", "last_std", "best", "best_std", "seeds", "note"]
+def _short(settings: Mapping[str, str]) -> str:
+    """Return what tells settings from others in a name; the frozen network is told by the records' "weights"."""
+    told = ("perceptual_network", "perceptual_layer", "perceptual_weights")
+    text = "-".join(f"{name}={value}" for name, value in sorted(settings.items()) if name not in told)
+    return text if len(text) <= _LONGEST_NAME else f"set-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _write(exhibit: Exhibit, paper: Paper, rows: Sequence[tuple[Row, Record]], drawing: Drawing, out: Path) -> None:
+    header = "row data metric published last last_std best best_std epochs seeds labels_used frozen_network settings"
     lines = [
-        [row.name, row.metric, row.published, *row.last(), *row.best(), len(row.outcomes), row.note]
-        for row in drawing.rows
+        [row.name, facts["dataset"], row.metric, row.published, *row.last(), *row.best(), *_columns(facts), row.note]
+        for row, facts in rows
     ]
     write_table(
-        out / f"{exhibit.name}.csv", header, [["" if cell is None else cell for cell in line] for line in lines]
+        out / f"{exhibit.name}.csv",
+        [*header.split(), "note"],
+        [["" if cell is None else cell for cell in line] for line in lines],
     )
     write_table(
         out / f"{exhibit.name}-epochs.csv",
         ["row", "metric", "seed", "epoch", "value"],
-        (line for row in drawing.rows for line in _by_epoch(row)),
+        (line for row, _ in rows for line in _by_epoch(row)),
     )
     with atomic_path(out / f"{exhibit.name}.md") as path:
-        path.write_text(_page(paper, exhibit, drawing.rows), encoding="utf-8")
+        path.write_text(_page(paper, exhibit, rows), encoding="utf-8")
     save_png(drawing.png, out / f"{exhibit.name}.png")
     for name, content in drawing.files.items():
         write_json(out / name, content)
-    write_json(out / f"{exhibit.name}.json", records)
+
+
+def _columns(facts: Record) -> list[object]:
+    """Return what the table says of how a row was measured."""
+    return [facts["epochs"], len(facts["seeds"]), facts["labels_used"], frozen_network(facts), changed(facts)]
 
 
 def _by_epoch(row: Row) -> Iterable[list[object]]:
@@ -364,21 +432,18 @@ def _by_epoch(row: Row) -> Iterable[list[object]]:
             yield [row.name, row.metric, outcome.cell.settings["seed"], epoch, round(value, 4)]
 
 
-def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[Row]) -> str:
-    datasets = ", ".join(dict.fromkeys(row.dataset or exhibit.dataset for row in rows))
-    lines = [
-        f"# {paper.title}: {exhibit.kind} {exhibit.number}",
-        "",
-        f"{exhibit.title}. {datasets}{': ' if datasets else ''}{exhibit.split}.",
-    ]
-    lines += [
-        "",
-        "Percent, mean ± standard deviation over seeds; the best epoch is chosen by the very figure it reports.",
-    ]
-    lines += ["", "| row | metric | published | last epoch | best epoch | seeds | note |", "|" + "---|" * 7]
-    for row in rows:
+def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[tuple[Row, Record]]) -> str:
+    lines = [f"# {paper.title}: {exhibit.kind} {exhibit.number}", "", f"{exhibit.title}.", ""]
+    split = rows[0][1]["split"] if rows else exhibit.split
+    lines += [f"{split[0].upper()}{split[1:]}.", ""]
+    lines += ["Percent, mean ± standard deviation over seeds; the best epoch is chosen by the very figure it reports."]
+    columns = "row, data, metric, published, last epoch, best epoch, epochs, seeds, labels used, frozen network"
+    names = [*columns.split(", "), "settings", "note"]
+    lines += ["", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row, facts in rows:
         published = "" if row.published is None else f"{row.published:.1f}"
         values = [with_spread(*each, decimals=4 if row.loss else 1) for each in (row.last(), row.best())]
-        cells = [row.name, row.metric, published, *values]
-        lines.append("| " + " | ".join(map(str, [*cells, len(row.outcomes), row.note])) + " |")
-    return "\n".join([*lines, "", f"![{exhibit.title}]({exhibit.name}.png)", ""])
+        cells = [row.name, facts["dataset"], row.metric, published, *values, *_columns(facts), row.note]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    made = sorted({f"Measured on {facts['hardware']} by `{facts['command']}`." for _, facts in rows})
+    return "\n".join([*lines, "", *made, "", f"![{exhibit.title}]({exhibit.name}.png)", ""])
