@@ -73,8 +73,13 @@ def frozen_network(record: Mapping[str, Any]) -> str:
 
 def changed(record: Mapping[str, Any]) -> str:
     """Return what differs from the paper's training, for a table; the frozen network has a column of its own."""
-    settings = record.get("settings", {})
-    return ", ".join(f"{name}={value}" for name, value in settings.items() if name != "perceptual_weights")
+    return ", ".join(f"{name}={value}" for name, value in told_by_name(record.get("settings", {})))
+
+
+def told_by_name(settings: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the settings but for those of the frozen network, which is told by a record's "weights"."""
+    frozen = ("perceptual_network", "perceptual_layer", "perceptual_weights")
+    return [(name, value) for name, value in settings.items() if name not in frozen]
 
 
 def _alone(path: Path) -> FileLock:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selfsort import runs
 from selfsort.errors import UserError
-from selfsort.experiments.records import Record, changed, frozen_network, hardware, mean_and_std, with_spread
+from selfsort.experiments.records import (
+    Record,
+    changed,
+    frozen_network,
+    hardware,
+    mean_and_std,
+    told_by_name,
+    with_spread,
+)
 from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
 from selfsort.reporting.figures import save_png
 
@@ -289,8 +297,9 @@ def measure(cells: Sequence[Cell], where: Where, out: Path, say: Say) -> list[Ou
         kept = _kept(cell, out)
         outcomes.append(kept or _measured(cell, where, out))
         # Pictures may move, and results be kept without them; that others were meant, only a person can tell.
-        moved = f", of the pictures in {kept.data_root}" if kept and kept.data_root != _place(where) else ""
-        how = f"measured before{moved}" if kept else f"{outcomes[-1].minutes:.1f} minutes"
+        moved = kept is not None and kept.data_root not in ("", _place(where))
+        before = f"measured before{f', of the pictures in {outcomes[-1].data_root}' if moved else ''}"
+        how = before if kept else f"{outcomes[-1].minutes:.1f} minutes"
         say(f"{number}/{len(cells)} {cell.label}: {how}")
     return outcomes
 
@@ -320,7 +329,7 @@ def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
 
 
 def _place(where: Where) -> str:
-    return "" if where.data_root is None else str(where.data_root.absolute())
+    return "the default folder" if where.data_root is None else str(where.data_root.absolute())
 
 
 def outcome_of(cell: Cell, where: Where) -> Outcome:
@@ -392,9 +401,8 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
 
 
 def _short(settings: Mapping[str, str]) -> str:
-    """Return what tells settings from others in a name; the frozen network is told by the records' "weights"."""
-    told = ("perceptual_network", "perceptual_layer", "perceptual_weights")
-    text = "-".join(f"{name}={value}" for name, value in sorted(settings.items()) if name not in told)
+    """Return what tells settings from others in a name."""
+    text = "-".join(f"{name}={value}" for name, value in sorted(told_by_name(settings)))
     return text if len(text) <= _LONGEST_NAME else f"set-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
