@@ -574,7 +574,7 @@ def search_augmentations(
     experiments.check_options([exhibit], scale)
     where = experiments.Where(device, data_root)  # type: ignore[arg-type]
     records = _reproduce(paper1.PAPER, exhibit, scale, where, out, as_json)
-    best = out / paper1.top_ten(source)
+    best = out / paper1.top_ten(exhibit.dataset)
     _say(
         f"The ten best: {best}. Go on: selfsort fit … --method pseudo-label-ae --views transformations:{best}", as_json
     )

@@ -75,9 +75,10 @@ def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid = [word for name in ("rotation", "crop", "cutout") for word in ("--transformation", name)]
-    words = ("search-augmentations", "mnist", *grid, "--epochs", 1, "--subset", 200, *SETTINGS, "--out", tmp_path)
+    words = ("search-augmentations", "MNIST", *grid, "--epochs", 1, "--subset", 200, *SETTINGS, "--out", tmp_path)
     assert command(monkeypatch, *words) == 0
     assert width(tmp_path / "heat-map.png") > 300
+    assert (tmp_path / "heat-map.md").read_text().partition("\n")[0].endswith(": heat map")
     found = json.loads((tmp_path / "top-ten-mnist.json").read_text())
     assert sorted(found["choices"]) == sorted(
         ["rotation", "crop", "cutout", "rotation+crop", "rotation+cutout", "crop+cutout"]

@@ -43,7 +43,8 @@ def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:
 
     if device != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} cores"
+    cores = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {cores} core{'s' if cores > 1 else ''}"
 
 
 def keep(path: Path, new: Sequence[Record]) -> None:

@@ -441,7 +441,7 @@ def _by_epoch(row: Row) -> Iterable[list[object]]:
 
 
 def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[tuple[Row, Record]]) -> str:
-    lines = [f"# {paper.title}: {exhibit.kind} {exhibit.number}", "", f"{exhibit.title}.", ""]
+    lines = [f"# {paper.title}: {exhibit.name.replace('-', ' ')}", "", f"{exhibit.title}.", ""]
     split = rows[0][1]["split"] if rows else exhibit.split
     lines += [f"{split[0].upper()}{split[1:]}.", ""]
     lines += ["Percent, mean ± standard deviation over seeds; the best epoch is chosen by the very figure it reports."]
