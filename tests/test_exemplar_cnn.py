@@ -14,6 +14,8 @@ import torch.nn.functional as F
 import selfsort
 from samples import pictures, quick
 from selfsort import UserError, training
+from selfsort.clustering import CompleteLinkage
+from selfsort.clustering.complete_linkage import ThresholdTooLarge
 from selfsort.clustering.surrogates import surrogate_classes
 from selfsort.methods import exemplar_cnn
 from selfsort.methods.exemplar_cnn import ExemplarCNN, ExemplarNet
@@ -241,6 +243,28 @@ def test_a_clustered_run_goes_on_where_it_was(
     resumed = exemplar(**settings).fit(pictures(), run_dir=tmp_path / "run", resume=True)
     for name, tensor in whole.net_.state_dict().items():
         assert torch.equal(tensor, resumed.net_.state_dict()[name]), name
+
+
+def test_warnings_of_all_rounds_and_a_lowered_distance_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit = CompleteLinkage.fit
+
+    def short_of_memory(linkage: CompleteLinkage, points: Any) -> CompleteLinkage:
+        if linkage.distance_threshold > 1:
+            error = ThresholdTooLarge("too many pairs")
+            error.fitting = 1.0
+            raise error
+        return fit(linkage, points)
+
+    monkeypatch.setattr(CompleteLinkage, "fit", short_of_memory)
+    monkeypatch.setattr(training, "collapse_warning", lambda epoch, gauge: f"Epoch {epoch}: as if collapsed.")
+    model = exemplar(clustered=True, surrogate_classes=10, epochs=2).fit(pictures(), run_dir=tmp_path / "run")
+    lowered = "Too many pictures lie within cluster_distance=1.25 of each other for the memory: it is lowered to 1."
+    first, last = "Training 1 of 2: Epoch 2: as if collapsed.", "Epoch 2: as if collapsed."
+    assert model.history_.warnings == [first, lowered, last]
+    assert selfsort.load(tmp_path / "run").history_.warnings == [first, lowered, last]
+    assert lowered in caplog.text
 
 
 def test_a_run_that_is_stopped_in_its_first_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

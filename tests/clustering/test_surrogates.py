@@ -117,3 +117,10 @@ def test_a_threshold_that_takes_too_much_memory_is_lowered(
         classes = surrogate_classes(points, 100, distance_threshold=2.0)
     assert len(classes) == 100
     assert "cluster_distance=2 of each other for the memory: it is lowered to" in caplog.text
+
+
+def test_a_caller_may_keep_what_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogates, "_PAIRS_GIB", 0.03)
+    told: list[str] = []
+    surrogate_classes(directions(3000, 8), 100, distance_threshold=2.0, warn=told.append)
+    assert len(told) == 1 and "it is lowered to" in told[0]

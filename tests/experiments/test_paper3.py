@@ -15,7 +15,7 @@ from selfsort import __main__ as entry
 from selfsort import training
 from selfsort.errors import UserError
 from selfsort.experiments import paper3
-from selfsort.experiments.runner import Scale, Where
+from selfsort.experiments.runner import Cell, Outcome, Scale, Where
 
 SMALL = {
     "patches": "4",
@@ -125,6 +125,24 @@ def test_clustered_settings_are_those_of_the_second_training_only(root: Path, mo
     assert seen == [(False, 4, 12), (True, 2, 10)]
     assert len(found["classes"]) == 10 and len(found["labels"]) == 40
     assert set(found["scores"]) == {"exemplar-cnn", "clustered"}
+
+
+def test_a_lowered_cluster_distance_stands_in_the_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "Too many pictures lie within cluster_distance=1.25 of each other: it is lowered to 0.9."
+    original = paper3.fitted
+
+    def fitted(model: Any, *rest: Any) -> Any:
+        found = original(model, *rest)
+        found.history_.warnings += ["Epoch 2: as if collapsed.", sentence] if model.clustered else []
+        return found
+
+    monkeypatch.setattr(paper3, "fitted", fitted)
+    facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL}
+    result = paper3.exemplar(Where("cpu", root), **facts)
+    rows = paper3._rows([Outcome(Cell(paper3.exemplar, facts), result, 1.0, "cpu")])
+    notes = {row.method: row.note for row in rows}
+    assert notes["clustered"].endswith(sentence) and "collapsed" not in notes["clustered"]
+    assert "lowered" not in notes["exemplar-cnn"]
 
 
 @pytest.mark.parametrize("dies_at", [2, 5])

@@ -1,6 +1,7 @@
 """Surrogate classes of several pictures each, by complete linkage (paper 3, section 3.3)."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,7 @@ Rows = NDArray[np.int64]
 _PAIRS_GIB = 4.0
 
 _log = logging.getLogger(__name__)
+_Warn = Callable[[str], object]
 
 
 def surrogate_classes(
@@ -23,6 +25,7 @@ def surrogate_classes(
     largest: int = 7,
     neighbours: int = 3,
     random_state: int = 0,
+    warn: _Warn = _log.warning,
 ) -> list[Rows]:
     """Return `n_classes` groups of rows of (N, D) features: clusters, then single rows with neighbours.
 
@@ -30,7 +33,7 @@ def surrogate_classes(
     at `largest` rows in a cluster; the largest clusters come first. Merging also stops, the closest pairs first, where
     fewer groups than `n_classes` would be left. The classes that are still wanted are single rows drawn from the same
     half, each with its nearest `neighbours` of the other half by cosine, which several classes may share. A threshold
-    below which there are more pairs than fit into 4 GiB is lowered, with a warning.
+    below which there are more pairs than fit into 4 GiB is lowered, which `warn` is told in a sentence.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def surrogate_classes(
     order = rng.permutation(len(points))
     mine, held_out = order[:half], order[half:]
     unit = points[mine] / norms[mine]
-    clusters = _clusters(unit, distance_threshold, largest, most_merges=half - n_classes)
+    clusters = _clusters(unit, distance_threshold, largest, most_merges=half - n_classes, warn=warn)
     several = [rows for rows in clusters if len(rows) > 1]
     single = np.concatenate([rows for rows in clusters if len(rows) == 1] or [np.empty(0, np.int64)])
     groups = [mine[rows] for rows in several[:n_classes]]
@@ -84,9 +87,9 @@ def _norms(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return norms
 
 
-def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_merges: int) -> list[Rows]:
+def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_merges: int, warn: _Warn) -> list[Rows]:
     """Return the rows of each cluster, the largest clusters first."""
-    dendrogram = _dendrogram(unit, threshold)
+    dendrogram = _dendrogram(unit, threshold, warn)
     members = [[row] for row in range(len(unit))]
     parts: list[list[int] | None] = list(members)
     merges = 0
@@ -102,7 +105,7 @@ def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_me
     return sorted(found, key=len, reverse=True)
 
 
-def _dendrogram(unit: NDArray[np.float32], threshold: float) -> NDArray[np.float64]:
+def _dendrogram(unit: NDArray[np.float32], threshold: float, warn: _Warn) -> NDArray[np.float64]:
     # The linkage counts the points and its copy of them, which may well take more than the pairs.
     memory = _PAIRS_GIB + 2.5 * unit.nbytes / 2**30
     try:
@@ -110,9 +113,9 @@ def _dendrogram(unit: NDArray[np.float32], threshold: float) -> NDArray[np.float
     except ThresholdTooLarge as error:
         if not error.fitting:
             raise
-        _log.warning(
+        warn(
             f"Too many pictures lie within cluster_distance={threshold:g} of each other for the memory: it is lowered "
             f"to {error.fitting:g}."
         )
-        return _dendrogram(unit, error.fitting)
+        return _dendrogram(unit, error.fitting, warn)
     return linkage.dendrogram_

@@ -176,6 +176,8 @@ def exemplar(
         second = cast(ExemplarCNN, fitted(second, source, where.folder and where.folder / "clustered"))
         scores["clustered"] = _scores(second.transform, data, seed)
         result["minutes"]["clustered"] = second.run_["training"]["minutes"]
+        # Of its warnings, those that say that it was clustered otherwise than asked for.
+        result["lowered"] = [each for each in second.history_.warnings if "cluster_distance" in each]
         result |= {"classes": [[str(source.ids[row]) for row in rows] for rows in second.surrogate_classes_]}
     return result | {
         "epochs": [{METRIC: scores["exemplar-cnn"]["accuracy"]}],
@@ -377,6 +379,7 @@ def _by_method(outcome: Outcome) -> dict[str, Outcome]:
     for method, scores in outcome.result["scores"].items():
         result = {"epochs": [{METRIC: scores["accuracy"]}], "folds": scores["folds"]}
         result |= {"trained_epochs": outcome.result.get("trained_epochs", 0)}
+        result |= {"lowered": outcome.result.get("lowered", []) if method == "clustered" else []}
         name = "other-pictures" if outcome.cell.settings.get("elsewhere") else method
         minutes = outcome.result["minutes"][method] if "minutes" in outcome.result else outcome.minutes
         parts[name] = replace(outcome, result=result, minutes=minutes)
@@ -391,6 +394,7 @@ def _row(method: str, outcomes: Sequence[Outcome]) -> Row:
         return Row(method, method, "acc", outcomes, published=published, dataset=dataset, note=note)
     deviation = 100 * float(np.mean([np.std(each.result["folds"], ddof=1) for each in outcomes]))
     note = f"mean of {FOLDS} folds, which deviate by {deviation:.2f}"
+    note = ". ".join([note, *dict.fromkeys(sentence for each in outcomes for sentence in each.result["lowered"])])
     return Row(method, method, METRIC, outcomes, published=published, dataset=dataset, note=note)
 
 
