@@ -12,6 +12,7 @@ from audit_samples import CHANGES, brighter, compressed, cropped, framed, photo,
 from samples import pictures
 from selfsort.audit import audit, read_rejected, write_audit
 from selfsort.errors import UserError
+from selfsort.reporting.audit_page import write_audit_page
 from selfsort.reporting.exports import link_kept
 
 
@@ -99,6 +100,24 @@ class TestDuplicates:
     def test_pictures_that_are_alike_by_nature_are_no_duplicates(self):
         result = audit("digits")
         assert result.groups.least > 0.99 and result.near.sum() == 0
+
+    def test_of_many_frames_the_one_to_be_tested_on_is_kept(self, tmp_path):
+        rng = np.random.default_rng(0)
+        frame = np.asarray(photo(99, 32, 32), float)
+        for number in range(150):
+            image = Image.fromarray(np.clip(frame + rng.normal(0, 2, (32, 32, 3)), 0, 255).astype(np.uint8))
+            save(image, tmp_path / ("test" if number == 77 else "train") / f"{number:03d}.png")
+        rows = found(tmp_path)
+        assert {row["duplicate_of"] for row in rows.values()} == {"", "test/077.png"}
+        assert [name for name, row in rows.items() if row["kept"] == "yes"] == ["test/077.png"]
+
+    def test_what_was_left_uncompared_is_warned_of(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("selfsort.audit.duplicates._MOST_CANDIDATES", 0.1)
+        result = audit(folder_of(tmp_path, {f"{k}": resized(photo(1), 0.5 + k / 20) for k in range(10)}))
+        (warning,) = result.summary()["warnings"]
+        assert "near duplicates may have been missed" in warning
+        write_audit_page(result, tmp_path)
+        assert warning in (tmp_path / "audit.html").read_text()
 
     def test_blank_pictures_are_no_near_duplicates_of_one_another(self, tmp_path):
         rows = found(

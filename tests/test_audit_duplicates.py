@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.fft import dctn
+from scipy.fft import dctn, idctn
 
 from audit_samples import CHANGES, photo
-from selfsort.audit.duplicates import LEAST_SIMILARITY, hashes, similar_pairs, similarity
+from selfsort.audit.duplicates import LEAST_SIMILARITY, _of_piles, _Pairs, _Pile, hashes, similar_pairs, similarity
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
@@ -91,8 +91,54 @@ def test_where_many_pictures_are_alike_only_the_most_similar_count():
     assert len(found.first) < 20
 
 
+def frames(count: int, noise: float = 2.0) -> np.ndarray:
+    """Return what a camera that does not move sees."""
+    rng = np.random.default_rng(0)
+    still = np.float32(thumbnail(photo(99)))
+    return np.clip(still + rng.normal(0, noise, (count, 32, 32)), 0, 255).astype(np.uint8)
+
+
+def pairs_of(images: np.ndarray) -> set[tuple[int, int]]:
+    found = similar_pairs(images)
+    return set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_many_frames_of_a_still_camera_cost_other_copies_nothing(noise):
+    originals = thumbnails(60)
+    copies = np.stack([thumbnail(CHANGES["cropped"](photo(seed))) for seed in range(60)])
+    found = similar_pairs(np.concatenate([frames(600, noise), originals, copies]))
+    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert {pair for pair in pairs if pair[1] >= 600} == {(600 + k, 660 + k) for k in range(60)}
+    assert {(0, k) for k in range(1, 600)} <= pairs and len(pairs) < 700
+    assert found.warning == "" and found.least == LEAST_SIMILARITY
+
+
+def test_what_only_hashes_like_a_pile_stays_outside():
+    rng = np.random.default_rng(0)
+    waves = dctn(np.float32(thumbnail(photo(99))), norm="ortho")
+    other = np.abs(rng.normal(size=(32, 32))) / (1 + np.hypot(*np.mgrid[:32, :32])) * np.sign(waves)
+    other[0, 0] = 0
+    other = idctn(other, norm="ortho")
+    other = np.uint8(np.rint(128 + 120 * other / np.abs(other).max()))
+    images = np.concatenate([frames(100, 0.0), np.stack([other, other])])
+    assert np.unpackbits(hashes(images[:1]) ^ hashes(images[100:101])).sum() <= 16
+    assert similarity(images[:1], images[100:101])[0] < LEAST_SIMILARITY
+    assert pairs_of(images) == {(0, k) for k in range(1, 100)} | {(100, 101)}
+
+
+def test_a_pile_is_compared_with_what_its_leader_may_go_to():
+    one, other = thumbnail(photo(1)), thumbnail(photo(2))
+    images = np.stack([one, one, one, one, other, other])
+    pile = _Pile(1, np.array([2, 3, 4, 5]), np.ones(4, np.float32))
+    found = _of_piles(images, [pile], _Pairs(np.array([0]), np.array([1]), np.ones(1, np.float32)))
+    pairs = {pair for each in found for pair in zip(each.first.tolist(), each.second.tolist(), strict=True)}
+    assert pairs == {(1, 2), (1, 3), (1, 4), (1, 5), (0, 2), (0, 3), (4, 5)}
+
+
 def test_the_radius_shrinks_where_there_would_be_too_many_candidates(monkeypatch):
     monkeypatch.setattr("selfsort.audit.duplicates._MOST_CANDIDATES", 1)
     images = np.repeat(thumbnails(10), 20, axis=0)
     found = similar_pairs(images)
     assert len(found.first) == 0 or found.similarity.min() > 0.99
+    assert "near duplicates may have been missed" in found.warning

@@ -229,6 +229,8 @@ def audit(
     rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
     _say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
     _table(["finding", "pictures", "proposed"], rows, as_json or not rows)
+    for warning in summary["warnings"]:
+        _say(f"Warning: {warning}", as_json)
     _say(f"Wrote {out / PAGE}, which shows them, and {out / 'pictures.csv'}", as_json)
     if clean:
         _say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)

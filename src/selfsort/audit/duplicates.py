@@ -1,5 +1,6 @@
 """Near duplicates: candidates by a perceptual hash, each compared pixel by pixel after being laid over the other."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ LEAST_SIMILARITY = 0.86
 # those above 0.86 one in 26 to 500 was above 0.97 (MNIST, Fashion-MNIST, digits), of real duplicates one in 1 to 3.
 LEAST_AMONG_LOOKALIKES = 0.995
 _HIGH, _LOOKALIKES_PER_HIGH, _LEAST_TO_TELL = 0.97, 8, 50
+# Piles of nearly equal pictures, such as frames of a camera that does not move. Of the pictures within 16 bits of one
+# that lies in a pile nearly all are above 0.95; where pictures are only alike by nature, at most two in three were.
+_PILE, _PILE_RADIUS, _LEAST_IN_PILE, _SHARE_OF_PILE = 50, 16, 0.95, 0.8
 _RADIUS = 28  # bits in which hashes of candidates may differ
 _RADIUS_AMONG_LOOKALIKES = 8
 _MOST_CANDIDATES = 100  # for each picture, on average; beyond, the radius shrinks
@@ -22,18 +26,36 @@ _HIGHEST = 12  # half waves across a picture that are compared: finer detail doe
 _QUERIES = 4096
 _PAIRS_AT_ONCE = 4096
 _SAMPLE = 20_000
+_SAMPLED_PICTURES = 2000
 
 
 class Similar(NamedTuple):
     """Pairs of pictures, first < second, and how much of the second the first explains, all (P,).
 
-    `least` is the smallest similarity that counted.
+    `least` is the smallest similarity that counted; `warning` says what may have been missed, "" where nothing.
     """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     similarity: Floats
     least: float
+    warning: str = ""
+
+
+class _Pairs(NamedTuple):
+    """Pairs of pictures, and how much of the second the first explains, all (P,)."""
+
+    first: NDArray[np.integer[Any]]
+    second: NDArray[np.integer[Any]]
+    similarity: Floats
+
+
+class _Pile(NamedTuple):
+    """A picture, the nearly equal ones (M,) behind it, ascending, and how much of them it explains (M,)."""
+
+    leader: int
+    members: NDArray[np.int64]
+    similarity: Floats
 
 
 class _Candidates(NamedTuple):
@@ -47,20 +69,34 @@ class _Candidates(NamedTuple):
 def similar_pairs(thumbnails: NDArray[np.uint8], random_state: int = 0) -> Similar:
     """Find the pairs of thumbnails (N, 32, 32) that show the same picture; see `similarity`.
 
-    In a set of pictures that are alike by nature only the most similar pairs count; a sample tells.
+    In a set of pictures that are alike by nature only the most similar pairs count; a sample tells. Of a pile of
+    nearly equal pictures each is paired with the first alone, and that with the pictures outside.
     """
-    candidates = _candidates(hashes(thumbnails), random_state)
+    codes = hashes(thumbnails)
+    piles = _piles(thumbnails, codes, random_state)
+    outside = np.ones(len(codes), bool)
+    for pile in piles:
+        outside[pile.members] = False
+    candidates, radius = _candidates(codes, np.flatnonzero(outside), random_state)
     sample = np.random.default_rng(random_state).permutation(len(candidates.first))[:_SAMPLE]
-    sampled = _similarities(thumbnails, candidates, sample)
+    sampled = _similarities(thumbnails, candidates.first[sample], candidates.second[sample])
     alike, high = ((sampled >= least).sum() for least in (LEAST_SIMILARITY, _HIGH))
     if alike >= _LEAST_TO_TELL and alike > _LOOKALIKES_PER_HIGH * high:
-        least, chosen = LEAST_AMONG_LOOKALIKES, np.flatnonzero(candidates.bits <= _RADIUS_AMONG_LOOKALIKES)
+        least, wanted = LEAST_AMONG_LOOKALIKES, _RADIUS_AMONG_LOOKALIKES
     else:
-        least, chosen = LEAST_SIMILARITY, np.arange(len(candidates.first))
-    found = _similarities(thumbnails, candidates, chosen)
-    chosen, found = chosen[found >= least], found[found >= least]
-    first, second = (column[chosen].astype(np.int64) for column in candidates[:2])
-    return Similar(first, second, np.minimum(found, 1), least)
+        least, wanted = LEAST_SIMILARITY, _RADIUS
+    pairs = _alike(thumbnails, candidates, wanted, least)
+    pairs = _Pairs(*map(np.concatenate, zip(pairs, *_of_piles(thumbnails, piles, pairs), strict=True)))
+    first, second = (column.astype(np.int64) for column in pairs[:2])
+    least = min(least, _LEAST_IN_PILE) if piles else least
+    return Similar(first, second, np.minimum(pairs.similarity, 1), least, _warning(radius, wanted))
+
+
+def _alike(thumbnails: NDArray[np.uint8], candidates: _Candidates, most_bits: int, least: float) -> _Pairs:
+    chosen = candidates.bits <= most_bits
+    first, second = candidates.first[chosen], candidates.second[chosen]
+    found = _similarities(thumbnails, first, second)
+    return _Pairs(first[found >= least], second[found >= least], found[found >= least])
 
 
 def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -100,41 +136,101 @@ def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
     return share
 
 
-def _candidates(codes: NDArray[np.uint8], random_state: int) -> _Candidates:
-    """Find the pairs of rows whose hashes (N, 16) differ in few bits."""
+def _piles(thumbnails: NDArray[np.uint8], codes: NDArray[np.uint8], random_state: int) -> list[_Pile]:
+    """Find the piles of nearly equal pictures, each behind the first of them, by a sample of the pictures."""
+    index = _index(codes)
+    free = np.ones(len(codes), bool)
+
+    def around(row: int) -> tuple[NDArray[np.int64], Floats]:
+        near = index.range_search(codes[row : row + 1], _PILE_RADIUS + 1)[2]
+        near = np.sort(near[free[near] & (near != row)])
+        few = near[:: 1 + len(near) // _PILE]  # enough to tell a pile from pictures that are alike by nature
+        if len(near) < _PILE or (shares_of(row, few) >= _LEAST_IN_PILE).mean() < _SHARE_OF_PILE:
+            return near[:0], np.zeros(0, np.float32)
+        shares = shares_of(row, near)
+        return near[shares >= _LEAST_IN_PILE], shares[shares >= _LEAST_IN_PILE]
+
+    def shares_of(row: int, others: NDArray[np.int64]) -> Floats:
+        return _similarities(thumbnails, np.full(len(others), row), others)
+
+    piles = []
+    for row in np.random.default_rng(random_state).permutation(len(codes))[:_SAMPLED_PICTURES].tolist():
+        members, shares = around(row) if free[row] else (np.zeros(0, np.int64), np.zeros(0, np.float32))
+        if len(members) and members[0] < row and len((found := around(int(members[0])))[0]):
+            row, (members, shares) = int(members[0]), found
+        behind = members > row
+        if behind.any():
+            piles.append(_Pile(row, members[behind], shares[behind]))
+            free[[row, *members[behind]]] = False
+    return piles
+
+
+def _of_piles(thumbnails: NDArray[np.uint8], piles: list[_Pile], pairs: _Pairs) -> Iterator[_Pairs]:
+    """Yield the pairs within piles, and of their members with what stands before their leader in a pair."""
+    to_leaders = np.isin(pairs.second, [pile.leader for pile in piles])
+    first, second = pairs.first[to_leaders], pairs.second[to_leaders]
+    for leader, members, shares in piles:
+        yield _Pairs(np.full(len(members), leader), members, shares)
+        before = first[second == leader].tolist()
+        while before and len(members):
+            one = np.full(len(members), min(before))
+            shares = _similarities(thumbnails, one, members)
+            alike = shares >= _LEAST_IN_PILE
+            yield _Pairs(one[alike], members[alike], shares[alike])
+            # Those that are unlike it, should it take their leader, still have one another.
+            before, members = members[~alike][:1].tolist(), members[~alike][1:]
+
+
+def _candidates(codes: NDArray[np.uint8], rows: NDArray[np.int64], random_state: int) -> tuple[_Candidates, int]:
+    """Find the pairs of some rows whose hashes (N, 16) differ in few bits; also return in how many at most."""
+    codes = codes[rows]
+    index = _index(codes)
+    radius = _fitting_radius(index, codes, random_state)
+    blocks = [_Candidates(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))]
+    for start in range(0, len(codes), _QUERIES):
+        limits, bits, neighbours = index.range_search(codes[start : start + _QUERIES], radius + 1)
+        counts = limits[1:].astype(np.int64) - limits[:-1].astype(np.int64)
+        queries = np.repeat(np.arange(start, start + len(counts)), counts)
+        ahead = queries < neighbours
+        first, second = rows[queries[ahead]].astype(np.int32), rows[neighbours[ahead]].astype(np.int32)
+        blocks.append(_Candidates(first, second, bits[ahead].astype(np.uint8)))
+    return _Candidates(*(np.concatenate(column) for column in zip(*blocks, strict=True))), radius
+
+
+def _index(codes: NDArray[np.uint8]) -> Any:
     import faiss
 
     index = faiss.IndexBinaryFlat(HASH_BITS)
     index.add(codes)
-    radius = _fitting_radius(index, codes, random_state)
-    blocks = []
-    for start in range(0, len(codes), _QUERIES):
-        limits, bits, neighbours = index.range_search(codes[start : start + _QUERIES], radius + 1)
-        counts = limits[1:].astype(np.int64) - limits[:-1].astype(np.int64)
-        rows = np.repeat(np.arange(start, start + len(counts)), counts)
-        ahead = rows < neighbours
-        columns = rows[ahead].astype(np.int32), neighbours[ahead].astype(np.int32), bits[ahead].astype(np.uint8)
-        blocks.append(_Candidates(*columns))
-    if not blocks:
-        return _Candidates(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8))
-    return _Candidates(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+    return index
 
 
 def _fitting_radius(index: Any, codes: NDArray[np.uint8], random_state: int) -> int:
-    """Return the largest radius at which there are not too many candidates, by a sample of the pictures."""
-    n = min(len(codes), 2000)
+    """Return the largest radius at which there are not too many candidates, by a sample; -1 where there is none."""
+    n = min(len(codes), _SAMPLED_PICTURES)
     rows = np.random.default_rng(random_state).choice(len(codes), n, replace=False)
-    _, bits, _ = index.range_search(codes[rows], _RADIUS + 1)
-    within = np.cumsum(np.bincount(bits.astype(int), minlength=_RADIUS + 1)) - n
-    return int(np.flatnonzero(within <= 2 * _MOST_CANDIDATES * n).max(initial=0))
+    within = -n * np.ones(_RADIUS + 1)  # each is a neighbour of its own
+    for start in range(0, n, _PILE):  # few at once: of pictures alike by nature nearly all may be neighbours
+        _, bits, _ = index.range_search(codes[rows[start : start + _PILE]], _RADIUS + 1)
+        within += np.cumsum(np.bincount(bits.astype(int), minlength=_RADIUS + 1))
+    return int(np.flatnonzero(within <= 2 * _MOST_CANDIDATES * n).max(initial=-1))
 
 
-def _similarities(thumbnails: NDArray[np.uint8], candidates: _Candidates, chosen: NDArray[np.intp]) -> Floats:
-    found = np.empty(len(chosen), np.float32)
-    for start in range(0, len(chosen), _PAIRS_AT_ONCE):
-        block = chosen[start : start + _PAIRS_AT_ONCE]
-        pairs = (thumbnails[column[block]] for column in candidates[:2])
-        found[start : start + _PAIRS_AT_ONCE] = similarity(*pairs)
+def _warning(radius: int, wanted: int) -> str:
+    if radius >= wanted:
+        return ""
+    compared = f"whose hashes differ in at most {radius} of {HASH_BITS} bits instead of {wanted}"
+    return (
+        "So many pictures are alike without being nearly equal that, beside piles of nearly equal ones, only pairs "
+        f"{compared if radius >= 0 else 'that are equal'} were compared: near duplicates may have been missed."
+    )
+
+
+def _similarities(thumbnails: NDArray[np.uint8], first: NDArray[Any], second: NDArray[Any]) -> Floats:
+    found = np.empty(len(first), np.float32)
+    for start in range(0, len(first), _PAIRS_AT_ONCE):
+        block = slice(start, start + _PAIRS_AT_ONCE)
+        found[block] = similarity(thumbnails[first[block]], thumbnails[second[block]])
     return found
 
 

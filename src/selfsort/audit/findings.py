@@ -207,6 +207,7 @@ class Audit:
             **counts,
             "groups": len(groups),
             "least_similarity": round(self.groups.least, 3),
+            "warnings": [self.groups.warning] if self.groups.warning else [],
             "leaks": {
                 "across_splits": sum(group.across_splits for group in groups),
                 "across_labels": sum(group.across_labels for group in groups),

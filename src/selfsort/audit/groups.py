@@ -23,6 +23,7 @@ class Groups:
     similarity : (N,) to the keeper, 1 for itself
     exact : (N,) whether the file or all pixels equal the keeper's
     least : the smallest similarity that counted
+    warning : what of the near ones may have been missed, "" where nothing
 
     """
 
@@ -30,6 +31,7 @@ class Groups:
     similarity: NDArray[np.float32]
     exact: NDArray[np.bool_]
     least: float
+    warning: str = ""
 
 
 def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], random_state: int = 0) -> Groups:
@@ -42,7 +44,7 @@ def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], ra
     order = _preferred_first(looks, splits)
     keepers = _equals(looks, order)
     exact = keepers != np.arange(len(looks))
-    near = _near_pairs(looks, np.flatnonzero(comparable & ~exact), random_state)
+    near = _near_pairs(looks, order[(comparable & ~exact)[order]], random_state)
     similarity = np.ones(len(looks), np.float32)
     _choose(near, order, keepers, similarity)
     # An exact duplicate of a near one goes with it.
@@ -50,7 +52,7 @@ def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], ra
     similarity[twins] = similarity[keepers[twins]]
     exact[twins] = keepers[keepers[twins]] == keepers[twins]
     keepers[twins] = keepers[keepers[twins]]
-    return Groups(keepers, similarity, exact, near.least)
+    return Groups(keepers, similarity, exact, near.least, near.warning)
 
 
 def _preferred_first(looks: Looks, splits: Sequence[str]) -> NDArray[np.intp]:
@@ -76,27 +78,28 @@ def _equals(looks: Looks, order: NDArray[np.intp]) -> NDArray[np.int64]:
 
 
 def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Similar:
-    """Find near duplicates among pictures, with their borders and without."""
+    """Find near duplicates among pictures, the preferred first, with their borders and without."""
     bordered = np.flatnonzero(np.isin(looks.places[chosen], looks.bordered))
     inner = looks.inner[np.searchsorted(looks.bordered, looks.places[chosen[bordered]])]
     owners = np.concatenate([chosen, chosen[bordered]])
     found = similar_pairs(np.concatenate([looks.thumbnails[chosen], inner]), random_state)
     first, second = owners[found.first], owners[found.second]
     other = first != second
-    return Similar(first[other], second[other], found.similarity[other], found.least)
+    return found._replace(first=first[other], second=second[other], similarity=found.similarity[other])
 
 
 def _choose(
     near: Similar, order: NDArray[np.intp], keepers: NDArray[np.int64], similarity: NDArray[np.float32]
 ) -> None:
     """Let the best picture stand for all that are like it, then the best of those left, and so on."""
-    neighbours: dict[int, dict[int, float]] = {}
-    for first, second, share in zip(near.first.tolist(), near.second.tolist(), near.similarity.tolist(), strict=True):
-        for one, other in ((first, second), (second, first)):
-            known = neighbours.setdefault(one, {})
-            known[other] = max(share, known.get(other, 0))
+    ones, others = np.concatenate([near.first, near.second]), np.concatenate([near.second, near.first])
+    shares = np.concatenate([near.similarity, near.similarity])
+    by_one = np.lexsort((shares, ones))  # of a pair that is there twice, as with borders, the larger share is the last
+    others, shares = others[by_one], shares[by_one]
+    ends = np.cumsum(np.bincount(ones, minlength=len(order)))
     for picture in order.tolist():
-        if keepers[picture] == picture:
-            for other, share in neighbours.get(picture, {}).items():
-                if keepers[other] == other:
-                    keepers[other], similarity[other] = picture, share
+        mine = slice(ends[picture - 1] if picture else 0, ends[picture])
+        if mine.start < mine.stop and keepers[picture] == picture:
+            free = keepers[others[mine]] == others[mine]
+            similarity[others[mine][free]] = shares[mine][free]
+            keepers[others[mine][free]] = picture
