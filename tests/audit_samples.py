@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 
 
 def photo(seed: int, width: int = 120, height: int = 90) -> Image.Image:
@@ -46,6 +46,14 @@ def framed(image: Image.Image, left: int, top: int, right: int, bottom: int, col
     out = Image.new("RGB", (image.width + left + right, image.height + top + bottom), colour)
     out.paste(image, (left, top))
     return out
+
+
+def shape(ink: str, paper: str = "white", kind: int = 0, side: int = 64) -> Image.Image:
+    """Return a plain shape on plain ground."""
+    image = Image.new("RGB", (side, side), paper)
+    box = (side // 4, side // 3, 3 * side // 4, 3 * side // 4)
+    (ImageDraw.Draw(image).ellipse, ImageDraw.Draw(image).rectangle)[kind](box, fill=ink)
+    return image
 
 
 CHANGES = {"compressed": compressed, "cropped": cropped, "brighter": brighter, "resized": resized}

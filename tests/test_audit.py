@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit_samples import CHANGES, brighter, compressed, cropped, framed, photo, photos, resized, save
+from audit_samples import CHANGES, brighter, compressed, cropped, framed, photo, photos, resized, save, shape
 from samples import pictures
 from selfsort.audit import audit, read_rejected, write_audit
 from selfsort.errors import UserError
@@ -151,6 +151,28 @@ class TestLeaks:
         np.savez(tmp_path / "set.npz", images=np.concatenate([images, images[:1]]), labels=[0, 1, 2, 1])
         result = audit(tmp_path / "set.npz")
         assert result.summary()["leaks"]["across_labels"] == 1 and result.exact.sum() == 1
+
+    def test_shapes_that_differ_in_colour_alone_are_no_duplicates(self, tmp_path):
+        for seed in range(20):
+            save(photo(seed), tmp_path / "photo" / f"{seed}.png")
+        for ink in ("red", "green"):
+            save(shape(ink), tmp_path / ink / "1.png")
+            save(framed(shape(ink), 0, 9, 0, 9), tmp_path / ink / "bordered.png")
+            save(compressed(resized(shape(ink))), tmp_path / ink / "copy.jpg", quality=90)
+        rows = found(tmp_path)
+        kept = {name: row["duplicate_of"] for name, row in rows.items() if "photo" not in name}
+        for ink in ("red", "green"):
+            assert (
+                kept[f"{ink}/1.png"] == "" and kept[f"{ink}/bordered.png"] == kept[f"{ink}/copy.jpg"] == f"{ink}/1.png"
+            )
+        assert audit(tmp_path).summary()["leaks"]["across_labels"] == 0
+
+    def test_a_pile_of_shapes_is_parted_by_colour(self):
+        rng = np.random.default_rng(0)
+        images = np.repeat(np.stack([np.asarray(shape(ink)) for ink in ("red", "green")]), 120, 0)
+        images = np.clip(images + rng.normal(0, 1, images.shape), 0, 255).astype(np.uint8)
+        keepers = audit(images).groups.keepers
+        assert (keepers[:120] == 0).all() and (keepers[120:] == 120).all()
 
     def test_unlabelled_pictures_leak_nothing(self, tmp_path):
         save(photo(1), tmp_path / "train/cat/1.png")

@@ -2,11 +2,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageEnhance
 from scipy.fft import dctn, idctn
 
-from audit_samples import CHANGES, photo
-from selfsort.audit.duplicates import LEAST_SIMILARITY, _of_piles, _Pairs, _Pile, hashes, similar_pairs, similarity
+from audit_samples import CHANGES, photo, shape
+from selfsort.audit.duplicates import (
+    LEAST_SIMILARITY,
+    _of_piles,
+    _Pairs,
+    _Pictures,
+    _Pile,
+    hashes,
+    same_colours,
+    similar_pairs,
+    similarity,
+)
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
@@ -91,6 +101,52 @@ def test_where_many_pictures_are_alike_only_the_most_similar_count():
     assert len(found.first) < 20
 
 
+def layout(image: Image.Image) -> np.ndarray:
+    pixels = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC), float)
+    return np.rint(pixels.reshape(4, 8, 4, 8, 3).mean((1, 3))).astype(np.uint8)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1000), contrast=st.floats(0.5, 1.8), brightness=st.floats(-60, 60))
+def test_colours_stay_the_same_in_another_brightness_and_contrast(seed, contrast, brightness):
+    image = np.float32(layout(photo(seed)))
+    changed = contrast * (image - 128) + 128 + brightness
+    if changed.min() < 0 or changed.max() > 255:
+        return
+    assert same_colours(np.uint8(image)[None], np.uint8(changed)[None])[0]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "faded", "much brighter"])
+def test_changed_copies_have_the_same_colours(change):
+    others = {
+        "faded": lambda image: ImageEnhance.Color(image).enhance(0.6),
+        "much brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.5),
+    }
+    originals = [photo(seed) for seed in range(100)]
+    copies = [(CHANGES | others)[change](image) for image in originals]
+    same = same_colours(*(np.stack([layout(image) for image in images]) for images in (originals, copies)))
+    assert same.mean() >= (0.97 if change == "much brighter" else 1)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("paper", ["white", "black", "gray", "navy"])
+def test_shapes_of_other_colours_differ_and_of_other_brightness_do_not(kind, paper):
+    inks = ["red", "green", "blue", "yellow", "magenta", "cyan"]
+    layouts = np.stack([layout(shape(ink, paper, kind)) for ink in inks])
+    for one in range(6):
+        same = same_colours(np.repeat(layouts[one][None], 6, 0), layouts)
+        assert np.flatnonzero(same).tolist() == [one]
+    greys = np.stack([layout(shape(grey, kind=kind)) for grey in ("black", "gray")])
+    assert same_colours(greys[:1], greys[1:])[0]
+
+
+def test_colours_are_compared_both_ways_alike():
+    layouts = np.stack([layout(photo(seed)) for seed in range(40)])
+    first, second = np.divmod(np.arange(1600), 40)
+    same = same_colours(layouts[first], layouts[second]).reshape(40, 40)
+    assert (same == same.T).all() and same.diagonal().all() and same.mean() < 0.2
+
+
 def frames(count: int, noise: float = 2.0) -> np.ndarray:
     """Return what a camera that does not move sees."""
     rng = np.random.default_rng(0)
@@ -131,7 +187,7 @@ def test_a_pile_is_compared_with_what_its_leader_may_go_to():
     one, other = thumbnail(photo(1)), thumbnail(photo(2))
     images = np.stack([one, one, one, one, other, other])
     pile = _Pile(1, np.array([2, 3, 4, 5]), np.ones(4, np.float32))
-    found = _of_piles(images, [pile], _Pairs(np.array([0]), np.array([1]), np.ones(1, np.float32)))
+    found = _of_piles(_Pictures(images, None), [pile], _Pairs(np.array([0]), np.array([1]), np.ones(1, np.float32)))
     pairs = {pair for each in found for pair in zip(each.first.tolist(), each.second.tolist(), strict=True)}
     assert pairs == {(1, 2), (1, 3), (1, 4), (1, 5), (0, 2), (0, 3), (4, 5)}
 

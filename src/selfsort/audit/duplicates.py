@@ -22,6 +22,11 @@ _PILE, _PILE_RADIUS, _LEAST_IN_PILE, _SHARE_OF_PILE = 50, 16, 0.95, 0.8
 _RADIUS = 28  # bits in which hashes of candidates may differ
 _RADIUS_AMONG_LOOKALIKES = 8
 _MOST_CANDIDATES = 100  # for each picture, on average; beyond, the radius shrinks
+# Colours of a sixteenth of a picture that are told apart: by their distance in levels, and as a share of the stronger
+# one. Compression to a JPEG quality of 10 left 32 levels, brightening by 60 % over 40 in 0.5 to 3 % of photographs,
+# as highlights lose their colour; turning all hues by 45 degrees makes a share of 0.76.
+_COLOUR_DISTANCE, _COLOUR_SHARE = 40, 0.75
+_LARGEST_CONTRAST = 2.5  # times that of the other picture; beyond, one of them is another in grey
 _HIGHEST = 12  # half waves across a picture that are compared: finer detail does not outlive compression and scaling
 _QUERIES = 4096
 _PAIRS_AT_ONCE = 4096
@@ -40,6 +45,28 @@ class Similar(NamedTuple):
     similarity: Floats
     least: float
     warning: str = ""
+
+
+class _Pictures(NamedTuple):
+    """Thumbnails (N, 32, 32) and, where colours count, their mean colours (N, 4, 4, 3)."""
+
+    thumbnails: NDArray[np.uint8]
+    layouts: NDArray[np.uint8] | None
+
+    def similarities(self, first: NDArray[Any], second: NDArray[Any]) -> Floats:
+        """Return the similarity (P,) of pairs of rows, 0 where they differ in colour."""
+        found = np.empty(len(first), np.float32)
+        for start in range(0, len(first), _PAIRS_AT_ONCE):
+            block = slice(start, start + _PAIRS_AT_ONCE)
+            one, other = first[block], second[block]
+            found[block] = similarity(self.thumbnails[one], self.thumbnails[other]) * self.same_colours(one, other)
+        return found
+
+    def same_colours(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell (P,) of pairs of rows whether they have the same colours."""
+        if self.layouts is None:
+            return np.ones(len(first), bool)
+        return same_colours(self.layouts[first], self.layouts[second])
 
 
 class _Pairs(NamedTuple):
@@ -66,36 +93,39 @@ class _Candidates(NamedTuple):
     bits: NDArray[np.uint8]
 
 
-def similar_pairs(thumbnails: NDArray[np.uint8], random_state: int = 0) -> Similar:
-    """Find the pairs of thumbnails (N, 32, 32) that show the same picture; see `similarity`.
+def similar_pairs(
+    thumbnails: NDArray[np.uint8], random_state: int = 0, layouts: NDArray[np.uint8] | None = None
+) -> Similar:
+    """Find the pairs of thumbnails (N, 32, 32) that show the same picture; see `similarity` and `same_colours`.
 
+    Without the `layouts` (N, 4, 4, 3), which are their mean colours, colours do not count.
     In a set of pictures that are alike by nature only the most similar pairs count; a sample tells. Of a pile of
     nearly equal pictures each is paired with the first alone, and that with the pictures outside.
     """
-    codes = hashes(thumbnails)
-    piles = _piles(thumbnails, codes, random_state)
+    pictures, codes = _Pictures(thumbnails, layouts), hashes(thumbnails)
+    piles = _piles(pictures, codes, random_state)
     outside = np.ones(len(codes), bool)
     for pile in piles:
         outside[pile.members] = False
     candidates, radius = _candidates(codes, np.flatnonzero(outside), random_state)
     sample = np.random.default_rng(random_state).permutation(len(candidates.first))[:_SAMPLE]
-    sampled = _similarities(thumbnails, candidates.first[sample], candidates.second[sample])
+    sampled = pictures.similarities(candidates.first[sample], candidates.second[sample])
     alike, high = ((sampled >= least).sum() for least in (LEAST_SIMILARITY, _HIGH))
     if alike >= _LEAST_TO_TELL and alike > _LOOKALIKES_PER_HIGH * high:
         least, wanted = LEAST_AMONG_LOOKALIKES, _RADIUS_AMONG_LOOKALIKES
     else:
         least, wanted = LEAST_SIMILARITY, _RADIUS
-    pairs = _alike(thumbnails, candidates, wanted, least)
-    pairs = _Pairs(*map(np.concatenate, zip(pairs, *_of_piles(thumbnails, piles, pairs), strict=True)))
+    pairs = _alike(pictures, candidates, wanted, least)
+    pairs = _Pairs(*map(np.concatenate, zip(pairs, *_of_piles(pictures, piles, pairs), strict=True)))
     first, second = (column.astype(np.int64) for column in pairs[:2])
     least = min(least, _LEAST_IN_PILE) if piles else least
     return Similar(first, second, np.minimum(pairs.similarity, 1), least, _warning(radius, wanted))
 
 
-def _alike(thumbnails: NDArray[np.uint8], candidates: _Candidates, most_bits: int, least: float) -> _Pairs:
+def _alike(pictures: _Pictures, candidates: _Candidates, most_bits: int, least: float) -> _Pairs:
     chosen = candidates.bits <= most_bits
     first, second = candidates.first[chosen], candidates.second[chosen]
-    found = _similarities(thumbnails, first, second)
+    found = pictures.similarities(first, second)
     return _Pairs(first[found >= least], second[found >= least], found[found >= least])
 
 
@@ -136,7 +166,24 @@ def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
     return share
 
 
-def _piles(thumbnails: NDArray[np.uint8], codes: NDArray[np.uint8], random_state: int) -> list[_Pile]:
+def same_colours(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell for each pair of layouts (P, 4, 4, 3) whether (P,) they have the same colours.
+
+    What is compared is how far the colours are from grey, in what direction. Brightness cannot matter, nor can contrast
+    but where it takes the colours away.
+    """
+    one, other = (each.reshape(-1, 16, 3).astype(np.float32) for each in (first, second))
+    one, other = one - one.mean(2, keepdims=True), other - other.mean(2, keepdims=True)
+    strengths = [np.linalg.norm(each.reshape(-1, 48), axis=1) for each in (one, other)]
+    contrast = np.clip(strengths[1] / np.maximum(strengths[0], 1e-3), 1 / _LARGEST_CONTRAST, _LARGEST_CONTRAST)
+    one, other = one * np.sqrt(contrast)[:, None, None], other / np.sqrt(contrast)[:, None, None]
+    distance = np.linalg.norm(one - other, axis=2)  # (P, 16)
+    stronger = np.maximum(np.linalg.norm(one, axis=2), np.linalg.norm(other, axis=2))
+    differ = (distance > _COLOUR_DISTANCE) & (distance > _COLOUR_SHARE * stronger)
+    return ~np.asarray(differ.any(1), bool)
+
+
+def _piles(pictures: _Pictures, codes: NDArray[np.uint8], random_state: int) -> list[_Pile]:
     """Find the piles of nearly equal pictures, each behind the first of them, by a sample of the pictures."""
     index = _index(codes)
     free = np.ones(len(codes), bool)
@@ -144,6 +191,7 @@ def _piles(thumbnails: NDArray[np.uint8], codes: NDArray[np.uint8], random_state
     def around(row: int) -> tuple[NDArray[np.int64], Floats]:
         near = index.range_search(codes[row : row + 1], _PILE_RADIUS + 1)[2]
         near = np.sort(near[free[near] & (near != row)])
+        near = near[pictures.same_colours(np.full(len(near), row), near)]
         few = near[:: 1 + len(near) // _PILE]  # enough to tell a pile from pictures that are alike by nature
         if len(near) < _PILE or (shares_of(row, few) >= _LEAST_IN_PILE).mean() < _SHARE_OF_PILE:
             return near[:0], np.zeros(0, np.float32)
@@ -151,7 +199,7 @@ def _piles(thumbnails: NDArray[np.uint8], codes: NDArray[np.uint8], random_state
         return near[shares >= _LEAST_IN_PILE], shares[shares >= _LEAST_IN_PILE]
 
     def shares_of(row: int, others: NDArray[np.int64]) -> Floats:
-        return _similarities(thumbnails, np.full(len(others), row), others)
+        return pictures.similarities(np.full(len(others), row), others)
 
     piles = []
     for row in np.random.default_rng(random_state).permutation(len(codes))[:_SAMPLED_PICTURES].tolist():
@@ -165,7 +213,7 @@ def _piles(thumbnails: NDArray[np.uint8], codes: NDArray[np.uint8], random_state
     return piles
 
 
-def _of_piles(thumbnails: NDArray[np.uint8], piles: list[_Pile], pairs: _Pairs) -> Iterator[_Pairs]:
+def _of_piles(pictures: _Pictures, piles: list[_Pile], pairs: _Pairs) -> Iterator[_Pairs]:
     """Yield the pairs within piles, and of their members with what stands before their leader in a pair."""
     to_leaders = np.isin(pairs.second, [pile.leader for pile in piles])
     first, second = pairs.first[to_leaders], pairs.second[to_leaders]
@@ -174,7 +222,7 @@ def _of_piles(thumbnails: NDArray[np.uint8], piles: list[_Pile], pairs: _Pairs) 
         before = first[second == leader].tolist()
         while before and len(members):
             one = np.full(len(members), min(before))
-            shares = _similarities(thumbnails, one, members)
+            shares = pictures.similarities(one, members)
             alike = shares >= _LEAST_IN_PILE
             yield _Pairs(one[alike], members[alike], shares[alike])
             # Those that are unlike it, should it take their leader, still have one another.
@@ -224,14 +272,6 @@ def _warning(radius: int, wanted: int) -> str:
         "So many pictures are alike without being nearly equal that, beside piles of nearly equal ones, only pairs "
         f"{compared if radius >= 0 else 'that are equal'} were compared: near duplicates may have been missed."
     )
-
-
-def _similarities(thumbnails: NDArray[np.uint8], first: NDArray[Any], second: NDArray[Any]) -> Floats:
-    found = np.empty(len(first), np.float32)
-    for start in range(0, len(first), _PAIRS_AT_ONCE):
-        block = slice(start, start + _PAIRS_AT_ONCE)
-        found[block] = similarity(thumbnails[first[block]], thumbnails[second[block]])
-    return found
 
 
 def _spectrum(pictures: Floats) -> Floats:

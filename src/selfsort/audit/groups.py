@@ -80,9 +80,11 @@ def _equals(looks: Looks, order: NDArray[np.intp]) -> NDArray[np.int64]:
 def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Similar:
     """Find near duplicates among pictures, the preferred first, with their borders and without."""
     bordered = np.flatnonzero(np.isin(looks.places[chosen], looks.bordered))
-    inner = looks.inner[np.searchsorted(looks.bordered, looks.places[chosen[bordered]])]
+    inner = np.searchsorted(looks.bordered, looks.places[chosen[bordered]])
     owners = np.concatenate([chosen, chosen[bordered]])
-    found = similar_pairs(np.concatenate([looks.thumbnails[chosen], inner]), random_state)
+    thumbnails = np.concatenate([looks.thumbnails[chosen], looks.inner[inner]])
+    layouts = np.concatenate([looks.layouts[chosen], looks.inner_layouts[inner]])
+    found = similar_pairs(thumbnails, random_state, layouts)
     first, second = owners[found.first], owners[found.second]
     other = first != second
     return found._replace(first=first[other], second=second[other], similarity=found.similarity[other])

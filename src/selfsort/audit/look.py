@@ -39,7 +39,7 @@ class Looks:
     border_certainty : (N,) from 0 to 1
     thumbnails : (N, 32, 32) grey, squashed to a square
     bordered, inner : (M,) places of the pictures with borders, and (M, 32, 32) their thumbnails without
-    layouts : (N, 4, 4, 3) mean colours
+    layouts, inner_layouts : (N, 4, 4, 3) mean colours, and (M, 4, 4, 3) without the borders
     contrast : (N,) standard deviation of a thumbnail's levels, in the channel where it is largest
     colourfulness : (N,) largest difference between the channels of a thumbnail's pixels, but for a few of them
 
@@ -58,6 +58,7 @@ class Looks:
     bordered: NDArray[np.int64]
     inner: NDArray[np.uint8]
     layouts: NDArray[np.uint8]
+    inner_layouts: NDArray[np.uint8]
     contrast: NDArray[np.float32]
     colourfulness: NDArray[np.uint8]
 
@@ -131,6 +132,7 @@ _COLUMNS: dict[str, tuple[tuple[int, ...], Any]] = {
     "bordered": ((), np.int64),
     "inner": ((SIDE, SIDE), np.uint8),
     "layouts": ((_LAYOUT, _LAYOUT, 3), np.uint8),
+    "inner_layouts": ((_LAYOUT, _LAYOUT, 3), np.uint8),
     "contrast": ((), np.float32),
     "colourfulness": ((), np.uint8),
 }
@@ -161,9 +163,8 @@ def _noted(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first
         return unreadable()
     borders, border_colours, border_certainty = _borders(seen, open_picture, refs, first)
     bordered: list[int] = np.flatnonzero(borders.any(1)).tolist()
-    inner = [_without(seen[index].scaled, borders[index]) for index in bordered]
+    inner = _thumbnails([_without(seen[index].scaled, borders[index]) for index in bordered])
     planes = _thumbnails([each.scaled.pixels for each in seen])  # (n, 3, 32, 32)
-    cells = planes.reshape(len(seen), 3, _LAYOUT, SIDE // _LAYOUT, _LAYOUT, SIDE // _LAYOUT)
     spread = np.maximum.reduce([*planes.swapaxes(0, 1)]) - np.minimum.reduce([*planes.swapaxes(0, 1)])
     spread = spread.reshape(len(seen), -1)
     most = round((1 - _COLOURED_SHARE) * (spread.shape[1] - 1))
@@ -180,8 +181,9 @@ def _noted(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first
         border_certainty,
         _grey(planes),
         places[bordered],
-        _grey(_thumbnails(inner)),
-        np.rint(cells.mean((3, 5)).transpose(0, 2, 3, 1)).astype(np.uint8),
+        _grey(inner),
+        _layouts(planes),
+        _layouts(inner),
         planes.reshape(len(seen), 3, -1).std(2).max(1),
         np.partition(spread, most, 1)[:, most].astype(np.uint8),
     )
@@ -227,6 +229,12 @@ def _thumbnails(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
             pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).reshape(SIDE, SIDE, -1)
         target[:] = pixels.transpose(2, 0, 1)
     return planes
+
+
+def _layouts(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Average the colours of planes (n, 3, 32, 32) to (n, 4, 4, 3)."""
+    cells = planes.reshape(len(planes), 3, _LAYOUT, SIDE // _LAYOUT, _LAYOUT, SIDE // _LAYOUT)
+    return np.asarray(np.rint(cells.mean((3, 5)).transpose(0, 2, 3, 1)), np.uint8)
 
 
 def _grey(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
