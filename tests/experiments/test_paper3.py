@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,32 @@ def test_other_pictures_that_are_not_there(root: Path) -> None:
     (root / "flowers").rename(root / "weeds")
     with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
         paper3.exemplar(Where("cpu", root), elsewhere=True, clustered=False, settings=SMALL, **PART)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resnet_backbone": "resnet19"}, "resnet19"),
+        ({"clustered_surrogate_classes": "21"}, "surrogate_classes=21 must be from 2 to 20, half of the pictures"),
+        ({"surrogate_classes": "41", "clustered_surrogate_classes": "12"}, "surrogate_classes=41 must be from 2 to 40"),
+        ({"surrogate_classes": "21", "clustered_surrogate_classes": "12"}, "surrogate_classes=21 must be from 2 to 20"),
+        ({"clustered_patch_size": "17"}, "smaller than a patch of 17x17"),
+    ],
+)
+def test_what_would_stop_a_later_cell_is_found_first(root: Path, changes: dict[str, str], message: str) -> None:
+    scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET)
+    paper3._check(scale, Where("cpu", root))
+    with pytest.raises(UserError, match=message):
+        paper3._check(replace(scale, settings=SMALL | RESNET | changes), Where("cpu", root))
+
+
+def test_a_missing_second_folder_is_found_first_where_it_is_wanted(root: Path) -> None:
+    (root / "flowers").rename(root / "weeds")
+    scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET, subset=30, seeds=3)
+    with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
+        paper3._check(scale, Where("cpu", root))
+    paper3._check(replace(scale, methods=("clustered", "semi-supervised")), Where("cpu", root))
+    paper3._check_table_3(scale, Where("cpu", root))
 
 
 def test_a_subset_larger_than_the_whole(root: Path) -> None:

@@ -171,8 +171,7 @@ def exemplar(
         called = svm_labels(fold.embedding, fold.labels, first.embedding_, random_state=seed)
         result |= {"labels": called.labels.tolist(), "margins": np.round(called.margins, 4).tolist()}
     if clustered:
-        second = _exemplar({**settings, **_prefixed(settings, "clustered_")}, seed, epochs, where)
-        second.set_params(clustered=True, encoder=first)
+        second = _clustering(settings, seed, epochs, where).set_params(encoder=first)
         second = cast(ExemplarCNN, fitted(second, source, where.folder and where.folder / "clustered"))
         scores["clustered"] = _scores(second.transform, data, seed)
         result["minutes"]["clustered"] = second.run_["training"]["minutes"]
@@ -305,6 +304,11 @@ def _exemplar(settings: Mapping[str, str], seed: int, epochs: int, where: Where)
     return cast(ExemplarCNN, model)
 
 
+def _clustering(settings: Mapping[str, str], seed: int, epochs: int, where: Where) -> ExemplarCNN:
+    model = _exemplar({**settings, **_prefixed(settings, "clustered_")}, seed, epochs, where)
+    return cast(ExemplarCNN, model.set_params(clustered=True))
+
+
 def _prefixed(settings: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix)}
 
@@ -360,6 +364,27 @@ def _check_stages(settings: Mapping[str, str]) -> None:
     if epochs < 1:
         raise UserError(f"resnet_epochs={epochs} must be at least 1.")
     views_from(resnet["resnet_views"])
+
+
+def _check(scale: Scale, where: Where) -> None:
+    """Raise UserError for what would stop one of table 2's cells, however late it is measured."""
+    for cell in _cells(replace(scale, seeds=1)):
+        if cell.measure is baselines:
+            continue  # the first to be measured
+        facts, settings = cell.settings, cell.settings["settings"]
+        data = _data(facts["dataset"], where.data_root, facts["subset"], facts["seed"])
+        if cell.measure is semi_supervised:
+            with torch.random.fork_rng():
+                make_backbone(settings["resnet_backbone"], data.unlabelled.image_shape)
+            continue
+        source = _elsewhere(facts["dataset"], where.data_root, data) if facts["elsewhere"] else data.unlabelled
+        _exemplar(settings, facts["seed"], facts["epochs"], where).set_params(clustered=False).check(source)
+        if facts["clustered"]:
+            _clustering(settings, facts["seed"], facts["epochs"], where).check(source)
+
+
+def _check_table_3(scale: Scale, where: Where) -> None:
+    _check(_of_table_3(scale), where)
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
@@ -449,7 +474,11 @@ def _problems(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _table_3(scale: Scale) -> list[Cell]:
-    return _cells(replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered")))
+    return _cells(_of_table_3(scale))
+
+
+def _of_table_3(scale: Scale) -> Scale:
+    return replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered"))
 
 
 def _figure_1(scale: Scale) -> list[Cell]:
