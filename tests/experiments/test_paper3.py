@@ -100,6 +100,13 @@ def test_stl10_has_its_own_folds_and_the_published_values() -> None:
     assert paper3.n_folds("stl10") == paper3.FOLDS
 
 
+def test_stl10_as_a_folder_of_pictures_gets_seeded_folds(root: Path) -> None:
+    (root / "tiny_imagenet").rename(root / "stl10")
+    found = paper3.baselines(Where("cpu", root), dataset="stl10", seed=0, settings=SMALL)
+    assert len(paper3._data("stl10", root, None, 0).folds) == 1
+    assert len(found["scores"]["raw-pixels"]["folds"]) == 10
+
+
 def test_methods_share_what_they_build_on() -> None:
     def cells(*wanted: str) -> list[tuple[str, bool]]:
         scale = Scale(methods=wanted, settings=RESNET)

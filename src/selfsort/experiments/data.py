@@ -47,7 +47,11 @@ def load_part(dataset: str, data_root: Path | None, split: str, fold: int | None
         When it is not there.
 
     """
-    folder = None if data_root is None else data_root / dataset
-    if folder is not None and (folder / split).is_dir():
-        return load_images(folder, split=split, fold=fold)
+    if data_root is not None and is_folder(dataset, data_root, split):
+        return load_images(data_root / dataset, split=split, fold=fold)
     return load_images(dataset, split=split, fold=fold, data_root=data_root)
+
+
+def is_folder(dataset: str, data_root: Path | None, split: str) -> bool:
+    """Tell whether a part of a data set is there as a folder of pictures, which is taken rather than torchvision's."""
+    return data_root is not None and (data_root / dataset / split).is_dir()

@@ -1,8 +1,8 @@
 """Paper 3: ExemplarCNN and its clustered surrogate classes (tables 2 and 3, figures 1 and 2).
 
 The network learns from unlabelled pictures; a one-vs-all linear SVM on its features learns from ten folds of labelled
-ones, STL-10's own where the set is STL-10, and is scored on all test pictures (section 3.2.1). "mean" and "std" of the
-paper are over the folds; ours is the mean, and the deviation over the folds stands in the note.
+ones, STL-10's own where the set is torchvision's STL-10, and is scored on all test pictures (section 3.2.1). "mean" and
+"std" of the paper are over the folds; ours is the mean, and the deviation over the folds stands in the note.
 
 Beside the paper's rows stand the same features of an untrained network, and an SVM on the pixels. For the row
 "ImageNet" (patches of other pictures than those it is tested on) STL-10 takes the folder tiny_imagenet, and
@@ -30,7 +30,7 @@ from selfsort.errors import UserError
 from selfsort.estimator import TrainedEstimator
 from selfsort.evaluation.probes import SVMLabels, svm_labels
 from selfsort.evaluation.protocol import Labelled, evaluate_folds, seeded_folds
-from selfsort.experiments.data import load_part
+from selfsort.experiments.data import is_folder, load_part
 from selfsort.experiments.kept import fitted, packed, unpacked
 from selfsort.experiments.runner import (
     Cell,
@@ -97,7 +97,9 @@ class _Data(NamedTuple):
 @lru_cache(maxsize=1)
 def _data(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Data:
     unlabelled = _subset(load_part(dataset, data_root, "unlabeled"), subset, seed)
-    numbers = [None] if n_folds(dataset) == 0 else range(n_folds(dataset))
+    # Only torchvision's files say which pictures are in which of the set's own folds.
+    own = 0 if is_folder(dataset, data_root, "train") else n_folds(dataset)
+    numbers = range(own) if own else [None]
     folds = tuple(load_part(dataset, data_root, "train", fold) for fold in numbers)
     return _Data(unlabelled, folds, load_part(dataset, data_root, "test"))
 
