@@ -118,6 +118,7 @@ def test_fit_says_how_many_are_left_out(photo_folder, tmp_path, monkeypatch, cap
         (["audit", "{photos}", "--out", "{taken}"], "is not an empty folder"),
         (["audit", "{photos}", "--write-clean", "{taken}"], "is not an empty folder"),
         (["audit", "digits", "--write-clean", "clean"], "no single files to link to"),
+        (["audit", "nowhere", "--write-clean", "clean"], "There is no file, folder or data set 'nowhere'"),
         (["audit", "{photos}", "--split", "test"], "has no split 'test'"),
         (["fit", "{photos}", "--out", "run", "--audit", "{taken}"], "is not an audit"),
         (["fit", "digits", "--out", "run", "--audit", "{audit}"], "does not hold 3 of the 3 pictures to leave out"),
@@ -133,6 +134,21 @@ def test_mistakes_get_one_sentence_and_leave_nothing(photo_folder, tmp_path, mon
     captured = capsys.readouterr()
     assert sentence in captured.err and "Traceback" not in captured.err and captured.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("source", ["digits", "mnist", "hf:some/set", "photos.zip", "photos.npz"])
+def test_links_to_what_is_no_file_are_refused_before_the_audit(source, tmp_path, monkeypatch, capsys):
+    def audited(*words: Any, **options: Any) -> None:
+        raise AssertionError("the audit ran")
+
+    monkeypatch.setattr("selfsort.audit.audit", audited)
+    monkeypatch.chdir(tmp_path)
+    if "." in source:
+        Path(source).write_bytes(b"")
+    before = list(tmp_path.iterdir())
+    assert command(monkeypatch, "audit", source, "--write-clean", "clean") == 1
+    assert "no single files to link to" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == before
 
 
 def test_an_unknown_reason_is_a_mistake_in_the_command(photo_folder, monkeypatch, capsys):

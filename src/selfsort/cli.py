@@ -209,6 +209,7 @@ def audit(
     from selfsort import audit as auditing
     from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
     from selfsort.reporting.exports import check_linkable, check_target, link_kept
+    from selfsort.sources.dispatch import has_files
 
     for folder in filter(None, (out, write_clean)):
         check_target(folder)
@@ -217,11 +218,12 @@ def audit(
         one, other = out.resolve(), write_clean.resolve()
         if one.is_relative_to(other) or other.is_relative_to(one):
             raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
+        check_linkable(source, has_files(source))
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     kept = [finding.value for finding in keep or []]
     found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
     if write_clean:
-        check_linkable(found, write_clean)
+        check_target(write_clean)  # somebody may have put something there meanwhile
     auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)))
     clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
     summary = found.summary()

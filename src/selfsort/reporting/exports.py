@@ -130,11 +130,10 @@ def sort_pictures(
     return SortSummary(out, {folder: placed[folder] for folder in dict.fromkeys(folders)}, tuple(missing))
 
 
-def check_linkable(audit: Audit, out: str | Path) -> None:
-    """Raise `UserError` where `link_kept` could not succeed."""
-    if not audit.has_files:
-        raise UserError(f"The pictures of {audit.source!r} are no single files to link to; unpack or save them first.")
-    check_target(Path(out).absolute())
+def check_linkable(source: str, has_files: bool) -> None:
+    """Raise `UserError` unless the pictures of a source are files of their own, to which `link_kept` can link."""
+    if not has_files:
+        raise UserError(f"The pictures of {source!r} are no single files to link to; unpack or save them first.")
 
 
 def link_kept(audit: Audit, out: str | Path) -> int:
@@ -144,7 +143,8 @@ def link_kept(audit: Audit, out: str | Path) -> int:
     to.
     """
     out = Path(out).absolute()
-    check_linkable(audit, out)
+    check_linkable(audit.source, audit.has_files)
+    check_target(out)
     kept = np.flatnonzero(~audit.rejected).tolist()
     with atomic_path(out) as partial:
         partial.mkdir()

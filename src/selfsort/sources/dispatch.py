@@ -38,6 +38,12 @@ def list_pictures(source: Any, request: Request) -> Listing | ImageSet:
     return load(source, request)
 
 
+def has_files(source: str | Path) -> bool:
+    """Tell whether the pictures of a source, if it is one at all, are files of their own: whether it is a folder."""
+    path = _path(source)
+    return path is not None and not (path.is_file() and path.suffix.lower() in (".zip", ".npy", ".npz"))
+
+
 def _path(source: str | Path) -> Path | None:
     """Return the path that a source is, or None where it is the name of a data set."""
     from selfsort.sources import torchvision_sets
