@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import selfsort
 from samples import pictures, quick
@@ -336,6 +337,20 @@ def test_bad_settings(settings: dict[str, Any], sentence: str, tmp_path: Path) -
     with pytest.raises(UserError, match=sentence):
         exemplar(**settings).fit(pictures(), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_without_features_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number, pixels in enumerate(pictures(12)):
+        Image.fromarray(pixels).save(tmp_path / f"{number:02d}.png")
+
+    def without_the_eighth(model: Any, images: Any) -> Any:
+        return np.ones((12, 3), np.float32) * (np.arange(12) != 7)[:, None]
+
+    encoder = exemplar(epochs=1, n_classes=2).fit(pictures(12))
+    monkeypatch.setattr(exemplar_cnn, "_embedded", without_the_eighth)
+    model = exemplar(clustered=True, encoder=encoder, surrogate_classes=3, n_classes=2)
+    with pytest.raises(UserError, match="The features of picture '07.png' are all 0, which has no direction"):
+        model.fit(selfsort.load_images(tmp_path))
 
 
 def test_three_pictures_are_too_few_to_be_clustered() -> None:

@@ -1,7 +1,7 @@
 """Surrogate classes of several pictures each, by complete linkage (paper 3, section 3.3)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,7 @@ def surrogate_classes(
     neighbours: int = 3,
     random_state: int = 0,
     warn: _Warn = _log.warning,
+    ids: Sequence[str] = (),
 ) -> list[Rows]:
     """Return `n_classes` groups of rows of (N, D) features: clusters, then single rows with neighbours.
 
@@ -33,7 +34,8 @@ def surrogate_classes(
     at `largest` rows in a cluster; the largest clusters come first. Merging also stops, the closest pairs first, where
     fewer groups than `n_classes` would be left. The classes that are still wanted are single rows drawn from the same
     half, each with its nearest `neighbours` of the other half by cosine, which several classes may share. A threshold
-    below which there are more pairs than fit into 4 GiB is lowered, which `warn` is told in a sentence.
+    below which there are more pairs than fit into 4 GiB is lowered, which `warn` is told in a sentence. Errors call
+    a row by its number, or by the `ids` (N,).
 
     Raises
     ------
@@ -52,7 +54,7 @@ def surrogate_classes(
             f"{n_classes} clustered classes need at least {2 * n_classes} pictures, of which half are held out, and "
             f"there are {len(points)}: lower surrogate_classes to {half} or fewer."
         )
-    norms = _norms(points)
+    norms = _norms(points, ids)
     rng = np.random.default_rng((random_state, 7))
     order = rng.permutation(len(points))
     mine, held_out = order[:half], order[half:]
@@ -77,12 +79,14 @@ def check_cluster_distance(threshold: float) -> None:
         )
 
 
-def _norms(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def _norms(points: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float32]:
     norms: NDArray[np.float32] = np.linalg.norm(points, axis=1, keepdims=True)
     if not norms.all():
+        row = int(np.argmin(norms))
+        picture = repr(ids[row]) if ids else row
         raise UserError(
-            f"The features of picture {int(np.argmin(norms))} are all 0, which has no direction: train for longer, or "
-            "with a lower learning rate."
+            f"The features of picture {picture} are all 0, which has no direction: train for longer or with a lower "
+            "learning rate, or leave it out."
         )
     return norms
 

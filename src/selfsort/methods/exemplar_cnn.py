@@ -294,11 +294,12 @@ class ExemplarCNN(TrainedEstimator):
             # It is kept until the end: to go on with a later round, the last state of an earlier one is all it takes.
             folder = None if run_dir is None else run_dir / f"round-{number + 1}"
             if number == 0 and self.encoder is not None:
-                classes = self._clustered(_embedded(self.encoder, images), warnings)
+                classes = self._clustered(_embedded(self.encoder, images), images.ids, warnings)
                 continue
             earlier = self._train_round(number, maker, classes, folder, resume, progress, None)
             warnings += [f"Training {number + 1} of {rounds + 1}: {warning}" for warning in earlier.warnings]
-            classes = self._clustered(in_batches(self.net_, "embed", images.images, self.device), warnings)
+            features = in_batches(self.net_, "embed", images.images, self.device)
+            classes = self._clustered(features, images.ids, warnings)
             with torch.random.fork_rng():
                 torch.manual_seed(seed_of(self.random_state, 0))
                 self.net_ = self.build(images.image_shape, len(images))
@@ -314,7 +315,7 @@ class ExemplarCNN(TrainedEstimator):
         rng = np.random.default_rng((self.random_state, 8))
         return np.sort(rng.permutation(n_images)[: self._n_surrogates(n_images)])
 
-    def _clustered(self, features: NDArray[np.float32], warnings: list[str]) -> list[Rows]:
+    def _clustered(self, features: NDArray[np.float32], ids: Sequence[str], warnings: list[str]) -> list[Rows]:
         def warn(sentence: str) -> None:
             _log.warning(sentence)
             warnings.append(sentence)
@@ -327,6 +328,7 @@ class ExemplarCNN(TrainedEstimator):
             neighbours=self.neighbours,
             random_state=self.random_state,
             warn=warn,
+            ids=ids,
         )
 
     def _train_round(
