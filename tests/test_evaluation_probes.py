@@ -1,5 +1,6 @@
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -310,6 +311,26 @@ def test_svm_labels_of_two_classes():
     points = np.array([[-2.0], [-1.0], [1.0], [2.0]])
     found = svm_labels(points, [0, 0, 1, 1], [[-5.0], [0.1], [4.0]])
     assert found.labels.tolist() == [0, 1, 1] and found.margins.argmin() == 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_svm_labels_do_not_depend_on_the_blocks(n_classes, monkeypatch):
+    train, others = blobs(60, n_classes, distance=1.5), blobs(101, n_classes, distance=1.5, seed=1)[0]
+    whole = svm_labels(*train, others)
+    monkeypatch.setattr(probes, "_NUMBERS_AT_ONCE", 8 * 7)
+    found = svm_labels(*train, others)
+    assert np.array_equal(found.labels, whole.labels)
+    np.testing.assert_allclose(found.margins, whole.margins, atol=1e-5)
+
+
+def test_svm_labels_take_little_memory_beside_the_features(monkeypatch):
+    monkeypatch.setattr(probes, "_NUMBERS_AT_ONCE", 1 << 17)
+    features = np.random.default_rng(0).normal(size=(20_000, 400)).astype(np.float32)
+    tracemalloc.start()
+    svm_labels(features[:40], np.arange(40) % 4, features)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < features.nbytes / 4
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1])

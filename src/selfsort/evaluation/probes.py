@@ -20,6 +20,7 @@ _BATCH = 256
 _LEAST_EPOCHS = 30
 _LEAST_STEPS = 5000
 _QUICK_STEPS = 200
+_NUMBERS_AT_ONCE = 1 << 22  # of unlabelled features, which are several times as large in double precision
 
 _Fit = tuple[NDArray[np.int64], dict[str, Any]]  # predictions for the test set, and how they were made
 
@@ -168,14 +169,20 @@ def svm_labels(train_x: ArrayLike, train_y: ArrayLike, features: ArrayLike, *, r
     train, labels = _labelled(train_x, train_y, "train")
     others, _ = _labelled(features, np.zeros(len(np.asarray(features)), np.int64), "unlabelled")
     _check_fit(train, labels, others)
-    train, others = _standardised(train, others)
+    mean, scale = _scaling(train)
     classifier = LinearSVC(dual="auto", random_state=random_state)
-    predicted, _ = _fitted(classifier, train, labels, others, {})
-    scores = classifier.decision_function(others)
+    _fit(classifier, _scaled(train, mean, scale), labels)
+    rows = max(1, _NUMBERS_AT_ONCE // others.shape[1])
+    blocks = (_scaled(others[start : start + rows], mean, scale) for start in range(0, len(others), rows))
+    parts = [(classifier.predict(block), _margins(classifier.decision_function(block))) for block in blocks]
+    return SVMLabels(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _margins(scores: NDArray[np.float64]) -> NDArray[np.float32]:
     if scores.ndim == 1:  # of two classes, one score stands for both
-        return SVMLabels(predicted, np.abs(scores).astype(np.float32))
+        return np.abs(scores).astype(np.float32)
     highest = np.partition(scores, -2, axis=1)[:, -2:]
-    return SVMLabels(predicted, (highest[:, 1] - highest[:, 0]).astype(np.float32))
+    return (highest[:, 1] - highest[:, 0]).astype(np.float32)
 
 
 def quick_linear(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> float:
@@ -230,7 +237,8 @@ def _labelled(features: ArrayLike, labels: ArrayLike, side: str) -> tuple[NDArra
     array, classes = np.asarray(features, dtype=np.float32), np.asarray(labels, dtype=np.int64)
     if array.ndim != 2 or classes.shape != array.shape[:1]:
         raise UserError(f"The {side} set's features {array.shape} and labels {classes.shape} do not fit: one row each.")
-    array, classes = array[classes >= 0], classes[classes >= 0]
+    if not (known := classes >= 0).all():  # features may be large: no copy where all are wanted
+        array, classes = array[known], classes[known]
     if not len(array):
         raise UserError(f"The {side} set has no labelled image, so nothing can be probed: give a labelled source.")
     if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # the extremes pass NaN on
@@ -250,10 +258,21 @@ def _check_fit(train: NDArray[np.float32], train_labels: NDArray[np.int64], test
 def _standardised(
     train: NDArray[np.float32], test: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    mean, scale = _scaling(train)
+    return _scaled(train, mean, scale), _scaled(test, mean, scale)
+
+
+def _scaling(train: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each feature's mean and the inverse of its deviation, 0 where it is constant."""
     mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     deviation[deviation < 1e-6 * np.abs(mean)] = 0.0  # equal up to rounding: not to be blown up to a deviation of 1
-    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
-    return ((train - mean) * scale).astype(np.float32), ((test - mean) * scale).astype(np.float32)
+    return mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+
+
+def _scaled(
+    features: NDArray[np.float32], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    return ((features - mean) * scale).astype(np.float32)
 
 
 def _linear(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
@@ -291,13 +310,18 @@ def _fitted(
     test: NDArray[np.float32],
     details: dict[str, Any],
 ) -> _Fit:
+    converged = _fit(classifier, train, labels)
+    return classifier.predict(test), details | {"converged": converged}
+
+
+def _fit(classifier: Any, train: NDArray[np.float32], labels: NDArray[np.int64]) -> bool:
+    """Fit a classifier and tell whether it converged."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         classifier.fit(train, labels)
-    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return classifier.predict(test), details | {"converged": converged}
+    return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
 
 
 def _knn(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32], seed: int) -> _Fit:
