@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from selfsort import methods
 from selfsort.audit import Audit, audit
-from selfsort.augment import views_from
+from selfsort.augment import resolved, views_from
 from selfsort.augment.patches import PatchMaker
 from selfsort.backbones import Backbone, make_backbone
 from selfsort.errors import UserError
@@ -330,13 +330,14 @@ def _cells(scale: Scale) -> list[Cell]:
         if method not in METHODS:
             raise UserError(f"Paper 3 does not compare {method!r}: choose among {', '.join(METHODS)}.")
     wanted = scale.methods or METHODS
-    stages = {name: value for name, value in scale.settings.items() if name.startswith(_STAGES)}
+    settings = {name: resolved(value) if name.endswith("views") else value for name, value in scale.settings.items()}
+    stages = {name: value for name, value in settings.items() if name.startswith(_STAGES)}
     _check_stages(stages)
-    own = {name: value for name, value in scale.settings.items() if name not in stages}
+    own = {name: value for name, value in settings.items() if name not in stages}
     refuse_settings(own | _prefixed(stages, "clustered_"), _SET_BY_METHOD)
     methods.make("exemplar-cnn", own | _prefixed(stages, "clustered_"))
     resnet = {name: value for name, value in stages.items() if name in _RESNET}
-    both = {name: value for name, value in scale.settings.items() if name not in _RESNET}
+    both = {name: value for name, value in settings.items() if name not in _RESNET}
     common = {"dataset": _dataset(scale), "epochs": scale.epochs or EPOCHS, "subset": scale.subset}
     cells = []
     for seed in range(scale.seeds or SEEDS):
@@ -377,7 +378,7 @@ def _check(scale: Scale, where: Where) -> None:
         data = _data(facts["dataset"], where.data_root, facts["subset"], facts["seed"])
         if cell.measure is semi_supervised:
             with torch.random.fork_rng():
-                make_backbone(settings["resnet_backbone"], data.unlabelled.image_shape)
+                make_backbone((_RESNET | settings)["resnet_backbone"], data.unlabelled.image_shape)
             continue
         source = _elsewhere(facts["dataset"], where.data_root, data) if facts["elsewhere"] else data.unlabelled
         _exemplar(settings, facts["seed"], facts["epochs"], where).set_params(clustered=False).check(source)
@@ -502,8 +503,10 @@ PAPER = Paper(
     "paper3",
     "ExemplarCNN, and clusters of similar pictures as its classes",
     (
-        _TABLE(2, "SVM on the features of each network", minutes=60_000.0, cells=_cells, draw=_results),
-        _TABLE(3, "Beside the state of the art", minutes=49_000.0, cells=_table_3, draw=_comparison),
+        _TABLE(2, "SVM on the features of each network", minutes=60_000.0, cells=_cells, draw=_results, check=_check),
+        _TABLE(
+            3, "Beside the state of the art", minutes=49_000.0, cells=_table_3, draw=_comparison, check=_check_table_3
+        ),
         _FIGURE(1, "Random patches of pictures", cells=_figure_1, draw=_patches, takes=("datasets", "settings")),
         _FIGURE(2, "Problems of the pictures", cells=_figure_2, draw=_problems, takes=("datasets",)),
     ),
