@@ -24,7 +24,7 @@ from selfsort.annotation.desk import Conflict, Desk
 from selfsort.annotation.refine import refine
 from selfsort.annotation.session import Targets
 from selfsort.annotation.store import Store
-from selfsort.cli import _show_evaluation
+from selfsort.cli.results import _show_evaluation
 from selfsort.evaluation.certificate import Certificate
 from selfsort.images import load_images
 from test_cli import answer, command
@@ -176,13 +176,13 @@ class TestBadInput:
 
     def test_labels_that_are_no_names(self, run, folder, tmp_path, monkeypatch, capsys):
         from selfsort.annotation.checks import Checks
-        from selfsort.cli import _check_by_labels
+        from selfsort.cli.naming import _check_by_labels
         from selfsort.errors import UserError
 
         def labels(source, images, quiet):
             return np.where(np.arange(60) < 59, 0, -1), ("weed",)
 
-        monkeypatch.setattr("selfsort.cli._true_labels", labels)
+        monkeypatch.setattr("selfsort.cli.naming._true_labels", labels)
         model, images = selfsort.load(run / "named"), load_images(folder, cache=False)
         with pytest.raises(UserError, match="No label of 'x' is one of the names given"):
             _check_by_labels(Checks.start(NAMES, model.probabilities_[:59], 10), "x", images, True)

@@ -1,0 +1,49 @@
+"""The `selfsort` command and what holds for all of its subcommands."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+# In the order in which people need them, which --help follows.
+_ORDER = "methods audit views fit label refine certify report predict sort evaluate".split()
+
+
+class Commands(TyperGroup):
+    """All commands; Ctrl-C ends each with a sentence."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, those first that a picture passes."""
+        place = {name: number for number, name in enumerate(_ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("selfsort: Stopped.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Sort images that nobody has labelled: learn clusters, sort pictures into folders, and see how good both are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="SOURCE is a folder or zip of pictures, an .npy or .npz file, 'digits', a torchvision data set such as "
+    "'mnist', or 'hf:owner/name'. Guide: docs/guide.md",
+)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    """Print the version when asked."""
+    if show:
+        from importlib.metadata import version as installed
+
+        print(installed("selfsort"))
+        raise typer.Exit

@@ -1,0 +1,98 @@
+"""What commands start from: pictures, and the runs of earlier ones."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from selfsort.cli.output import say
+from selfsort.errors import UserError
+
+if TYPE_CHECKING:
+    from selfsort.estimator import Estimator
+    from selfsort.images import ImageSet
+
+
+def load_pictures(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
+    """Load pictures and say what they are."""
+    from selfsort.images import load_images, summarise_skipped
+
+    images = load_images(source, progress=not quiet and sys.stderr.isatty(), **options)
+    height, width, channels = images.image_shape
+    count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
+    say(f"{count}, {height}x{width}, {'grey' if channels == 1 else 'colour'}", quiet)
+    if images.skipped:
+        say(summarise_skipped(images.skipped), quiet)
+    return images
+
+
+def model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
+    """Return where the model of a run is to be taken from: the one that learnt names, if there is one."""
+    from selfsort import runs
+
+    folder = run if clusters else runs.named(run)
+    if folder != run:
+        say(f"Using the names given: {folder}", quiet)
+    return folder
+
+
+def open_model(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimator", "ImageSet"]:
+    """Load a model, and pictures the way that it was trained on them."""
+    from selfsort import methods
+
+    model = methods.load(run)
+    height, _, channels = model.image_shape_
+    resize = model.run_["data"]["options"].get("resize", "crop")
+    return model, load_pictures(source, quiet=quiet, size=height, channels=channels, resize=resize, **options)
+
+
+def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
+    """Load the pictures that the run in a folder was trained on, from where they are now."""
+    data, found = run["data"], Path(run["data"]["source"])
+    if data["source"] == "array" and not moved:
+        raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
+    if not moved and found.is_absolute() and not found.exists():
+        raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
+    options = dict(data["options"])
+    if moved:
+        options |= {"size": data["image_shape"][0], "channels": data["image_shape"][2]}
+    try:
+        images = load_pictures(moved or data["source"], quiet=quiet, **options)
+    except UserError as error:
+        if moved:
+            raise
+        raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where to with --images.") from error
+    if images.fingerprint() != data["fingerprint"]:
+        raise UserError(f"{_change(folder, images)} since the run was trained: give the original ones with --images.")
+    return images
+
+
+def _change(folder: Path, images: "ImageSet") -> str:
+    """Say in what pictures differ from those of the run in a folder."""
+    from selfsort import runs
+
+    then, now = set(runs.read_training_arrays(folder)[2]), set(images.ids)
+    parts = [(sorted(then - now), "gone"), (sorted(now - then), "new")]
+    words = [f"{len(ids):,} {'is' if len(ids) == 1 else 'are'} {how}, such as {ids[0]!r}" for ids, how in parts if ids]
+    return f"The pictures have changed ({'; '.join(words) or 'files of the same names look different'})"
+
+
+def check_outside(out: Path, source: str) -> None:
+    """Raise `UserError` for an output folder inside the folder of the pictures."""
+    folder = Path(source)
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{str(out)!r} lies inside the pictures' folder {source!r}: choose a folder outside of it.")
+
+
+@contextmanager
+def resumable(out: Path, how: str = "go on with the same command and --resume") -> Iterator[None]:
+    """Say how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        way_on = how if out.exists() else "nothing was kept"
+        print(f"selfsort: Stopped; {way_on}.", file=sys.stderr)
+        raise typer.Exit(130) from None

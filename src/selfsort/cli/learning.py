@@ -1,0 +1,239 @@
+"""Commands up to a trained model: methods, views, audit, fit; and the cache of decoded pictures."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from selfsort.cli.app import app
+from selfsort.cli.inputs import check_outside, load_pictures, resumable
+from selfsort.cli.options import (
+    AsJson,
+    DataRoot,
+    Download,
+    Finding,
+    Fold,
+    NoCache,
+    Resize,
+    ResizeBy,
+    Seed,
+    Size,
+    Source,
+    Split,
+    check_seed,
+    settings_from,
+)
+from selfsort.cli.output import answer, count_clusters, picture_facts, print_table, say, shell_words
+from selfsort.errors import UserError
+
+if TYPE_CHECKING:
+    from selfsort.estimator import Estimator
+    from selfsort.images import ImageSet
+
+
+@app.command("methods")
+def list_methods(
+    name: Annotated[str | None, typer.Argument(help="A method, to see its parameters.")] = None, as_json: AsJson = False
+) -> None:
+    """List the methods, or the parameters of one."""
+    from selfsort import methods
+
+    if name:
+        parameters = methods.parameters(name)
+        answer("methods", {"method": name, "parameters": parameters}, as_json)
+        print_table(["parameter", "default", "meaning"], parameters, as_json)
+    else:
+        lines = [{"method": each, "about": methods.about(each)} for each in methods.names()]
+        answer("methods", {"methods": lines}, as_json)
+        print_table(["method", "about"], lines, as_json)
+        say("Parameters of one: selfsort methods NAME", as_json)
+
+
+@app.command()
+def views(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("views.png"),
+    views: Annotated[
+        str,
+        typer.Option(
+            help="Preset (natural, digits, cells, none), also with strengths: digits:rotation=30,crop_scale=0.5..1; or "
+            "transformations: and a list, such as transformations:rotation,crop+cutout."
+        ),
+    ] = "natural",
+    count: Annotated[int, typer.Option(min=1, max=64, help="Originals to draw.")] = 8,
+    size: Size = None,
+    resize: ResizeBy = Resize.crop,
+    split: Split = None,
+    data_root: DataRoot = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw what the augmentation does to your pictures, before you train: originals with six views each."""
+    import torch
+
+    from selfsort.augment import views_from
+    from selfsort.reporting.figures import save_png, views_sheet
+    from selfsort.training import Pictures
+
+    check_seed(seed)
+    preset = views_from(views)
+    images = load_pictures(source, size=size, resize=resize, split=split, data_root=data_root)
+    torch.manual_seed(seed)
+    chosen = torch.randperm(len(images))[:count].sort().values.numpy()
+    originals = Pictures(images.images, torch.device("cpu")).batch(chosen)
+    drawn = torch.stack([preset(originals) for _ in range(6)], 1)  # (n, 6, C, H, W)
+    pixels = (drawn * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
+    save_png(views_sheet(images.images[chosen], pixels), out)
+    say(f"Wrote {out}: {len(chosen)} originals with six views each ({views}).")
+
+
+@app.command()
+def audit(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="New folder for the page and the table.")] = Path("audit"),
+    write_clean: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder of links to the pictures that are kept, too.")
+    ] = None,
+    keep: Annotated[
+        list[Finding] | None,
+        typer.Option(help="Leave no picture out for this reason: exact or near duplicate, blank; may be repeated."),
+    ] = None,
+    split: Split = None,
+    data_root: DataRoot = None,
+    download: Download = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with pictures before you train: damaged files, duplicates, leaks, borders, outliers."""
+    from functools import partial
+
+    from selfsort import audit as auditing
+    from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
+    from selfsort.reporting.exports import check_linkable, check_target, link_kept
+    from selfsort.sources.dispatch import has_files
+
+    for folder in filter(None, (out, write_clean)):
+        check_target(folder)
+        check_outside(folder, source)
+    if write_clean:
+        one, other = out.resolve(), write_clean.resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
+        check_linkable(source, has_files(source))
+    where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
+    kept = [finding.value for finding in keep or []]
+    found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
+    if write_clean:
+        check_target(write_clean)  # somebody may have put something there meanwhile
+    auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)))
+    clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
+    summary = found.summary()
+    answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
+    rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
+    say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
+    print_table(["finding", "pictures", "proposed"], rows, as_json or not rows)
+    for warning in summary["warnings"]:
+        say(f"Warning: {warning}", as_json)
+    say(f"Wrote {out / PAGE}, which shows them, and {out / 'pictures.csv'}", as_json)
+    if clean:
+        say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
+    words = shell_words(source, "--audit", out, "--out", Path("runs") / out.name)
+    for option, value in (("--split", split), ("--data-root", data_root)):
+        words += [] if value is None else [option, *shell_words(value)]
+    say(f"Next: selfsort fit {' '.join(words)}", as_json)
+
+
+@app.command()
+def fit(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="New folder for the run.")],
+    method: Annotated[str, typer.Option(help="Method; `selfsort methods` lists them.")] = "simclr",
+    classes: Annotated[int | None, typer.Option(help="Number of clusters.", show_default="10")] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(help="Random changes: natural, digits, cells, none or transformations:…; see `selfsort views`."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, 32 or bf16.", show_default="auto")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any parameter of the method; `selfsort methods NAME` lists them."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run in --out, or start it.")
+    ] = False,
+    size: Size = None,
+    resize: ResizeBy = Resize.crop,
+    split: Split = None,
+    fold: Fold = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="Folder that `selfsort audit` made of SOURCE: train without what it leaves out.")
+    ] = None,
+    data_root: DataRoot = None,
+    download: Download = False,
+    no_cache: NoCache = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn clusters from pictures and keep the model in a run folder."""
+    from selfsort import methods, runs
+
+    if resume and runs.is_complete(out):
+        answer("fit", {"run": str(out), "status": "complete"}, as_json)
+        say(f"{out} is complete already.", as_json)
+        return
+    runs.check_startable(out, resume)
+    check_outside(out, source)
+    flags = {"n_classes": classes, "views": views, "epochs": epochs, "batch_size": batch_size}
+    flags |= {"random_state": seed, "device": device, "precision": precision}
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    model = methods.make(method, given | settings_from(setting or []))
+    where = {"split": split, "fold": fold, "data_root": data_root, "download": download, "cache": not no_cache}
+    images = load_pictures(source, size=size, resize=resize, quiet=as_json, exclude=_rejected(audit, as_json), **where)
+    with resumable(out):
+        model.fit(images, run_dir=out, resume=resume, progress=not as_json)
+    _report_fit(model, images, out, as_json)
+
+
+def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
+    """Return the ids of the pictures that an audit, if there is one, leaves out."""
+    if audit is None:
+        return ()
+    from selfsort.audit import read_rejected
+
+    ids = read_rejected(audit)
+    say(f"{len(ids):,} pictures left out by {audit}", quiet)
+    return ids
+
+
+def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool) -> None:
+    counts = count_clusters(model.labels_, model.n_classes)
+    training = model.run_["training"]
+    facts = {"run": str(out), "status": "complete", "method": model.method, **picture_facts(images), "clusters": counts}
+    answer("fit", facts | {"minutes": training["minutes"], "warnings": training["warnings"]}, as_json)
+    sizes = ", ".join(f"{count:,}" for count in counts)
+    say(f"{model.method}: {model.n_classes} clusters of {sizes} pictures in {training['minutes']:.1f} minutes", as_json)
+    if training["warnings"]:
+        say(f"Warning: {training['warnings'][-1]}", as_json)
+    how = "" if images.files else " --copy"
+    run, source = shell_words(out, images.source)
+    say(f"Next: selfsort label {run} to name its groups, selfsort report {run} to see them,", as_json)
+    say(f"      selfsort sort {run} {source} --out sorted{how}", as_json)
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all decoded pictures.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show or clear the cache of decoded pictures."""
+    from selfsort import cache as store
+
+    freed = store.clear() if clear else 0
+    kept = store.usage()
+    answer("cache", {"folder": str(kept.path), "sets": kept.sets, "bytes": kept.bytes, "freed": freed}, as_json)
+    gone = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
+    say(f"{kept.path}: {kept.sets} sets of pictures, {kept.bytes / 1e6:,.1f} MB{gone}", as_json)

@@ -1,0 +1,88 @@
+"""Options and arguments that several commands have."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfsort.errors import UserError
+
+
+class Resize(StrEnum):
+    """How a picture becomes square."""
+
+    crop = "crop"
+    pad = "pad"
+    squash = "squash"
+
+
+class Probe(StrEnum):
+    """Kinds of probe."""
+
+    linear = "linear"
+    svm = "svm"
+    knn = "knn"
+    centroid = "centroid"
+
+
+class Finding(StrEnum):
+    """Reasons for which an audit leaves pictures out."""
+
+    exact = "exact"
+    near = "near"
+    blank = "blank"
+
+
+class Map(StrEnum):
+    """Kinds of map."""
+
+    tsne = "tsne"
+    pca = "pca"
+
+
+Source = Annotated[str, typer.Argument(help="Pictures: folder, zip, .npy, .npz, data set name or hf:owner/name.")]
+Run = Annotated[Path, typer.Argument(help="Run folder that `selfsort fit` made.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Side in pixels to which pictures are brought.", show_default="their own if small and square, else 64"
+    ),
+]
+ResizeBy = Annotated[Resize, typer.Option(help="How pictures become square.")]
+Split = Annotated[str | None, typer.Option(help="Part of the source: train, test, unlabeled …")]
+Fold = Annotated[int | None, typer.Option(help="One of STL-10's ten training folds, 0 to 9.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode into memory and leave no cache on disk.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Clusters = Annotated[bool, typer.Option("--clusters", help="Leave the names given aside: use RUN's own clusters.")]
+Moved = Annotated[str | None, typer.Option(help="The pictures the run was trained on, if they have moved.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the first free one from 8573")]
+Host = Annotated[
+    str | None,
+    typer.Option(help="Name of this machine on a trusted network, to let others in.", show_default="this machine only"),
+]
+Password = Annotated[
+    str | None, typer.Option(help="That others give, needed with --host.", show_default="$SELFSORT_PASSWORD")
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address and open no browser.")]
+Simulate = Annotated[
+    str | None,
+    typer.Option(metavar="SOURCE", help="Answer by the labels of SOURCE instead of a person, without a page."),
+]
+
+
+def check_seed(seed: int) -> None:
+    """Raise `UserError` for a seed that no random generator takes."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed} must be from 0 to {2**32 - 1}.")
+
+
+def settings_from(texts: list[str]) -> dict[str, str]:
+    """Return the settings that `--set NAME=VALUE` gave."""
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"--set {text!r} is not NAME=VALUE, such as --set temperature=0.2.")
+    return dict((part.strip() for part in text.split("=", 1)) for text in texts)  # type: ignore[misc]

@@ -1,0 +1,61 @@
+"""What commands print: text for people, or one JSON object for programs."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfsort.images import ImageSet
+
+JSON_FORMAT = 1
+
+
+def shell_words(*values: object) -> list[str]:
+    """Return values as a shell takes them, to be copied."""
+    return [shlex.quote(str(value)) for value in values]
+
+
+def answer(command: str, content: Mapping[str, Any], as_json: bool) -> None:
+    """Print what a command found for programs, if they asked; docs/json.md describes it."""
+    if as_json:
+        print(json.dumps({"format": JSON_FORMAT, "command": command, **content}))
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """Print a line for people."""
+    if not quiet:
+        print(text)
+
+
+def print_table(columns: list[str], rows: list[Any], quiet: bool) -> None:
+    """Print rows under their columns for people."""
+    if quiet:
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE)
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+
+
+def picture_facts(images: "ImageSet") -> dict[str, Any]:
+    """Return how many pictures there are and which were skipped."""
+    return {"pictures": len(images), "skipped": [row._asdict() for row in images.skipped]}
+
+
+def count_clusters(clusters: Any, n_classes: int) -> list[int]:
+    """Return how many pictures each cluster has."""
+    import numpy as np
+
+    counts: list[int] = np.bincount(clusters, minlength=n_classes).tolist()
+    return counts

@@ -1,0 +1,157 @@
+"""Commands that make the papers' figures and tables again: reproduce, search-augmentations."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from selfsort.cli.app import app
+from selfsort.cli.inputs import resumable
+from selfsort.cli.options import AsJson, DataRoot, settings_from
+from selfsort.cli.output import answer, print_table, say
+from selfsort.errors import UserError
+
+if TYPE_CHECKING:
+    from selfsort.experiments import Exhibit, Paper, Scale, Where
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[str | None, typer.Argument(help="Paper, such as paper4; without one, all are listed.")] = None,
+    figure: Annotated[list[int] | None, typer.Option(help="Number of a figure of the paper; may be repeated.")] = None,
+    table: Annotated[list[int] | None, typer.Option(help="Number of a table of the paper; may be repeated.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the pictures.", show_default="the paper's")
+    ] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs to average.", show_default="3")] = None,
+    embedding_size: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Size of the embedding; may be repeated.", show_default="the paper's"),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method; may be repeated.", show_default="all")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set of several; may be repeated.", show_default="all")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter of the methods, NAME=VALUE; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for what is measured and drawn.", show_default="reproduced/PAPER")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="JSON file of records, such as docs/results.json, to add them to.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a paper's figures and tables again, beside its own values; what is measured once is kept."""
+    from selfsort import experiments
+
+    wanted = [("figure", number) for number in figure or []] + [("table", number) for number in table or []]
+    if wanted and paper is None:
+        raise UserError("Say which paper it is of, such as: selfsort reproduce paper4 --figure 4.")
+    papers = [experiments.find(name) for name in ([paper] if paper else experiments.names())]
+    if not wanted:
+        _list_exhibits(papers, as_json)
+        return
+    exhibits = [experiments.exhibit(papers[0], *each) for each in wanted]
+    folder = out or Path("reproduced") / papers[0].name
+    scale = experiments.Scale(
+        epochs=epochs,
+        subset=subset,
+        seeds=seeds,
+        embedding_sizes=tuple(embedding_size or ()),
+        methods=tuple(method or ()),
+        datasets=tuple(dataset or ()),
+        settings=settings_from(setting or []),
+        out=folder,
+    )
+    experiments.check_options(exhibits, scale)
+    for each in exhibits:
+        each.cells(scale)  # what is wrong with the last is said before the first is measured
+    where = experiments.Where(device, data_root)  # type: ignore[arg-type]
+    records: list[Any] = []
+    for each in exhibits:
+        new = _reproduce(papers[0], each, scale, where, folder, as_json)
+        if results:
+            experiments.keep(results, new)
+            say(f"Wrote {results} and {results.with_suffix('.md')}", as_json)
+        records += new
+    answer("reproduce", {"out": str(folder), "records": records}, as_json)
+
+
+def _reproduce(
+    paper: "Paper", exhibit: "Exhibit", scale: "Scale", where: "Where", folder: Path, quiet: bool
+) -> list[Any]:
+    from selfsort import experiments
+
+    command = " ".join(["selfsort", *sys.argv[1:]])
+    with resumable(folder, "the same command goes on with what is missing"):
+        records = experiments.reproduce(paper, exhibit, scale, where, folder, command, lambda line: say(line, quiet))
+    say(f"Wrote {folder / exhibit.name}.png, .md and .csv", quiet)
+    return records
+
+
+@app.command("search-augmentations")
+def search_augmentations(
+    source: Annotated[str, typer.Argument(help="A labelled data set, such as mnist, cifar10 or svhn.")],
+    transformation: Annotated[
+        list[str] | None,
+        typer.Option(help="Try only this one, and pairs; may be repeated.", show_default="those that fit the data set"),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 30,
+    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs to average.")] = 1,
+    embedding_size: Annotated[int, typer.Option(min=1, help="Size of the embedding.")] = 300,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A hyper-parameter of pseudo-label-ae, NAME=VALUE; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data_root: DataRoot = None,
+    out: Annotated[Path, typer.Option(help="Folder for what is measured, the heat map and the ten best.")] = Path(
+        "augmentations"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Find the random changes that help pseudo-label-ae most: every one and every pair, scored with labels."""
+    from selfsort import experiments
+    from selfsort.experiments import paper1
+
+    exhibit = paper1.search(source, tuple(transformation or ()))
+    scale = experiments.Scale(
+        epochs=epochs,
+        subset=subset,
+        seeds=seeds,
+        embedding_sizes=(embedding_size,),
+        settings=settings_from(setting or []),
+    )
+    experiments.check_options([exhibit], scale)
+    where = experiments.Where(device, data_root)  # type: ignore[arg-type]
+    records = _reproduce(paper1.PAPER, exhibit, scale, where, out, as_json)
+    best = out / paper1.top_ten(exhibit.dataset)
+    say(f"The ten best: {best}. Go on: selfsort fit … --method pseudo-label-ae --views transformations:{best}", as_json)
+    answer("search-augmentations", {"out": str(out), "top_ten": str(best), "records": records}, as_json)
+
+
+def _list_exhibits(papers: list[Any], as_json: bool) -> None:
+    """List what can be reproduced, what it needs, and how long it takes on two CPU cores."""
+    lines = [
+        {
+            "what": f"{paper.name} --{each.kind} {each.number}",
+            "shows": each.title,
+            "data": each.dataset,
+            "minutes": each.minutes,
+        }
+        for paper in papers
+        for each in paper.exhibits
+    ]
+    answer("reproduce", {"exhibits": lines}, as_json)
+    rows = [line | {"minutes": f"{line['minutes']:,.0f}"} for line in lines]
+    print_table(["what", "shows", "data", "minutes"], rows, as_json)
+    say("Minutes are for a whole one on two CPU cores; --epochs, --subset and --seeds make it shorter.", as_json)
+    say("Data sets are torchvision's, in --data-root. Go on: selfsort reproduce paper4 --figure 4", as_json)

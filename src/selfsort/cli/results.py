@@ -1,0 +1,219 @@
+"""Commands that use a trained model: predict, sort, evaluate, report."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from selfsort.cli.app import app
+from selfsort.cli.inputs import check_outside, model_folder, open_model, training_images
+from selfsort.cli.options import (
+    AsJson,
+    Clusters,
+    DataRoot,
+    Map,
+    Moved,
+    NoCache,
+    Probe,
+    Run,
+    Seed,
+    Source,
+    Split,
+    check_seed,
+)
+from selfsort.cli.output import answer, count_clusters, picture_facts, print_table, say
+from selfsort.errors import UserError
+
+if TYPE_CHECKING:
+    from selfsort.evaluation.protocol import Labelled
+
+
+@app.command()
+def predict(
+    run: Run,
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Table to write: .csv or .parquet.")],
+    clusters: Clusters = False,
+    split: Split = None,
+    data_root: DataRoot = None,
+    no_cache: NoCache = False,
+    as_json: AsJson = False,
+) -> None:
+    """Assign pictures to clusters: id, cluster, its name if it has one, confidence and probabilities."""
+    from selfsort.reporting.exports import check_table, write_predictions
+
+    check_table(out)
+    folder = model_folder(run, clusters, as_json)
+    model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    probabilities = model.predict_proba(images)
+    write_predictions(out, images.ids, probabilities, model.names_)
+    counts = count_clusters(probabilities.argmax(1), model.n_classes_)
+    found = {"out": str(out), **picture_facts(images), "clusters": counts, "names": list(model.names_)}
+    answer("predict", found, as_json)
+    kind = "names" if model.names_ else "clusters"
+    say(f"Wrote {out}: {len(images):,} pictures in {sum(n > 0 for n in counts)} {kind}.", as_json)
+
+
+@app.command()
+def sort(
+    run: Run,
+    source: Source,
+    out: Annotated[Path, typer.Option(help="New folder; one folder per cluster is made in it.")],
+    link: Annotated[
+        bool, typer.Option("--link/--copy", help="Link to the pictures, or copy them. Nothing is moved or overwritten.")
+    ] = True,
+    clusters: Clusters = False,
+    split: Split = None,
+    data_root: DataRoot = None,
+    no_cache: NoCache = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sort pictures into one folder per cluster, or per name where names were given."""
+    from selfsort.reporting.exports import check_target, sort_pictures
+
+    check_target(out)
+    check_outside(out, source)
+    folder = model_folder(run, clusters, as_json)
+    model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    mode: Literal["link", "copy"] = "link" if link else "copy"
+    found, names = model.predict(images), dict(enumerate(model.names_))
+    summary = sort_pictures(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
+    answer("sort", {"out": str(out), "mode": mode, **picture_facts(images), **summary.to_json()}, as_json)
+    say(f"Sorted {len(images):,} pictures into {out}:", as_json)
+    for name, count in summary.counts.items():
+        say(f"  {name}  {count:,}", as_json)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    source: Source,
+    probe: Annotated[Probe | None, typer.Option(help="Also train a probe on the frozen embedding.")] = None,
+    probe_train: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled pictures that the probe learns from.",
+            show_default="a seeded 80 % of SOURCE; the rest tests it",
+        ),
+    ] = None,
+    probe_split: Annotated[str | None, typer.Option(help="Split of --probe-train.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Train that many probes on as many parts of --probe-train, STL-10's own ten where it has them; the "
+            "accuracy is their mean.",
+            show_default="one probe on all of it",
+        ),
+    ] = None,
+    clusters: Clusters = False,
+    split: Split = None,
+    data_root: DataRoot = None,
+    no_cache: NoCache = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a run against labelled pictures (class folders); labels are used here and nowhere else."""
+    import numpy as np
+
+    from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
+    from selfsort.files import write_json
+    from selfsort.sources.torchvision_sets import n_folds
+
+    check_seed(seed)
+    if not probe and (probe_train or probe_split):
+        raise UserError("--probe-train and --probe-split need --probe linear, svm, knn or centroid.")
+    if folds and not (probe and (probe_train or probe_split)):
+        raise UserError("--folds needs --probe and --probe-train: its pictures are what is dealt into folds.")
+
+    folder = model_folder(run, clusters, as_json)
+
+    def labelled(source: str, split: str | None, fold: int | None = None) -> tuple["Labelled", Any, tuple[str, ...]]:
+        options = {"split": split, "fold": fold, "data_root": data_root}
+        model, images = open_model(folder, source, as_json, cache=not no_cache, **options)
+        embedding, probabilities = model.transform_and_predict(images)
+        labels = np.full(len(images), -1) if images.labels is None else images.labels
+        return Labelled(embedding, labels, images.label_names), probabilities.argmax(1), model.names_
+
+    test, predicted, names = labelled(source, split)
+    found = evaluate_clusters(test, predicted, random_state=seed) | {"named": evaluate_names(test, predicted, names)}
+
+    def learnt(fold: int | None = None) -> "Labelled":
+        part = probe_split if fold is None else probe_split or "train"
+        return labelled(probe_train or source, part, fold)[0]
+
+    if probe:
+        learn = learnt if probe_train or probe_split else None
+        found["probe"] = _probed(probe, test, learn, folds, n_folds(probe_train or source), seed)
+    found["source"] = source if split is None else f"{source} ({split})"
+    write_json(folder / "evaluation.json", found)  # first: after an error nothing is on standard output
+    answer("evaluate", {"run": str(run), **found}, as_json)
+    _show_evaluation(found, as_json)
+
+
+def _probed(
+    kind: Probe, test: "Labelled", learn: Callable[..., "Labelled"] | None, folds: int | None, own: int, seed: int
+) -> dict[str, Any]:
+    """Train a probe on a part of `test`, on other pictures, or on folds of them: their own, if they have any."""
+    from selfsort.evaluation.protocol import evaluate_folds, evaluate_probe, seeded_folds
+
+    if learn is None or not folds:
+        return evaluate_probe(kind.value, test, learn() if learn else None, random_state=seed)
+    parts = [learn(fold) for fold in range(min(folds, own))] or seeded_folds(learn(), folds, random_state=seed)
+    return evaluate_folds(kind.value, test, parts, random_state=seed)
+
+
+@app.command()
+def report(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="HTML file.", show_default="RUN/report.html")] = None,
+    images: Moved = None,
+    clusters: Clusters = False,
+    map_kind: Annotated[Map, typer.Option("--map", help="How the map of the embedding is drawn.")] = Map.tsne,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG file to write, too: each cluster's most typical pictures.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page about a run."""
+    from selfsort import methods
+    from selfsort.reporting.figures import save_png
+    from selfsort.reporting.from_run import report_data
+    from selfsort.reporting.gallery import cluster_sheet
+    from selfsort.reporting.report import write_report
+
+    folder = model_folder(run, clusters, as_json)
+    model = methods.load(folder)
+    data = report_data(model, folder, training_images(folder, model.run_, images, as_json))
+    path = out or run / "report.html"
+    write_report(data, path, map_kind=map_kind.value, random_state=model.random_state)
+    if sheet:
+        save_png(cluster_sheet(data.images, data.embedding, data.clusters, names=data.names), sheet)
+    answer("report", {"out": str(path), "pictures": len(data.images)}, as_json)
+    say(f"Wrote {path}", as_json)
+
+
+def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
+    scores, named = found["clustering"], found.get("named")
+    if scores:
+        figures = ", ".join(f"{name.upper()} {scores[name]:.3f}" for name in ("nmi", "ami", "ari"))
+        how = " if each name stood for the label that fits it best" if named else ""
+        say(f"{scores['n']:,} labelled pictures: accuracy {scores['accuracy']:.1%}{how}, {figures}", quiet)
+        if not named or named["per_class"] != scores["per_class"]:
+            print_table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
+    else:
+        say("These pictures have no labels (no class folders), so there is no accuracy.", quiet)
+    if named:
+        say(f"By name: accuracy {named['accuracy']:.1%} of {named['n']:,} labelled pictures", quiet)
+        print_table(["name", "n", "precision", "recall", "f1"], named["per_class"], quiet)
+    if found["silhouette"] is not None:
+        say(f"Silhouette {found['silhouette']:.3f} (no labels needed; from -1 to 1)", quiet)
+    if found.get("probe"):
+        result = found["probe"]
+        sizes = f"{result['n_train']:,} to learn from, {result['n_test']:,} to test on"
+        spread = f" ± {100 * result['std']:.1f} over {len(result['folds'])} folds" if "folds" in result else ""
+        say(f"{result['kind']} probe: accuracy {result['accuracy']:.1%}{spread} ({sizes})", quiet)
+        for few in result.get("few_shot", ()):
+            spread = f"{few['accuracy']:.1%} ± {100 * few['std']:.1f}, {few['draws']} draws"
+            say(f"  from {few['shots']} of each class: accuracy {spread}", quiet)
