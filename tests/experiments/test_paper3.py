@@ -78,6 +78,7 @@ def test_tables_and_figures_on_the_command_line(
     assert table["semi-supervised"]["epochs"] == 3 and table["semi-supervised"]["labels_used"] == 3
     assert table["clustered"]["epochs"] == 2 and table["clustered"]["labels_used"] == 0
     assert "deviate by" in table["exemplar-cnn"]["note"]
+    assert table["semi-supervised"]["settings"] == SMALL | RESNET | {"clustered_patches": "2"}
     assert {f"paper3-table3-{name}" for name in ("exemplar-cnn", "clustered")} <= by_row.keys()
     classes = json.loads((out / "clustered-classes-0.json").read_text())
     assert len(classes) == 12 and all(len(rows) > 1 for rows in classes)

@@ -88,7 +88,7 @@ class Cell:
         as fractions (and under "trained_epochs" how many there were, if not as many), under "labels_used" the number
         of labels or answers, and whatever else is drawn
     settings : all that decides the outcome; those of the methods, if any, under "settings" where they are not the
-        paper's
+        paper's; those of the cell that it builds on, if it has settings of its own, under "base"
 
     """
 
@@ -379,7 +379,8 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
     # What was scaled down or changed stands beside the whole figure, not in its place.
     epochs = scale.epochs or exhibit.epochs
     scaled = f"{epochs}-epochs" if epochs != exhibit.epochs else ""
-    changed = dict(row.outcomes[0].cell.settings.get("settings", {}))
+    cell = row.outcomes[0].cell
+    changed = {**cell.settings.get("base", {}).get("settings", {}), **cell.settings.get("settings", {})}
     name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, _short(changed), scaled)))
     first = row.outcomes[0].result
     drawn = f" (of train, {scale.subset:,} pictures drawn by the seed)" if scale.subset else ""
