@@ -13,7 +13,7 @@ from PIL import Image
 
 from samples import pictures
 from selfsort import __main__ as entry
-from selfsort import training
+from selfsort import methods, training
 from selfsort.errors import UserError
 from selfsort.experiments import paper3
 from selfsort.experiments.runner import Cell, Outcome, Scale, Where
@@ -27,6 +27,7 @@ SMALL = {
 }
 SMALL |= {"learning_rate": "0.01", "surrogate_classes": "12", "batch_size": "16"}
 RESNET = {"resnet_backbone": "small-conv", "resnet_epochs": "3", "resnet_views": "none"}
+OWN = methods.canonical("exemplar-cnn", SMALL)
 PART = {"seed": 0, "epochs": 1, "subset": None, "dataset": "tiny_imagenet"}
 
 
@@ -70,7 +71,7 @@ def test_tables_and_figures_on_the_command_line(
     assert command(monkeypatch, *words, "--out", out, "--results", tmp_path / "results.json") == 0
     capsys.readouterr()
     records = {record["experiment"]: record for record in json.loads((tmp_path / "results.json").read_text())}
-    by_row = {re.sub("-set-[0-9a-f]{6}-2-epochs$", "", name): record for name, record in records.items()}
+    by_row = {re.sub("-set-[0-9a-f]{6}|-2-epochs", "", name): record for name, record in records.items()}
     table = {name: by_row[f"paper3-table2-{name}"] for name in paper3.METHODS}
     for name, record in table.items():
         assert record["metric"] in (("acc", "acc_best") if name == "semi-supervised" else ("svm_10_folds",))
@@ -78,7 +79,10 @@ def test_tables_and_figures_on_the_command_line(
     assert table["semi-supervised"]["epochs"] == 3 and table["semi-supervised"]["labels_used"] == 3
     assert table["clustered"]["epochs"] == 2 and table["clustered"]["labels_used"] == 0
     assert "deviate by" in table["exemplar-cnn"]["note"]
-    assert table["semi-supervised"]["settings"] == SMALL | RESNET | {"clustered_patches": "2"}
+    assert table["semi-supervised"]["settings"] == OWN | RESNET | {"clustered_patches": "2"}
+    assert table["clustered"]["settings"] == OWN | {"clustered_patches": "2"}
+    assert table["exemplar-cnn"]["settings"] == OWN and table["raw-pixels"]["settings"] == {}
+    assert table["random-network"]["settings"].keys() == {"network", "patch_size", "surrogate_classes"}
     assert {f"paper3-table3-{name}" for name in ("exemplar-cnn", "clustered")} <= by_row.keys()
     classes = json.loads((out / "clustered-classes-0.json").read_text())
     assert len(classes) == 12 and all(len(rows) > 1 for rows in classes)
@@ -87,7 +91,7 @@ def test_tables_and_figures_on_the_command_line(
         assert "stl10" not in page and ("| tiny_imagenet |" in page or name == "figure-1")
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 30
-    assert records["paper3-figure2-black-borders-2-epochs"]["method"] == "audit"
+    assert records["paper3-figure2-black-borders"]["method"] == "audit"
     assert not [path for path in (out / "cells").iterdir() if path.is_dir()], "scratch is taken away"
     assert command(monkeypatch, *words, "--out", out) == 0
     said = capsys.readouterr().out
@@ -228,18 +232,30 @@ def test_other_pictures_that_are_not_there(root: Path) -> None:
 )
 def test_what_would_stop_a_later_cell_is_found_first(root: Path, changes: dict[str, str], message: str) -> None:
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET)
-    paper3._check(scale, Where("cpu", root))
+    paper3._check(paper3._cells(scale), Where("cpu", root))
     with pytest.raises(UserError, match=message):
-        paper3._check(replace(scale, settings=SMALL | RESNET | changes), Where("cpu", root))
+        paper3._check(paper3._cells(replace(scale, settings=SMALL | RESNET | changes)), Where("cpu", root))
 
 
 def test_a_missing_second_folder_is_found_first_where_it_is_wanted(root: Path) -> None:
     (root / "flowers").rename(root / "weeds")
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET, subset=30, seeds=3)
     with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
-        paper3._check(scale, Where("cpu", root))
-    paper3._check(replace(scale, methods=("clustered", "semi-supervised")), Where("cpu", root))
-    paper3._check_table_3(scale, Where("cpu", root))
+        paper3._check(paper3._cells(scale), Where("cpu", root))
+    paper3._check(paper3._cells(replace(scale, methods=("clustered", "semi-supervised"))), Where("cpu", root))
+    paper3._check(paper3._table_3(scale), Where("cpu", root))
+
+
+def test_settings_of_one_stage_do_not_measure_another_again() -> None:
+    def files(method: str, **settings: str) -> set[Path]:
+        cells = paper3._cells(Scale(methods=(method,), settings=settings))
+        return {cell.file(Path()) for cell in cells}
+
+    assert files("exemplar-cnn", clustered_patches="3", resnet_epochs="2") == files("exemplar-cnn")
+    assert files("clustered", clustered_patches="100") == files("clustered"), "as many as the first has"
+    assert files("clustered", clustered_patches="3") != files("clustered")
+    assert files("raw-pixels", patches="50", learning_rate="0.01") == files("raw-pixels")
+    assert files("exemplar-cnn", learning_rate="0.10", fresh="False") == files("exemplar-cnn")
 
 
 def test_a_subset_larger_than_the_whole(root: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ KEYS = {
 }  # fmt: skip
 
 
-def curve(where: Where, *, seed: int, epochs: int) -> dict[str, Any]:
+def curve(where: Where, *, seed: int, epochs: int, subset: int | None = None) -> dict[str, Any]:
     CALLS.append({"seed": seed, "epochs": epochs})
     return {"epochs": [{"acc": 0.5 + 0.1 * seed - 0.01 * epoch} for epoch in range(epochs)], "labels_used": 10 + seed}
 
@@ -51,7 +52,8 @@ def worse(where: Where, *, seed: int, epochs: int) -> dict[str, Any]:
 
 
 def cells(scale: Scale) -> list[Cell]:
-    return [Cell(curve, {"seed": seed, "epochs": scale.epochs or 3}) for seed in range(scale.seeds or 3)]
+    facts = {"epochs": scale.epochs or 3, "subset": scale.subset}
+    return [Cell(curve, {"seed": seed} | facts) for seed in range(scale.seeds or 3)]
 
 
 def draw(outcomes: Any) -> Drawing:
@@ -86,7 +88,7 @@ def test_more_seeds_are_added_and_other_settings_do_not_reuse(tmp_path: Path) ->
 
 
 def test_a_stop_loses_no_finished_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stops(where: Where, *, seed: int, epochs: int) -> dict[str, Any]:
+    def stops(where: Where, *, seed: int, epochs: int, subset: int | None) -> dict[str, Any]:
         if seed == 2:
             raise KeyboardInterrupt
         return curve(where, seed=seed, epochs=epochs)
@@ -121,11 +123,11 @@ def test_records_hold_the_last_and_the_best_epoch(tmp_path: Path) -> None:
 
 def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path) -> None:
     def made(settings: dict[str, str], scale: Scale) -> dict[str, Any]:
-        def measured(where: Where, *, seed: int, settings: dict[str, str]) -> dict[str, Any]:
+        def measured(where: Where, *, seed: int, settings: dict[str, str], subset: int | None) -> dict[str, Any]:
             return curve(where, seed=seed, epochs=3)
 
         def listed(scale: Scale) -> list[Cell]:
-            return [Cell(measured, {"seed": 0, "settings": settings})]
+            return [Cell(measured, {"seed": 0, "settings": settings, "subset": scale.subset})]
 
         exhibit = replace(EXHIBIT, cells=listed, takes=("settings",))
         return reproduce(PAPER, exhibit, scale, HERE, tmp_path, "", lambda line: None)[0]
@@ -133,9 +135,12 @@ def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path
     few = made({"schedule": "cosine", "batch_norm": "true", "perceptual_network": "vgg11"}, Scale(subset=50))
     assert few["experiment"] == "paper0-figure4-batch_norm=true-schedule=cosine", "the network is under weights"
     assert few["settings"] == {"schedule": "cosine", "batch_norm": "true", "perceptual_network": "vgg11"}
-    assert few["split"] == "all (of train, 50 pictures drawn by the seed)" and few["dataset"] == "digits (50 pictures)"
+    assert (
+        few["split"] == "all (50 of the pictures to learn from, drawn by the seed)"
+        and few["dataset"] == "digits (50 pictures)"
+    )
     page = (tmp_path / "figure-4.md").read_text()
-    assert "| schedule=cosine, batch_norm=true |" in page and "50 pictures drawn" in page
+    assert "| schedule=cosine, batch_norm=true |" in page and "(50 of the pictures" in page
     long = [made({"views": "transformations:" + each * 9}, Scale())["experiment"] for each in ("crop,", "noise,")]
     assert len(set(long)) == 2 and all(re.fullmatch("paper0-figure4-set-[0-9a-f]{6}", name) for name in long)
 
@@ -155,15 +160,29 @@ def test_what_would_change_nothing_is_refused() -> None:
         check_options([table], Scale(settings={"epochs": "3"}))
 
 
+def test_a_name_tells_epochs_and_pictures_only_where_they_count(tmp_path: Path) -> None:
+    def counted(where: Where, *, seed: int) -> dict[str, Any]:
+        return {"epochs": [{"acc": 0.5}]}
+
+    exhibit = replace(EXHIBIT, cells=lambda scale: [Cell(counted, {"seed": 0})])
+    (record,) = reproduce(PAPER, exhibit, Scale(epochs=9, subset=50), HERE, tmp_path, "", lambda line: None)
+    assert (record["experiment"], record["dataset"], record["split"]) == ("paper0-figure4", "digits", "all")
+
+
 def test_what_would_stop_a_later_cell_is_found_before_the_first_but_not_asked_once_all_is_measured(
     tmp_path: Path,
 ) -> None:
-    def refuse(scale: Scale, where: Where) -> None:
+    asked: list[int] = []
+
+    def refuse(missing: Sequence[Cell], where: Where) -> None:
+        asked.extend(cell.settings["seed"] for cell in missing)
         raise UserError("no weights")
 
     checked = replace(EXHIBIT, check=refuse)
+    run(tmp_path, Scale(seeds=1))
     with pytest.raises(UserError, match="no weights"):
         reproduce(PAPER, checked, Scale(), HERE, tmp_path, "", print)
+    assert asked == [1, 2], "what has been measured needs neither pictures nor weights"
     run(tmp_path)
     CALLS.clear()
     assert len(reproduce(PAPER, checked, Scale(), HERE, tmp_path, "", print)) == 2 and not CALLS
@@ -232,7 +251,7 @@ sys.path.insert(0, sys.argv[2])
 import test_runner as here
 from selfsort.experiments.runner import Cell, Exhibit, Scale, reproduce
 
-def curve(where, *, seed, epochs):
+def curve(where, *, seed, epochs, subset):
     if seed == 2:
         print("measuring", flush=True)
         time.sleep(60)

@@ -65,9 +65,9 @@ def reproduce(
         epochs=epochs,
         subset=subset,
         seeds=seeds,
-        embedding_sizes=tuple(embedding_size or ()),
-        methods=tuple(method or ()),
-        datasets=tuple(dataset or ()),
+        embedding_sizes=tuple(dict.fromkeys(embedding_size or ())),
+        methods=tuple(dict.fromkeys(method or ())),
+        datasets=tuple(dict.fromkeys(dataset or ())),
         settings=settings_from(setting or []),
         out=folder,
     )

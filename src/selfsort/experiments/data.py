@@ -8,6 +8,7 @@ import numpy as np
 
 from selfsort.errors import UserError
 from selfsort.images import ImageSet, load_images
+from selfsort.sources.torchvision_sets import find
 
 
 class Parts(NamedTuple):
@@ -47,11 +48,20 @@ def load_part(dataset: str, data_root: Path | None, split: str, fold: int | None
         When it is not there.
 
     """
-    if data_root is not None and is_folder(dataset, data_root, split):
-        return load_images(data_root / dataset, split=split, fold=fold)
+    folder = _folder(dataset, data_root)
+    if folder is not None and (folder / split).is_dir():
+        return load_images(folder, split=split, fold=fold)
     return load_images(dataset, split=split, fold=fold, data_root=data_root)
 
 
 def is_folder(dataset: str, data_root: Path | None, split: str) -> bool:
     """Tell whether a part of a data set is there as a folder of pictures, which is taken rather than torchvision's."""
-    return data_root is not None and (data_root / dataset / split).is_dir()
+    folder = _folder(dataset, data_root)
+    return folder is not None and (folder / split).is_dir()
+
+
+def _folder(dataset: str, data_root: Path | None) -> Path | None:
+    """Return a data set's folder, where there is one; its name may be spelt otherwise, such as CIFAR-10."""
+    if data_root is None or (data_root / dataset).is_dir() or not data_root.is_dir():
+        return None if data_root is None else data_root / dataset
+    return next((each for each in sorted(data_root.iterdir()) if find(each.name) == dataset and each.is_dir()), None)

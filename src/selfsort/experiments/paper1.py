@@ -6,6 +6,7 @@ training pictures instead, for they choose what is trained on later; the test ac
 """
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -239,31 +240,44 @@ def _own(method: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 def _settings(scale: Scale, dataset: str) -> dict[str, str]:
     """Return the settings that are changed, views as what they mean: files and their contents come and go."""
-    methods.make("pseudo-label-ae", scale.settings)
+    settings = methods.canonical("pseudo-label-ae", {n: v for n, v in scale.settings.items() if n != "views"})
     for method in scale.methods:
         if method not in METHODS:
             raise UserError(f"Paper 1 does not compare {method!r}: choose among {', '.join(METHODS)}.")
-    best = None if scale.out is None else scale.out / top_ten(dataset)
-    settings = dict(scale.settings)
-    if dataset in _TEN_BEST and best is not None and best.exists():
-        settings.setdefault("views", f"transformations:{best}")
-    if "views" in settings:
-        settings["views"] = resolved(settings["views"])
-        views = views_from(settings["views"])
-        check_allowed(dataset, views.choices if isinstance(views, Transformations) else ())
-        if settings["views"] == _all_pairs(dataset):
-            del settings["views"]
-    return settings
+    chosen = scale.settings.get("views") or _ten_best(scale, dataset)
+    if chosen is None:
+        return settings
+    views = views_from(chosen)
+    check_allowed(dataset, views.choices if isinstance(views, Transformations) else ())
+    return settings if resolved(chosen) == _all_pairs(dataset) else settings | {"views": resolved(chosen)}
 
 
-def _check(scale: Scale, where: Where, datasets: Sequence[str]) -> None:
+def _ten_best(scale: Scale, dataset: str) -> str | None:
+    """Return the views that the paper takes, where they have been searched for as thoroughly as they are used."""
+    if dataset not in _TEN_BEST or scale.out is None or not (path := scale.out / top_ten(dataset)).exists():
+        return None
+    views = f"transformations:{path}"
+    resolved(views)  # or it is no such file
+    found = json.loads(path.read_text(encoding="utf-8"))
+    enough = found.get("epochs", 0) >= min(SEARCH_EPOCHS, scale.epochs or EPOCHS)
+    subset = found.get("subset", 0)
+    return views if enough and (subset is None or (scale.subset is not None and subset >= scale.subset)) else None
+
+
+def _check(cells: Sequence[Cell], where: Where) -> None:
     """Raise `UserError` for what the pictures, the frozen network or a setting would stop after hours."""
-    for dataset in datasets:
-        images = train_and_test(dataset, where.data_root, scale.subset, 0).train
-        for method in scale.methods or METHODS:
-            settings = _own(method, _settings(scale, dataset))
-            model = _model(method, dataset, settings, images, (scale.embedding_sizes or (300,))[0], 0, 1, where)
-            model.check(replace(images, labels=None, label_names=()))
+    checked = set()
+    for facts in (cell.settings for cell in cells):
+        dataset, method = facts["dataset"], facts.get("method", "pseudo-label-ae" if "choice" in facts else CNN)
+        key = (dataset, method, json.dumps(facts["settings"]))
+        if key in checked:
+            continue
+        checked.add(key)
+        images = train_and_test(dataset, where.data_root, facts["subset"], facts["seed"]).train
+        _labels(images)
+        size, settings = facts["embedding_size"], facts["settings"]
+        model = _model(method, dataset, settings, images, size, facts["seed"], facts["epochs"], where)
+        model.check(replace(images, labels=None, label_names=()))
 
 
 def _search_cells(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> list[Cell]:
@@ -287,10 +301,6 @@ def _search_cells(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> li
     return [Cell(searched, facts | {"choice": c, "seed": s}) for s in range(scale.seeds or SEEDS) for c in choices]
 
 
-def _check_search(scale: Scale, where: Where, dataset: str) -> None:
-    _check(replace(scale, methods=("pseudo-label-ae",), out=None), where, (dataset,))
-
-
 def _grouped(outcomes: Sequence[Outcome], *names: str) -> dict[tuple[Any, ...], list[Outcome]]:
     """Group outcomes by settings, in the order in which they come."""
     groups: dict[tuple[Any, ...], list[Outcome]] = {}
@@ -304,8 +314,9 @@ def _row(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> R
     dataset, method, size = key
     known = dict(zip(EMBEDDING_SIZES, PUBLISHED.get(dataset, {}).get(method, ()), strict=False))
     note = note or "the paper: best of 90 epochs"
-    if dataset in _TEN_BEST and method in _AUGMENTED and "views" not in outcomes[0].cell.settings["settings"]:
-        note += "; pictures changed by all transformations and pairs, the paper's by the ten best"
+    if dataset in _TEN_BEST and method in _AUGMENTED:
+        ours = "those under settings" if "views" in outcomes[0].cell.settings["settings"] else "all"
+        note += f"; pictures changed by {ours}, the paper's by the ten best of a search over {SEARCH_EPOCHS} epochs"
     return Row(
         f"{SHORT[method]}-{size}",
         method,
@@ -377,7 +388,8 @@ def _heat(outcomes: Sequence[Outcome]) -> Drawing:
     for choice, value in values.items():
         first, second = (names.index(name) for name in (choice.split("+") * 2)[:2])
         matrix[first, second] = matrix[second, first] = value
-    content = {"dataset": settings["dataset"], "choices": best, "accuracy": values, "epochs": settings["epochs"]}
+    content = {"dataset": settings["dataset"], "choices": best, "accuracy": values}
+    content |= {"epochs": settings["epochs"], "subset": settings["subset"]}
     return Drawing(rows, heat_map(matrix, names), {top_ten(settings["dataset"]): content})
 
 
@@ -400,7 +412,7 @@ def _only(method: str, dataset: str, scale: Scale) -> list[Cell]:
 
 def _named(scale: Scale) -> Sequence[str]:
     """Return the data sets of table 5 that are wanted."""
-    names = [find(name) or name for name in scale.datasets]
+    names = list(dict.fromkeys(find(name) or name for name in scale.datasets))
     for name in names:
         if name not in PUBLISHED:
             raise UserError(f"Table 5 of paper 1 does not name {name!r}: choose among {', '.join(PUBLISHED)}.")
@@ -409,10 +421,6 @@ def _named(scale: Scale) -> Sequence[str]:
 
 def _all_data_sets(scale: Scale) -> list[Cell]:
     return [cell for dataset in _named(scale) for cell in _compared(scale, dataset)]
-
-
-def _check_all(scale: Scale, where: Where) -> None:
-    _check(scale, where, _named(scale))
 
 
 def search(dataset: str, names: tuple[str, ...] = ()) -> Exhibit:
@@ -430,7 +438,7 @@ def search(dataset: str, names: tuple[str, ...] = ()) -> Exhibit:
         functools.partial(_search_cells, dataset=dataset, names=names),
         _heat,
         ("embedding_sizes", "settings"),
-        functools.partial(_check_search, dataset=dataset),
+        _check,
     )
 
 
@@ -443,10 +451,9 @@ def _exhibit(
     cells: Callable[[Scale], list[Cell]],
     draw: Callable[[Sequence[Outcome]], Drawing],
     takes: Sequence[str],
-    check: Callable[[Scale, Where], None],
 ) -> Exhibit:
     split = "trained on train without labels (CNN: with), probe trained on train, scored on all of test"
-    return Exhibit(kind, number, title, dataset, split, EPOCHS, minutes, cells, draw, takes, check)
+    return Exhibit(kind, number, title, dataset, split, EPOCHS, minutes, cells, draw, takes, _check)
 
 
 # Minutes on two CPU cores, reckoned from measured epochs (MNIST: 0.8 for the CNN to 2.5 for PL-AE): of a table with
@@ -459,27 +466,22 @@ def _exhibits() -> list[Exhibit]:
     found = []
     takes = ("embedding_sizes", "methods", "settings")
     for dataset, (table, _, curve) in _SETS.items():
-        cells, check = functools.partial(_compared, dataset=dataset), functools.partial(_check, datasets=(dataset,))
+        cells = functools.partial(_compared, dataset=dataset)
         at_300 = functools.partial(_compared, dataset=dataset, sizes=(300,))
         minutes = _MINUTES[dataset][0]
         title = f"Linear probe by method on {dataset}"
         by_size = f"{title} and size of the embedding"
-        found.append(_exhibit("table", table, by_size, dataset, minutes, cells, _by_size, takes, check))
+        found.append(_exhibit("table", table, by_size, dataset, minutes, cells, _by_size, takes))
         found.append(search(dataset))
         by_epoch = f"{title} after each epoch"
-        found.append(_exhibit("figure", curve, by_epoch, dataset, minutes / 3, at_300, _by_epoch, takes, check))
+        found.append(_exhibit("figure", curve, by_epoch, dataset, minutes / 3, at_300, _by_epoch, takes))
     title, minutes = "Ours beside the state of the art", sum(minutes for minutes, _ in _MINUTES.values())
     every = (*takes, "datasets")
-    found.append(
-        _exhibit("table", 5, title, "all three", minutes, _all_data_sets, _state_of_the_art, every, _check_all)
-    )
+    found.append(_exhibit("table", 5, title, "all three", minutes, _all_data_sets, _state_of_the_art, every))
     title = "PL-AE's embedding of MNIST's test pictures by t-SNE"
-    cells, check = (
-        functools.partial(_only, "pseudo-label-ae", "mnist"),
-        functools.partial(_check_search, dataset="mnist"),
-    )
+    cells = functools.partial(_only, "pseudo-label-ae", "mnist")
     minutes = _MINUTES["mnist"][0] / 15
-    found.append(_exhibit("figure", 15, title, "mnist", minutes, cells, _tsne, takes[::2], check))
+    found.append(_exhibit("figure", 15, title, "mnist", minutes, cells, _tsne, takes[::2]))
     return sorted(found, key=lambda exhibit: (exhibit.kind != "table", exhibit.number))
 
 

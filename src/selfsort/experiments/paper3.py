@@ -84,6 +84,7 @@ _FOUND = 8  # pictures of each kind in figure 2
 METRIC = "svm_10_folds"
 _DARK = 32  # of 255: a border that is called black
 _STAGES = ("resnet_", "clustered_")  # settings of the ResNet, and of the second training alone
+_OF_RANDOM_FEATURES = ("network", "patch_size", "surrogate_classes")
 _SET_BY_METHOD = {"clustered": "give --method clustered", "encoder": "the first network finds the clusters"}
 _RESNET = {"resnet_backbone": "resnet18", "resnet_epochs": "30", "resnet_keep": "1.0", "resnet_views": "natural"}
 
@@ -252,9 +253,9 @@ def patches(
     return {"epochs": [], "pictures": packed({"originals": originals, "patches": pixels})}
 
 
-def problems(where: Where, *, dataset: str, seed: int, subset: int | None) -> dict[str, Any]:
+def problems(where: Where, *, dataset: str, seed: int) -> dict[str, Any]:
     """Look for what section 3.2.2 names, by the audit: black borders, pictures unlike the others, duplicates."""
-    images = _data(dataset, where.data_root, subset, seed).unlabelled
+    images = _data(dataset, where.data_root, None, seed).unlabelled
     folder = None if where.data_root is None else where.data_root / dataset
     source = folder if folder is not None and (folder / "unlabeled").is_dir() else dataset
     found = audit(source, split="unlabeled", data_root=where.data_root, random_state=seed)
@@ -330,21 +331,17 @@ def _cells(scale: Scale) -> list[Cell]:
         if method not in METHODS:
             raise UserError(f"Paper 3 does not compare {method!r}: choose among {', '.join(METHODS)}.")
     wanted = scale.methods or METHODS
-    settings = {name: resolved(value) if name.endswith("views") else value for name, value in scale.settings.items()}
-    stages = {name: value for name, value in settings.items() if name.startswith(_STAGES)}
-    _check_stages(stages)
-    own = {name: value for name, value in settings.items() if name not in stages}
-    refuse_settings(own | _prefixed(stages, "clustered_"), _SET_BY_METHOD)
-    methods.make("exemplar-cnn", own | _prefixed(stages, "clustered_"))
-    resnet = {name: value for name, value in stages.items() if name in _RESNET}
-    both = {name: value for name, value in settings.items() if name not in _RESNET}
+    own, second, resnet = _by_stage(scale.settings)
+    both = own | {f"clustered_{name}": value for name, value in second.items()}
+    untrained = {name: value for name, value in own.items() if name in _OF_RANDOM_FEATURES}
     common = {"dataset": _dataset(scale), "epochs": scale.epochs or EPOCHS, "subset": scale.subset}
     cells = []
     for seed in range(scale.seeds or SEEDS):
         facts = common | {"seed": seed}
-        here = facts | {"elsewhere": False, "clustered": "clustered" in wanted, "settings": both}
+        clustered = "clustered" in wanted
+        here = facts | {"elsewhere": False, "clustered": clustered, "settings": both if clustered else own}
         if {"random-network", "raw-pixels"} & {*wanted}:
-            cells.append(Cell(baselines, {"dataset": facts["dataset"], "seed": seed, "settings": own}))
+            cells.append(Cell(baselines, {"dataset": facts["dataset"], "seed": seed, "settings": untrained}))
         if {"exemplar-cnn", "clustered", "semi-supervised"} & {*wanted}:
             cells.append(Cell(exemplar, here))
         if "other-pictures" in wanted:
@@ -354,6 +351,18 @@ def _cells(scale: Scale) -> list[Cell]:
             epochs = int((_RESNET | resnet)["resnet_epochs"])
             cells.append(Cell(semi_supervised, facts | {"epochs": epochs, "settings": resnet, "base": here}))
     return cells
+
+
+def _by_stage(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return the settings of the first network, those of the second that are others, and those of the ResNet."""
+    settings = {name: resolved(value) if name.endswith("views") else value for name, value in settings.items()}
+    stages = {name: value for name, value in settings.items() if name.startswith(_STAGES)}
+    _check_stages(stages)
+    own = {name: value for name, value in settings.items() if name not in stages}
+    second = _prefixed(stages, "clustered_")
+    refuse_settings(own | second, _SET_BY_METHOD)
+    resnet = {name: value for name, value in stages.items() if name in _RESNET and value != _RESNET[name]}
+    return methods.canonical("exemplar-cnn", own), methods.canonical("exemplar-cnn", second, own), resnet
 
 
 def _check_stages(settings: Mapping[str, str]) -> None:
@@ -369,25 +378,21 @@ def _check_stages(settings: Mapping[str, str]) -> None:
     views_from(resnet["resnet_views"])
 
 
-def _check(scale: Scale, where: Where) -> None:
-    """Raise UserError for what would stop one of table 2's cells, however late it is measured."""
-    for cell in _cells(replace(scale, seeds=1)):
-        if cell.measure is baselines:
-            continue  # the first to be measured
+def _check(cells: Sequence[Cell], where: Where) -> None:
+    """Raise `UserError` for what would stop a cell, however late it is measured."""
+    for cell in cells:
         facts, settings = cell.settings, cell.settings["settings"]
-        data = _data(facts["dataset"], where.data_root, facts["subset"], facts["seed"])
+        data = _data(facts["dataset"], where.data_root, facts.get("subset"), facts["seed"])
         if cell.measure is semi_supervised:
             with torch.random.fork_rng():
                 make_backbone((_RESNET | settings)["resnet_backbone"], data.unlabelled.image_shape)
             continue
-        source = _elsewhere(facts["dataset"], where.data_root, data) if facts["elsewhere"] else data.unlabelled
-        _exemplar(settings, facts["seed"], facts["epochs"], where).set_params(clustered=False).check(source)
-        if facts["clustered"]:
-            _clustering(settings, facts["seed"], facts["epochs"], where).check(source)
-
-
-def _check_table_3(scale: Scale, where: Where) -> None:
-    _check(_of_table_3(scale), where)
+        elsewhere = facts.get("elsewhere", False)
+        source = _elsewhere(facts["dataset"], where.data_root, data) if elsewhere else data.unlabelled
+        epochs = facts.get("epochs", 1)
+        _exemplar(settings, facts["seed"], epochs, where).check(source)
+        if facts.get("clustered"):
+            _clustering(settings, facts["seed"], epochs, where).check(source)
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
@@ -409,9 +414,17 @@ def _by_method(outcome: Outcome) -> dict[str, Outcome]:
         result |= {"trained_epochs": outcome.result.get("trained_epochs", 0)}
         result |= {"lowered": outcome.result.get("lowered", []) if method == "clustered" else []}
         name = "other-pictures" if outcome.cell.settings.get("elsewhere") else method
+        cell = replace(outcome.cell, settings={**outcome.cell.settings, "settings": _own(outcome.cell, method)})
         minutes = outcome.result["minutes"][method] if "minutes" in outcome.result else outcome.minutes
-        parts[name] = replace(outcome, result=result, minutes=minutes)
+        parts[name] = replace(outcome, cell=cell, result=result, minutes=minutes)
     return parts
+
+
+def _own(cell: Cell, method: str) -> dict[str, str]:
+    """Return those settings of a cell that count for one of the methods that it measures."""
+    settings = cell.settings["settings"]
+    left_out = {"raw-pixels": "", "exemplar-cnn": "clustered_"}.get(method)
+    return {name: settings[name] for name in settings if left_out is None or not name.startswith(left_out)}
 
 
 def _row(method: str, outcomes: Sequence[Outcome]) -> Row:
@@ -477,11 +490,7 @@ def _problems(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _table_3(scale: Scale) -> list[Cell]:
-    return _cells(_of_table_3(scale))
-
-
-def _of_table_3(scale: Scale) -> Scale:
-    return replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered"))
+    return _cells(replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered")))
 
 
 def _figure_1(scale: Scale) -> list[Cell]:
@@ -491,7 +500,7 @@ def _figure_1(scale: Scale) -> list[Cell]:
 
 
 def _figure_2(scale: Scale) -> list[Cell]:
-    return [Cell(problems, {"dataset": _dataset(scale), "seed": 0, "subset": scale.subset})]
+    return [Cell(problems, {"dataset": _dataset(scale), "seed": 0})]
 
 
 _SPLIT = "trained on the unlabelled pictures, SVM on each of ten folds of train, scored on all of test"
@@ -504,9 +513,7 @@ PAPER = Paper(
     "ExemplarCNN, and clusters of similar pictures as its classes",
     (
         _TABLE(2, "SVM on the features of each network", minutes=60_000.0, cells=_cells, draw=_results, check=_check),
-        _TABLE(
-            3, "Beside the state of the art", minutes=49_000.0, cells=_table_3, draw=_comparison, check=_check_table_3
-        ),
+        _TABLE(3, "Beside the state of the art", minutes=49_000.0, cells=_table_3, draw=_comparison, check=_check),
         _FIGURE(1, "Random patches of pictures", cells=_figure_1, draw=_patches, takes=("datasets", "settings")),
         _FIGURE(2, "Problems of the pictures", cells=_figure_2, draw=_problems, takes=("datasets",)),
     ),

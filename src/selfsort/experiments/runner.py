@@ -201,7 +201,7 @@ class Exhibit:
     cells : makes the list of cells
     draw : makes the figure from their outcomes
     takes : which of the scale's attributes change it, besides epochs, subset and seeds
-    check : raises `UserError` for what would stop a cell hours later
+    check : raises `UserError` for what would stop one of some cells hours later
 
     """
 
@@ -215,7 +215,7 @@ class Exhibit:
     cells: Callable[[Scale], list[Cell]]
     draw: Callable[[Sequence[Outcome]], Drawing]
     takes: Sequence[str] = ()
-    check: Callable[[Scale, Where], None] | None = None
+    check: Callable[[Sequence[Cell], Where], None] | None = None
 
     @property
     def name(self) -> str:
@@ -240,7 +240,7 @@ _OPTIONS = {
 }
 _OVERRULED = {
     "epochs": "give --epochs",
-    "embedding_size": "give --embedding-size",
+    "embedding_size": "it is --embedding-size, where sizes are compared",
     "random_state": "--seeds counts from 0",
     "device": "give --device",
     "n_classes": "it is that of the labels",
@@ -280,8 +280,9 @@ def reproduce(
     """
     with new_parents(out), runs.held(out):
         cells = exhibit.cells(replace(scale, out=out))
-        if exhibit.check is not None and not all(_kept(cell, out) for cell in cells):
-            exhibit.check(scale, where)
+        missing = [cell for cell in cells if _kept(cell, out) is None]
+        if exhibit.check is not None and missing:
+            exhibit.check(missing, where)
         drawing = exhibit.draw(measure(cells, where, out, say))
         rows = [(row, _facts(paper, exhibit, scale, row, command)) for row in drawing.rows]
         records = [record for row, facts in rows if row.recorded for record in _records(row, facts)]
@@ -378,15 +379,16 @@ def _records(row: Row, facts: Record) -> list[Record]:
 def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str) -> Record:
     # What was scaled down or changed stands beside the whole figure, not in its place.
     epochs = scale.epochs or exhibit.epochs
-    scaled = f"{epochs}-epochs" if epochs != exhibit.epochs else ""
-    cell = row.outcomes[0].cell
-    changed = {**cell.settings.get("base", {}).get("settings", {}), **cell.settings.get("settings", {})}
+    own = row.outcomes[0].cell.settings
+    scaled = f"{epochs}-epochs" if "epochs" in own and epochs != exhibit.epochs else ""
+    changed = {**own.get("base", {}).get("settings", {}), **own.get("settings", {})}
     name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, _short(changed), scaled)))
     first = row.outcomes[0].result
-    drawn = f" (of train, {scale.subset:,} pictures drawn by the seed)" if scale.subset else ""
+    subset = own.get("subset")
+    drawn = f" ({subset:,} of the pictures to learn from, drawn by the seed)" if subset else ""
     return {
         "experiment": name,
-        "dataset": (row.dataset or exhibit.dataset) + (f" ({scale.subset:,} pictures)" if scale.subset else ""),
+        "dataset": (row.dataset or exhibit.dataset) + (f" ({subset:,} pictures)" if subset else ""),
         "method": row.method,
         "seeds": [outcome.cell.settings["seed"] for outcome in row.outcomes],
         "epochs": row.epoch or first.get("trained_epochs", len(first["epochs"])),

@@ -102,6 +102,23 @@ def make(name: str, settings: Mapping[str, str]) -> Estimator:
     return cls(**values)
 
 
+def canonical(name: str, settings: Mapping[str, str], usual: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return settings in one spelling, without those that are the method's defaults or as `usual`.
+
+    >>> canonical("simclr", {"epochs": "100", "learning_rate": "1e-2", "schedule": "constant"})
+    {'learning_rate': '0.01', 'schedule': 'constant'}
+    """
+    chosen, before = make(name, settings), make(name, usual or {})
+    values = {each: (getattr(chosen, each), getattr(before, each)) for each in settings}
+    return {each: _text(value, settings[each]) for each, (value, old) in values.items() if value != old}
+
+
+def _text(value: Any, text: str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(float(value)).removesuffix(".0") if isinstance(value, int | float) else text
+
+
 def _encoder(text: str) -> Estimator | None:
     """Read another method as a parameter: a run folder, a method's name, or none."""
     if text.lower() == "none":
