@@ -59,6 +59,12 @@ def test_table_and_figures_on_the_command_line(
     pl = by_name["paper1-table2-PL-AE-20-2-epochs", "linear_probe_last"]
     assert (pl["epochs"], pl["seeds"], pl["labels_used"]) == (2, [0], 0)
     assert pl["dataset"] == "mnist (200 pictures)" and pl["weights"] == "squeezenet1_1 features[:2], random"
+    for short in ("B-AE", "PL-AE"):
+        for exhibit in ("table2", "figure14"):
+            by_svm = by_name[f"paper1-{exhibit}-{short}-20-2-epochs", "svm_probe_last"]
+            assert by_svm["epochs"] == 2 and 20 < by_svm["value"] <= 100, "guessing has 10 %"
+            assert by_svm["note"].startswith("LIBLINEAR") and by_svm["published"] is None, "paper 1 has no size of 20"
+    assert "svm_probe_last" not in {metric for name, metric in by_name if "CNN" in name}
     cnn = by_name["paper1-table2-CNN-20-2-epochs", "acc"]
     assert cnn["labels_used"] == 200 and cnn["weights"] == "none"
     assert {name for name, _ in by_name} >= {f"paper1-figure14-{short}-20-2-epochs" for short in paper1.SHORT.values()}
