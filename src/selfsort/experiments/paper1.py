@@ -354,7 +354,9 @@ def _by_size(outcomes: Sequence[Outcome]) -> Drawing:
         best = {size: row.best() for (_, each, size), row in rows.items() if each == method}
         spread = [std for _, std in best.values() if std is not None]
         lines.append(Line(SHORT[method], list(best), [mean for mean, _ in best.values()], spread))
-    return Drawing(_with_svm(rows.values()), line_chart(lines, "size of the embedding", "accuracy of the best epoch, %"))
+    return Drawing(
+        _with_svm(rows.values()), line_chart(lines, "size of the embedding", "accuracy of the best epoch, %")
+    )
 
 
 def _by_epoch(outcomes: Sequence[Outcome]) -> Drawing:
