@@ -162,8 +162,42 @@ def test_changes_by_others_are_noticed(store, tmp_path):
     assert store.foreign_changes() != before
 
 
+def test_a_store_waits_for_another_that_is_making_the_file(tmp_path):
+    path = tmp_path / "labels.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    done.start()
+    store = Store(path)
+    done.join()
+    assert store.add_event("a", "c", Event("name", 0, "rose")) == 1
+    store.close()
+    other.close()
+
+
+def test_several_may_make_the_same_file_at_once(tmp_path):
+    failed = []
+
+    def make(path, start):
+        start.wait()
+        try:
+            Store(path).close()
+        except UserError as error:
+            failed.append(str(error))
+
+    for number in range(20):
+        start = threading.Barrier(4)
+        threads = [threading.Thread(target=make, args=(tmp_path / f"{number}.sqlite", start)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+
+
 WRITER = """
 import sys
+import time
 from pathlib import Path
 from selfsort.annotation.session import Event
 from selfsort.annotation.store import Store
@@ -171,6 +205,7 @@ store = Store(Path(sys.argv[1]))
 for number in range(100_000):
     store.add_event(f"{sys.argv[2]}-{number}", "c", Event("name", number, "rose"))
     print(number, flush=True)
+    time.sleep(0.002)  # SQLite's waiting is not fair: without a pause one writer can shut the other out for long
 """
 
 

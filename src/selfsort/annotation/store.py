@@ -7,6 +7,7 @@ sender made up, so that sending it again changes nothing.
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -190,11 +191,12 @@ class Store:
         """Check that the file is one of ours and whole; fill a new one."""
         with self._errors():
             self._db.execute("PRAGMA foreign_keys = ON")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            # The tables come first: another process that is making the file adds both at once.
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if tables:
                 self._check_format(version)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction() as db:
             # Looked at again now that no other process can have begun to fill it.
@@ -203,6 +205,18 @@ class Store:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _write_ahead(self) -> None:
+        """Let others read while one writes; SQLite itself does not wait here for one that is just making the file."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(0.01)
 
     def _check_format(self, version: int) -> None:
         if self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
