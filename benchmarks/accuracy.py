@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from papers.records import hardware, keep, mean_and_std
 from selfsort import load_images, methods
+from selfsort.data.image_set import ImageSet
 from selfsort.evaluation.metrics import clustering_scores
 from selfsort.evaluation.protocol import Labelled, evaluate_probe
-from selfsort.experiments.records import hardware, keep, mean_and_std
-from selfsort.images import ImageSet
 
 
 @dataclass(frozen=True)

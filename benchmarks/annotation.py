@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from measuring import write_json
-from selfsort.annotation.store import Store
+from selfsort.labelling.store import Store
 
 KINDS = 10
 SIZE = 28

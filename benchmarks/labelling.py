@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from papers.records import hardware, keep, mean_and_std
 from selfsort import LabelSession, load, load_images, methods
-from selfsort.annotation.refine import refine
-from selfsort.annotation.session import Targets
-from selfsort.annotation.simulated import SimulatedAnnotator
 from selfsort.clustering import kmeans
 from selfsort.clustering.neighbours import nearest
-from selfsort.estimator import Estimator
-from selfsort.experiments.records import hardware, keep, mean_and_std
-from selfsort.images import ImageSet
+from selfsort.data.image_set import ImageSet
+from selfsort.labelling.core.session import Targets
+from selfsort.labelling.core.simulated import SimulatedAnnotator
+from selfsort.labelling.learning.refine import refine
+from selfsort.methods.base import Estimator
 from selfsort.reporting.figures import Line, line_chart, save_png
 
 

@@ -1,10 +1,10 @@
 """The perceptual loss on the window that a picture can influence, beside the whole canvas, and a training step with it.
 
 naive     64x64 pictures padded to 224x224 and run through the network's layers as torchvision builds them
-selfsort  `selfsort.perceptual`, on the same layers, pictures and precision
+selfsort  `selfsort.losses.perceptual`, on the same layers, pictures and precision
 plain     PL-AE written from paper 1: per-image torchvision transforms on PIL pictures, a DataLoader with 2 workers,
           the padded canvas, float32; its loader's start is not counted
-          beside it a whole epoch of `selfsort.training.train` with the product's settings, its start counted
+          beside it a whole epoch of `selfsort.training.loop.train` with the product's settings, its start counted
 
     python benchmarks/perceptual.py [--quick] [--json FILE] [--processor-time]
 """
@@ -28,12 +28,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from measuring import ratios_table, write_json
 from selfsort.augment import views_from
-from selfsort.autoencoders import TiledAutoencoderNet
+from selfsort.losses.perceptual import PerceptualLoss, feature_layers
+from selfsort.losses.perceptual.spans import cut
+from selfsort.losses.perceptual.windows import Blank, make_plan
+from selfsort.methods.autoencoder import TiledAutoencoderNet
 from selfsort.methods.pseudo_label_ae import PseudoLabelAE
-from selfsort.perceptual import PerceptualLoss, feature_layers
-from selfsort.perceptual.spans import cut
-from selfsort.perceptual.windows import Blank, make_plan
-from selfsort.training import Pictures, make_optimizer, pick_device, pick_precision, train
+from selfsort.training.loop import Pictures, make_optimizer, pick_device, pick_precision, train
 
 BATCH = 100
 CANVAS, SIDE = 224, 64

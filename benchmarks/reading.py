@@ -22,9 +22,10 @@ from PIL import Image
 from torchvision.io import decode_image
 
 from measuring import peak_bytes, ratios_table, write_json
-from selfsort.images import ImageSet, load_images
+from selfsort.data.image_set import ImageSet
+from selfsort.data.loading import load_images
 
-READ = "import sys; from selfsort.images import load_images; load_images(sys.argv[1])"
+READ = "import sys; from selfsort.data.image_set import load_images; load_images(sys.argv[1])"
 SAMPLE = 5000
 GIB = 1 << 30
 

@@ -1,7 +1,7 @@
 """Training throughput beside the bare model's and beside lightly's standard pipeline, in the same run.
 
 bare      the same net, batch, precision and optimiser on views that lie ready on the device: nothing but the step
-selfsort  `selfsort.training.train` on uint8 pictures: fetching, random views, the step, logging, the collapse gauge
+selfsort  `selfsort.training`'s loop on uint8 pictures: fetching, random views, the step, logging, the collapse gauge
 lightly   lightly's SimCLR transform on PIL pictures, a DataLoader with 2 workers, its NT-Xent loss, float32
 
     python benchmarks/throughput.py [--quick] [--json FILE]
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from measuring import ratios_table, write_json
 from selfsort.augment import PRESETS
 from selfsort.methods.simclr import SimCLR, SimCLRNet
-from selfsort.training import Batch, make_optimizer, pick_device, pick_precision, train
+from selfsort.training.loop import Batch, make_optimizer, pick_device, pick_precision, train
 
 SHAPE = (32, 32, 3)
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort import methods
-from selfsort.autoencoders import PerceptualAutoencoder
-from selfsort.estimator import Estimator, TrainedEstimator
+from selfsort.methods.autoencoder import PerceptualAutoencoder
+from selfsort.methods.base import Estimator, TrainedEstimator
 
 
 def pictures(n: int = 48, size: int = 16, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:

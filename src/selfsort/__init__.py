@@ -11,12 +11,12 @@ from typing import Any
 
 __all__ = ["ImageSet", "LabelSession", "UserError", "Views", "load", "load_images", "methods"]
 _HOMES = {
-    "ImageSet": "images",
-    "LabelSession": "annotation.labelling",
+    "ImageSet": "data.image_set",
+    "LabelSession": "labelling.learning.label_session",
     "UserError": "errors",
     "Views": "augment",
     "load": "methods",
-    "load_images": "images",
+    "load_images": "data.loading",
 }
 
 

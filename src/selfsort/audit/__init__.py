@@ -11,13 +11,13 @@ from selfsort.audit.folder import read_rejected, write_audit
 from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, as_it_is, crashed, look, unreadable
 from selfsort.audit.outliers import strangeness
+from selfsort.data.decoding import Listing, Pictures, in_chunks, progress_bar
+from selfsort.data.image_set import ImageSet, Skipped
+from selfsort.data.loading import list_pictures
+from selfsort.data.pixels import MAX_PIXELS
+from selfsort.data.request import Request
+from selfsort.data.sources.folder import close_zips, splits_of
 from selfsort.errors import UserError
-from selfsort.images import ImageSet, Skipped
-from selfsort.sources.decoding import Listing, Pictures, in_chunks, progress_bar
-from selfsort.sources.dispatch import list_pictures
-from selfsort.sources.folder import close_zips, splits_of
-from selfsort.sources.pixels import MAX_PIXELS
-from selfsort.sources.request import Request
 
 __all__ = ["Audit", "Group", "Kind", "audit", "read_rejected", "write_audit"]
 

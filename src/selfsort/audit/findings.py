@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from selfsort.audit.groups import TEST, VALIDATION, Groups
 from selfsort.audit.look import Looks
 from selfsort.audit.outliers import LEAST_STRANGENESS
-from selfsort.images import Skipped
-from selfsort.sources.decoding import Pictures
-from selfsort.sources.folder import open_file
+from selfsort.data.decoding import Pictures
+from selfsort.data.image_set import Skipped
+from selfsort.data.sources.folder import open_file
 
 Kind = Literal["exact", "near", "blank"]
 

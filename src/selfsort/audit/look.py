@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.audit.borders import Borders, find_borders, refine
-from selfsort.sources.decoding import CRASHED, Open
-from selfsort.sources.pixels import MAX_BYTES, Scaled, Unreadable, explain, pillow_limits, read_scaled
+from selfsort.data.decoding import CRASHED, Open
+from selfsort.data.pixels import MAX_BYTES, Scaled, Unreadable, explain, pillow_limits, read_scaled
 
 SIDE = 32  # of a thumbnail
 _LAYOUT = 4  # colours along one side of a layout

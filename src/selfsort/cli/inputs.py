@@ -12,13 +12,14 @@ from selfsort.cli.output import say
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
-    from selfsort.estimator import Estimator
-    from selfsort.images import ImageSet
+    from selfsort.data.image_set import ImageSet
+    from selfsort.methods.base import Estimator
 
 
 def load_pictures(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     """Load pictures and say what they are."""
-    from selfsort.images import load_images, summarise_skipped
+    from selfsort.data.image_set import summarise_skipped
+    from selfsort.data.loading import load_images
 
     images = load_images(source, progress=not quiet and sys.stderr.isatty(), **options)
     height, width, channels = images.image_shape

@@ -28,8 +28,8 @@ from selfsort.cli.output import answer, count_clusters, picture_facts, print_tab
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
-    from selfsort.estimator import Estimator
-    from selfsort.images import ImageSet
+    from selfsort.data.image_set import ImageSet
+    from selfsort.methods.base import Estimator
 
 
 @app.command("methods")
@@ -73,7 +73,7 @@ def views(
 
     from selfsort.augment import views_from
     from selfsort.reporting.figures import save_png, views_sheet
-    from selfsort.training import Pictures
+    from selfsort.training.loop import Pictures
 
     check_seed(seed)
     preset = views_from(views)
@@ -107,9 +107,9 @@ def audit(
     from functools import partial
 
     from selfsort import audit as auditing
+    from selfsort.data.loading import has_files
+    from selfsort.export.pictures import check_linkable, check_target, link_kept
     from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
-    from selfsort.reporting.exports import check_linkable, check_target, link_kept
-    from selfsort.sources.dispatch import has_files
 
     for folder in filter(None, (out, write_clean)):
         check_target(folder)
@@ -230,7 +230,7 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Show or clear the cache of decoded pictures."""
-    from selfsort import cache as store
+    from selfsort.data import cache as store
 
     freed = store.clear() if clear else 0
     kept = store.usage()

@@ -14,8 +14,8 @@ from selfsort.cli.output import answer, print_table, say, shell_words
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
-    from selfsort.annotation.checks import Checks
-    from selfsort.images import ImageSet
+    from selfsort.data.image_set import ImageSet
+    from selfsort.labelling.checks import Checks
 
 _LABELLED = ("pictures", "covered", "answers", "open_groups", "round", "names", "estimate")
 
@@ -39,7 +39,7 @@ def label(
 ) -> None:
     """Name groups of pictures on a local page; every answer is kept at once, go on whenever you like."""
     from selfsort import runs
-    from selfsort.annotation.serve import serve
+    from selfsort.labelling.server.serve import serve
 
     check_seed(seed)
     facts = runs.read_run(run)
@@ -69,9 +69,9 @@ def _name_by_simulation(
     """Name groups by the true labels of `source`, as a person would who sees what the page shows."""
     from contextlib import closing
 
-    from selfsort.annotation.desk import Desk
-    from selfsort.annotation.holding import held
-    from selfsort.annotation.simulated import SimulatedAnnotator
+    from selfsort.labelling.core.simulated import SimulatedAnnotator
+    from selfsort.labelling.locks import held
+    from selfsort.labelling.server.desk import Desk
 
     labels, names = _true_labels(source, images, quiet)
     annotator = SimulatedAnnotator(labels, names, error_rate=errors, random_state=seed)
@@ -118,11 +118,11 @@ def refine(
 ) -> None:
     """Learn from the names given with `selfsort label`: trains the model on and keeps it in RUN/named."""
     from selfsort import runs
-    from selfsort.annotation.improvement import end_with_input
+    from selfsort.labelling.server.improvement import end_with_input
 
     if until_input_ends:
         end_with_input()
-    from selfsort.annotation.renewal import renew  # torch: seconds in which the one who asked may be killed
+    from selfsort.labelling.learning.rounds import renew  # torch: seconds in which the one who asked may be killed
 
     pictures = training_images(run, runs.read_run(run), images, as_json or json_progress)
 
@@ -161,7 +161,7 @@ def certify(
     as_json: AsJson = False,
 ) -> None:
     """Check some of the names, one picture after the other, and state how many of all are right."""
-    from selfsort.annotation.serve import serve
+    from selfsort.labelling.server.serve import serve
     from selfsort.reporting.card import remove_certificate, write_certificate
 
     check_seed(seed)
@@ -211,9 +211,9 @@ def _open_checks(
     from contextlib import closing
 
     from selfsort import runs
-    from selfsort.annotation.checks import open_checks
-    from selfsort.annotation.holding import held
-    from selfsort.annotation.store import Store
+    from selfsort.labelling.checks import open_checks
+    from selfsort.labelling.locks import held
+    from selfsort.labelling.store import Store
 
     with held(run, certifying=True), closing(Store.open(run)) as store:
         names, probabilities = tuple(runs.read_run(folder)["names"]), runs.read_training_arrays(folder)[1]

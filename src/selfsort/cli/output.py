@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfsort.images import ImageSet
+    from selfsort.data.image_set import ImageSet
 
 JSON_FORMAT = 1
 

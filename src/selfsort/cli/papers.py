@@ -13,7 +13,16 @@ from selfsort.cli.output import answer, print_table, say
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
-    from selfsort.experiments import Exhibit, Paper, Scale, Where
+    from papers import Exhibit, Paper, Scale, Where
+
+
+def _find_experiments() -> None:
+    """Let `papers` be imported: it lies beside `src` in a checkout, and is not in the wheel."""
+    checkout = Path(__file__).parents[3]
+    if not (checkout / "papers" / "runner.py").is_file():
+        raise UserError("The papers' experiments are not in the installed package: run this from a checkout.")
+    if str(checkout) not in sys.path:
+        sys.path.insert(0, str(checkout))
 
 
 @app.command()
@@ -50,7 +59,8 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Make a paper's figures and tables again, beside its own values; what is measured once is kept."""
-    from selfsort import experiments
+    _find_experiments()
+    import papers as experiments
 
     wanted = [("figure", number) for number in figure or []] + [("table", number) for number in table or []]
     if wanted and paper is None:
@@ -88,7 +98,7 @@ def reproduce(
 def _reproduce(
     paper: "Paper", exhibit: "Exhibit", scale: "Scale", where: "Where", folder: Path, quiet: bool
 ) -> list[Any]:
-    from selfsort import experiments
+    import papers as experiments
 
     command = " ".join(["selfsort", *sys.argv[1:]])
     with resumable(folder, "the same command goes on with what is missing"):
@@ -119,8 +129,9 @@ def search_augmentations(
     as_json: AsJson = False,
 ) -> None:
     """Find the random changes that help pseudo-label-ae most: every one and every pair, scored with labels."""
-    from selfsort import experiments
-    from selfsort.experiments import paper1
+    _find_experiments()
+    import papers as experiments
+    from papers import paper1
 
     exhibit = paper1.search(source, tuple(transformation or ()))
     scale = experiments.Scale(

@@ -41,7 +41,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Assign pictures to clusters: id, cluster, its name if it has one, confidence and probabilities."""
-    from selfsort.reporting.exports import check_table, write_predictions
+    from selfsort.export.pictures import check_table, write_predictions
 
     check_table(out)
     folder = model_folder(run, clusters, as_json)
@@ -70,7 +70,7 @@ def sort(
     as_json: AsJson = False,
 ) -> None:
     """Sort pictures into one folder per cluster, or per name where names were given."""
-    from selfsort.reporting.exports import check_target, sort_pictures
+    from selfsort.export.pictures import check_target, sort_pictures
 
     check_target(out)
     check_outside(out, source)
@@ -117,9 +117,9 @@ def evaluate(
     """Measure a run against labelled pictures (class folders); labels are used here and nowhere else."""
     import numpy as np
 
+    from selfsort.data.sources.torchvision_sets import n_folds
     from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
     from selfsort.files import write_json
-    from selfsort.sources.torchvision_sets import n_folds
 
     check_seed(seed)
     if not probe and (probe_train or probe_split):

@@ -10,13 +10,16 @@ from typing import Any, get_type_hints
 
 from selfsort import runs
 from selfsort.errors import UserError
-from selfsort.estimator import Estimator
+from selfsort.methods.base import Estimator
 from selfsort.parameters import from_plain, matches, parse, plain
+
+_SHARED = ("autoencoder", "base")  # what methods have in common
 
 
 def names() -> list[str]:
     """Return the names of all methods."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    files = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(name.replace("_", "-") for name in files.difference(_SHARED))
 
 
 def find(name: str) -> type[Estimator]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from selfsort.autoencoders import TiledAutoencoder
+from selfsort.methods.autoencoder import TiledAutoencoder
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

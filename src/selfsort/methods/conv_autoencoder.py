@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsort.augment import Augmentation
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.estimator import TrainedEstimator
-from selfsort.images import ImageSet
-from selfsort.local_aggregation import LocalAggregation
-from selfsort.training import Batch, Net
+from selfsort.losses.local_aggregation import LocalAggregation
+from selfsort.methods.base import TrainedEstimator
+from selfsort.training.loop import Batch, Net
 
 Loss = Literal["bce", "l1", "mse"]
 

@@ -24,11 +24,11 @@ from selfsort import runs
 from selfsort.augment import Augmentation, views_from
 from selfsort.augment.patches import PatchMaker
 from selfsort.clustering.surrogates import check_cluster_distance, surrogate_classes
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.estimator import Estimator, TrainedEstimator
 from selfsort.files import atomic_path, remove, write_table
-from selfsort.images import ImageSet
-from selfsort.training import (
+from selfsort.methods.base import Estimator, TrainedEstimator
+from selfsort.training.loop import (
     Batch,
     History,
     Net,

@@ -7,10 +7,10 @@ from typing import cast
 from sklearn.base import clone
 from torch import Tensor
 
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.estimator import Estimator
-from selfsort.images import ImageSet
-from selfsort.training import History, Net, OnEpoch
+from selfsort.methods.base import Estimator
+from selfsort.training.loop import History, Net, OnEpoch
 
 
 class Pixels(Net):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from selfsort.autoencoders import PerceptualAutoencoder
+from selfsort.methods.autoencoder import PerceptualAutoencoder
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from selfsort.augment import Augmentation
-from selfsort.autoencoders import PerceptualAutoencoder
+from selfsort.methods.autoencoder import PerceptualAutoencoder
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

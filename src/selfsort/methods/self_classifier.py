@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsort.backbones import Backbone, make_backbone
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.estimator import TrainedEstimator
-from selfsort.images import ImageSet
-from selfsort.training import Batch, Net, OptimizerName
+from selfsort.methods.base import TrainedEstimator
+from selfsort.models.backbones import Backbone, make_backbone
+from selfsort.training.loop import Batch, Net, OptimizerName
 
 
 def self_classifier_loss(first: Tensor, second: Tensor, row: float, column: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Variational auto-encoder with a small code (paper 4), made to be named group by group.
 
-The labels that a person gives enter elsewhere (`selfsort.annotation`), as the softmax head on z and the loss (3).
+The labels that a person gives enter elsewhere (`selfsort.labelling`), as the softmax head on z and the loss (3).
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsort.augment import Augmentation
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.estimator import TrainedEstimator
-from selfsort.images import ImageSet
-from selfsort.training import Batch, Net
+from selfsort.methods.base import TrainedEstimator
+from selfsort.training.loop import Batch, Net
 
 Network = Literal["dense", "conv"]
 _FIRST_LOG_VARIANCE = -3.0

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.audit import Audit, Group
+from selfsort.data.decoding import Open, Pictures, in_chunks
+from selfsort.data.pixels import MAX_BYTES, pillow_limits, read_scaled
+from selfsort.data.sources.folder import close_zips
 from selfsort.files import atomic_path
 from selfsort.reporting.gallery import data_uri, percent, small_picture
 from selfsort.reporting.pages import render
-from selfsort.sources.decoding import Open, Pictures, in_chunks
-from selfsort.sources.folder import close_zips
-from selfsort.sources.pixels import MAX_BYTES, pillow_limits, read_scaled
 
 PAGE = "audit.html"
 _GROUPS = 120

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from selfsort import runs
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.estimator import Estimator
-from selfsort.images import ImageSet
+from selfsort.methods.base import Estimator
 from selfsort.reporting.card import read_certificate
 from selfsort.reporting.report import ReportData
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.images import ImageSet
+from selfsort.data.image_set import ImageSet
 from selfsort.reporting.figures import cluster_mark, contact_sheet
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.clustering.layout import project
+from selfsort.data.image_set import ImageSet
 from selfsort.evaluation.certificate import Certificate, ClassShare
 from selfsort.evaluation.certificate import percent as bound
 from selfsort.files import atomic_path
-from selfsort.images import ImageSet
 from selfsort.reporting import figures
 from selfsort.reporting.gallery import Gallery, data_uri, percent
 from selfsort.reporting.pages import render

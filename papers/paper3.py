@@ -1,0 +1,521 @@
+"""Paper 3: ExemplarCNN and its clustered surrogate classes (tables 2 and 3, figures 1 and 2).
+
+The network learns from unlabelled pictures; a one-vs-all linear SVM on its features learns from ten folds of labelled
+ones, STL-10's own where the set is torchvision's STL-10, and is scored on all test pictures (section 3.2.1). "mean" and
+"std" of the paper are over the folds; ours is the mean, and the deviation over the folds stands in the note.
+
+Beside the paper's rows stand the same features of an untrained network, and an SVM on the pixels. For the row
+"ImageNet" (patches of other pictures than those it is tested on) STL-10 takes the folder tiny_imagenet, and
+tiny_imagenet the folder flowers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from papers.data import is_folder, load_part
+from papers.kept import fitted, packed, unpacked
+from papers.runner import (
+    Cell,
+    Drawing,
+    Exhibit,
+    Outcome,
+    Paper,
+    Row,
+    Scale,
+    Where,
+    kept_epochs,
+    outcome_of,
+    refuse_settings,
+)
+from papers.supervised import SupervisedNet
+from selfsort import methods
+from selfsort.audit import Audit, audit
+from selfsort.augment import resolved, views_from
+from selfsort.augment.patches import PatchMaker
+from selfsort.data.image_set import ImageSet
+from selfsort.data.loading import load_images
+from selfsort.data.sources.torchvision_sets import n_folds
+from selfsort.errors import UserError
+from selfsort.evaluation.probes import SVMLabels, svm_labels
+from selfsort.evaluation.protocol import Labelled, evaluate_folds, seeded_folds
+from selfsort.methods.base import TrainedEstimator
+from selfsort.methods.exemplar_cnn import ExemplarCNN
+from selfsort.models.backbones import Backbone, make_backbone
+from selfsort.parameters import parse
+from selfsort.reporting.figures import bar_chart, contact_sheet, views_sheet
+from selfsort.training.loop import Net, in_batches, seed_of, train
+
+Rows = NDArray[np.int64]
+
+DATASETS = ("stl10", "tiny_imagenet")
+EPOCHS = 110
+SEEDS = 1
+FOLDS = 10
+# Percent on STL-10 (table 2).
+PUBLISHED: dict[str, float | None] = {
+    "random-network": None,
+    "raw-pixels": None,
+    "exemplar-cnn": 74.14,
+    "clustered": 76.42,
+    "other-pictures": 70.7,
+    "semi-supervised": 74.05,
+}
+METHODS = tuple(PUBLISHED)
+TITLES = dict(
+    zip(
+        METHODS,
+        ("random network", "pixels", "ExemplarCNN", "Clustering", "other pictures", "semi-supervised"),
+        strict=True,
+    )
+)
+# What the paper quotes in table 3; with a star, trained on all labels instead of a fold.
+OTHERS = {"SWWAE": 74.3, "ConvClustering": 74.1, "ExemplarCNN, 2016": 74.2, "Cutout*": 87.26, "IIC*": 88.8}
+_ELSEWHERE = {"stl10": "tiny_imagenet", "tiny_imagenet": "flowers"}
+_SHOWN, _PATCHES = 6, 10  # pictures of figure 1, and patches of each
+_FOUND = 8  # pictures of each kind in figure 2
+METRIC = "svm_10_folds"
+_DARK = 32  # of 255: a border that is called black
+_STAGES = ("resnet_", "clustered_")  # settings of the ResNet, and of the second training alone
+_OF_RANDOM_FEATURES = ("network", "patch_size", "surrogate_classes")
+_SET_BY_METHOD = {"clustered": "give --method clustered", "encoder": "the first network finds the clusters"}
+_RESNET = {"resnet_backbone": "resnet18", "resnet_epochs": "30", "resnet_keep": "1.0", "resnet_views": "natural"}
+
+
+class _Data(NamedTuple):
+    unlabelled: ImageSet
+    folds: tuple[ImageSet, ...]  # one, to be dealt, where the set has none of its own
+    test: ImageSet
+
+
+@lru_cache(maxsize=1)
+def _data(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Data:
+    unlabelled = _subset(load_part(dataset, data_root, "unlabeled"), subset, seed)
+    # Only torchvision's files say which pictures are in which of the set's own folds.
+    own = 0 if is_folder(dataset, data_root, "train") else n_folds(dataset)
+    numbers = range(own) if own else [None]
+    folds = tuple(load_part(dataset, data_root, "train", fold) for fold in numbers)
+    return _Data(unlabelled, folds, load_part(dataset, data_root, "test"))
+
+
+def _subset(images: ImageSet, subset: int | None, seed: int) -> ImageSet:
+    if subset is None:
+        return images
+    if not 2 <= subset <= len(images):
+        raise UserError(f"--subset {subset} must be from 2 to {len(images):,}, all of {images.source} to learn from.")
+    return images.subset(np.sort(np.random.default_rng((seed, 6)).permutation(len(images))[:subset]))
+
+
+def _scores(embed: Callable[[ImageSet], NDArray[np.float32]], data: _Data, seed: int) -> dict[str, Any]:
+    """Return the accuracy of each fold's SVM, and their mean and deviation."""
+    folds = _dealt([_labelled(embed(part), part) for part in data.folds], seed)
+    found = evaluate_folds("svm", _labelled(embed(data.test), data.test), folds, random_state=seed)
+    return {name: found[name] for name in ("accuracy", "std", "folds", "n_train")}
+
+
+def _dealt(parts: Sequence[Labelled], seed: int) -> Sequence[Labelled]:
+    return parts if len(parts) > 1 else seeded_folds(parts[0], FOLDS, random_state=seed)
+
+
+def _labelled(embedding: NDArray[np.float32], images: ImageSet) -> Labelled:
+    if images.labels is None:
+        raise UserError(f"{images.source!r} has no labels to probe with: give a labelled source.")
+    return Labelled(embedding, images.labels, images.label_names)
+
+
+def baselines(where: Where, *, dataset: str, seed: int, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Score the pixels, and the features of a network that has learnt nothing."""
+    data = _data(dataset, where.data_root, None, 0)
+    model = _exemplar(settings, seed, 1, where)
+    model.check(data.unlabelled)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(seed, 0))
+        net = model.build(data.unlabelled.image_shape, len(data.unlabelled))
+    random = _scores(lambda part: in_batches(net, "embed", part.images, where.device), data, seed)
+    pixels = _scores(_pixels, data, seed)
+    scores = {"random-network": random, "raw-pixels": pixels}
+    return {"epochs": [{METRIC: random["accuracy"]}], "scores": scores}
+
+
+def _pixels(images: ImageSet) -> NDArray[np.float32]:
+    return images.images.reshape(len(images), -1).astype(np.float32)
+
+
+def exemplar(
+    where: Where,
+    *,
+    dataset: str,
+    elsewhere: bool,
+    clustered: bool,
+    seed: int,
+    epochs: int,
+    subset: int | None,
+    settings: Mapping[str, str],
+) -> dict[str, Any]:
+    """Train ExemplarCNN and score its features; then, if asked, again on the clusters found by them.
+
+    The SVM of the first fold also says what the unlabelled pictures are, for the semi-supervised row.
+    """
+    data = _data(dataset, where.data_root, subset, seed)
+    source = _elsewhere(dataset, where.data_root, data) if elsewhere else data.unlabelled
+    first = _exemplar(settings, seed, epochs, where).set_params(clustered=False)
+    first = cast(ExemplarCNN, fitted(first, source, where.folder and where.folder / "run"))
+    scores = {"exemplar-cnn": _scores(first.transform, data, seed)}
+    result: dict[str, Any] = {"minutes": {"exemplar-cnn": first.run_["training"]["minutes"]}}
+    if not elsewhere:
+        fold = _dealt([_labelled(first.transform(part), part) for part in data.folds], seed)[0]
+        called = svm_labels(fold.embedding, fold.labels, first.embedding_, random_state=seed)
+        result |= {"labels": called.labels.tolist(), "margins": np.round(called.margins, 4).tolist()}
+    if clustered:
+        second = _clustering(settings, seed, epochs, where).set_params(encoder=first)
+        second = cast(ExemplarCNN, fitted(second, source, where.folder and where.folder / "clustered"))
+        scores["clustered"] = _scores(second.transform, data, seed)
+        result["minutes"]["clustered"] = second.run_["training"]["minutes"]
+        # Of its warnings, those that say that it was clustered otherwise than asked for.
+        result["lowered"] = [each for each in second.history_.warnings if "cluster_distance" in each]
+        result |= {"classes": [[str(source.ids[row]) for row in rows] for rows in second.surrogate_classes_]}
+    return result | {
+        "epochs": [{METRIC: scores["exemplar-cnn"]["accuracy"]}],
+        "scores": scores,
+        "trained_epochs": epochs,
+    }
+
+
+def semi_supervised(
+    where: Where,
+    *,
+    dataset: str,
+    seed: int,
+    epochs: int,
+    subset: int | None,
+    settings: Mapping[str, str],
+    base: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Train a ResNet on the labels that the SVM of the first fold gave the unlabelled pictures (section 4.2)."""
+    data, settings = _data(dataset, where.data_root, subset, seed), _RESNET | dict(settings)
+    found = outcome_of(Cell(exemplar, base), where).result
+    called = SVMLabels(np.array(found["labels"]), np.array(found["margins"], np.float32))
+    kept = called.surest(parse("resnet_keep", settings["resnet_keep"], float))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed_of(seed, 0))
+        encoder = _Encoder(make_backbone(settings["resnet_backbone"], data.unlabelled.image_shape))
+        net = SupervisedNet(encoder, nn.Linear(encoder.backbone.width, len(data.test.label_names)), called.labels[kept])
+
+    def scores() -> dict[str, float]:
+        predicted = in_batches(net, "logits", data.test.images, where.device).argmax(1)
+        return {"acc": float((predicted == data.test.labels).mean())}
+
+    rows, follow = kept_epochs(where, scores)
+    recipe = methods.make("simclr", {}).set_params(epochs=epochs, random_state=seed, device=where.device)
+    train(
+        net,
+        data.unlabelled.images[kept],
+        views_from(settings["resnet_views"]),
+        1,
+        cast(TrainedEstimator, recipe).recipe(),
+        run_dir=where.folder,
+        resume=True,
+        on_epoch=follow,
+    )
+    facts = {"labels_used": found["scores"]["exemplar-cnn"]["n_train"], "kept": len(kept)}
+    return {"epochs": rows} | facts
+
+
+class _Encoder(Net):
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def embed(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.backbone(images))
+
+
+def patches(
+    where: Where, *, dataset: str, seed: int, subset: int | None, settings: Mapping[str, str]
+) -> dict[str, Any]:
+    """Draw patches of some pictures."""
+    data = _data(dataset, where.data_root, subset, seed)
+    model = _exemplar(settings, seed, 1, where)
+    model.check(data.unlabelled)
+    rows = np.sort(np.random.default_rng((seed, 11)).permutation(len(data.unlabelled))[:_SHOWN])
+    maker = PatchMaker(data.unlabelled.images, model.patch_size)
+    drawn = maker.draw(rows, _PATCHES, torch.Generator().manual_seed(seed))
+    pixels = drawn.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    pixels = pixels.view(len(rows), _PATCHES, *pixels.shape[1:])
+    originals = torch.from_numpy(data.unlabelled.images[rows])
+    return {"epochs": [], "pictures": packed({"originals": originals, "patches": pixels})}
+
+
+def problems(where: Where, *, dataset: str, seed: int) -> dict[str, Any]:
+    """Look for what section 3.2.2 names, by the audit: black borders, pictures unlike the others, duplicates."""
+    images = _data(dataset, where.data_root, None, seed).unlabelled
+    folder = None if where.data_root is None else where.data_root / dataset
+    source = folder if folder is not None and (folder / "unlabeled").is_dir() else dataset
+    found = audit(source, split="unlabeled", data_root=where.data_root, random_state=seed)
+    places = {name: row for row, name in enumerate(images.ids)}
+    shown, shares = {}, {}
+    for kind, rows in _found(found).items():
+        shares[kind.replace(" ", "-")] = len(rows) / len(found)
+        known = [places[found.id(row)] for row in _examples(found, kind, rows) if found.id(row) in places]
+        if known:
+            shown[kind] = torch.from_numpy(images.images[known])
+    return {"epochs": [shares], "pictures": packed(shown)}
+
+
+def _found(found: Audit) -> dict[str, Rows]:
+    """Return which pictures have each problem, the clearest first."""
+    certain = found.looks.border_certainty
+    dark = np.array([max(bytes.fromhex(found.border_colour(row)[1:])) < _DARK for row in range(len(found))])
+    black, strange, near = (np.flatnonzero(each) for each in (found.bordered & dark, found.outlier, found.duplicate))
+    return {
+        "black borders": black[np.argsort(-certain[black], kind="stable")],
+        "unlike the others": strange[np.argsort(-found.strangeness[strange], kind="stable")],
+        "duplicates": near[np.argsort(-found.groups.similarity[near], kind="stable")],
+    }
+
+
+def _examples(found: Audit, kind: str, rows: Rows) -> list[int]:
+    if kind != "duplicates":
+        return [int(row) for row in rows[:_FOUND]]
+    return [int(row) for copy in rows[: _FOUND // 2] for row in (found.groups.keepers[copy], copy)]
+
+
+def _elsewhere(dataset: str, data_root: Path | None, data: _Data) -> ImageSet:
+    """Return other pictures to learn from, as large as those that are tested on."""
+    name = _ELSEWHERE[dataset]
+    if data_root is None or not (data_root / name).is_dir():
+        raise UserError(
+            f"The row 'other pictures' learns from the folder {name!r}, which is not in --data-root: put it there, or "
+            "leave the row out by naming the others with --method."
+        )
+    height = data.unlabelled.image_shape[0]
+    channels: Literal[1, 3] = 3 if data.unlabelled.image_shape[2] == 3 else 1
+    split = "unlabeled" if (data_root / name / "unlabeled").is_dir() else None
+    return load_images(data_root / name, split=split, size=height, channels=channels)
+
+
+def _exemplar(settings: Mapping[str, str], seed: int, epochs: int, where: Where) -> ExemplarCNN:
+    own = {name: value for name, value in settings.items() if not name.startswith(_STAGES)}
+    model = methods.make("exemplar-cnn", own).set_params(epochs=epochs, random_state=seed, device=where.device)
+    return cast(ExemplarCNN, model)
+
+
+def _clustering(settings: Mapping[str, str], seed: int, epochs: int, where: Where) -> ExemplarCNN:
+    model = _exemplar({**settings, **_prefixed(settings, "clustered_")}, seed, epochs, where)
+    return cast(ExemplarCNN, model.set_params(clustered=True))
+
+
+def _prefixed(settings: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): value for name, value in settings.items() if name.startswith(prefix)}
+
+
+def _dataset(scale: Scale) -> str:
+    for name in scale.datasets:
+        if name not in DATASETS:
+            raise UserError(f"Paper 3 is made of {' or '.join(DATASETS)}, not of {name!r}.")
+    if len(scale.datasets) > 1:
+        raise UserError("Paper 3's exhibits show one data set: give --dataset once.")
+    return scale.datasets[0] if scale.datasets else DATASETS[0]
+
+
+def _cells(scale: Scale) -> list[Cell]:
+    """List the cells of table 2: one for the baselines, one for both networks, one each for the others."""
+    for method in scale.methods:
+        if method not in METHODS:
+            raise UserError(f"Paper 3 does not compare {method!r}: choose among {', '.join(METHODS)}.")
+    wanted = scale.methods or METHODS
+    own, second, resnet = _by_stage(scale.settings)
+    both = own | {f"clustered_{name}": value for name, value in second.items()}
+    untrained = {name: value for name, value in own.items() if name in _OF_RANDOM_FEATURES}
+    common = {"dataset": _dataset(scale), "epochs": scale.epochs or EPOCHS, "subset": scale.subset}
+    cells = []
+    for seed in range(scale.seeds or SEEDS):
+        facts = common | {"seed": seed}
+        clustered = "clustered" in wanted
+        here = facts | {"elsewhere": False, "clustered": clustered, "settings": both if clustered else own}
+        if {"random-network", "raw-pixels"} & {*wanted}:
+            cells.append(Cell(baselines, {"dataset": facts["dataset"], "seed": seed, "settings": untrained}))
+        if {"exemplar-cnn", "clustered", "semi-supervised"} & {*wanted}:
+            cells.append(Cell(exemplar, here))
+        if "other-pictures" in wanted:
+            cells.append(Cell(exemplar, facts | {"elsewhere": True, "clustered": False, "settings": own}))
+        if "semi-supervised" in wanted:
+            # Its epochs are the ResNet's own; the network whose labels it learns from is another cell.
+            epochs = int((_RESNET | resnet)["resnet_epochs"])
+            cells.append(Cell(semi_supervised, facts | {"epochs": epochs, "settings": resnet, "base": here}))
+    return cells
+
+
+def _by_stage(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Return the settings of the first network, those of the second that are others, and those of the ResNet."""
+    settings = {name: resolved(value) if name.endswith("views") else value for name, value in settings.items()}
+    stages = {name: value for name, value in settings.items() if name.startswith(_STAGES)}
+    _check_stages(stages)
+    own = {name: value for name, value in settings.items() if name not in stages}
+    second = _prefixed(stages, "clustered_")
+    refuse_settings(own | second, _SET_BY_METHOD)
+    resnet = {name: value for name, value in stages.items() if name in _RESNET and value != _RESNET[name]}
+    return methods.canonical("exemplar-cnn", own), methods.canonical("exemplar-cnn", second, own), resnet
+
+
+def _check_stages(settings: Mapping[str, str]) -> None:
+    for name in settings:
+        if name.startswith("resnet_") and name not in _RESNET:
+            raise UserError(f"There is no setting {name!r}: the ResNet has {', '.join(_RESNET)}.")
+    resnet = _RESNET | dict(settings)
+    keep, epochs = parse("resnet_keep", resnet["resnet_keep"], float), parse("epochs", resnet["resnet_epochs"], int)
+    if not 0 < keep <= 1:
+        raise UserError(f"resnet_keep={keep} must be above 0 and at most 1: the share of labels to learn from.")
+    if epochs < 1:
+        raise UserError(f"resnet_epochs={epochs} must be at least 1.")
+    views_from(resnet["resnet_views"])
+
+
+def _check(cells: Sequence[Cell], where: Where) -> None:
+    """Raise `UserError` for what would stop a cell, however late it is measured."""
+    for cell in cells:
+        facts, settings = cell.settings, cell.settings["settings"]
+        data = _data(facts["dataset"], where.data_root, facts.get("subset"), facts["seed"])
+        if cell.measure is semi_supervised:
+            with torch.random.fork_rng():
+                make_backbone((_RESNET | settings)["resnet_backbone"], data.unlabelled.image_shape)
+            continue
+        elsewhere = facts.get("elsewhere", False)
+        source = _elsewhere(facts["dataset"], where.data_root, data) if elsewhere else data.unlabelled
+        epochs = facts.get("epochs", 1)
+        _exemplar(settings, facts["seed"], epochs, where).check(source)
+        if facts.get("clustered"):
+            _clustering(settings, facts["seed"], epochs, where).check(source)
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    """Return a row for each method that was measured."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        for method, each in _by_method(outcome).items():
+            found.setdefault(method, []).append(each)
+    return [_row(method, found[method]) for method in METHODS if method in found]
+
+
+def _by_method(outcome: Outcome) -> dict[str, Outcome]:
+    """Take apart what a cell measured of several methods."""
+    if outcome.cell.measure is semi_supervised:
+        return {"semi-supervised": outcome}
+    parts = {}
+    for method, scores in outcome.result["scores"].items():
+        result = {"epochs": [{METRIC: scores["accuracy"]}], "folds": scores["folds"]}
+        result |= {"trained_epochs": outcome.result.get("trained_epochs", 0)}
+        result |= {"lowered": outcome.result.get("lowered", []) if method == "clustered" else []}
+        name = "other-pictures" if outcome.cell.settings.get("elsewhere") else method
+        cell = replace(outcome.cell, settings={**outcome.cell.settings, "settings": _own(outcome.cell, method)})
+        minutes = outcome.result["minutes"][method] if "minutes" in outcome.result else outcome.minutes
+        parts[name] = replace(outcome, cell=cell, result=result, minutes=minutes)
+    return parts
+
+
+def _own(cell: Cell, method: str) -> dict[str, str]:
+    """Return those settings of a cell that count for one of the methods that it measures."""
+    settings = cell.settings["settings"]
+    left_out = {"raw-pixels": "", "exemplar-cnn": "clustered_"}.get(method)
+    return {name: settings[name] for name in settings if left_out is None or not name.startswith(left_out)}
+
+
+def _row(method: str, outcomes: Sequence[Outcome]) -> Row:
+    dataset = outcomes[0].cell.settings["dataset"]
+    published = PUBLISHED[method] if dataset == "stl10" else None
+    if method == "semi-supervised":
+        note = f"a ResNet on {outcomes[0].result['kept']:,} labels that the SVM of the first fold gave"
+        return Row(method, method, "acc", outcomes, published=published, dataset=dataset, note=note)
+    deviation = 100 * float(np.mean([np.std(each.result["folds"], ddof=1) for each in outcomes]))
+    note = f"mean of {FOLDS} folds, which deviate by {deviation:.2f}"
+    note = ". ".join([note, *dict.fromkeys(sentence for each in outcomes for sentence in each.result["lowered"])])
+    return Row(method, method, METRIC, outcomes, published=published, dataset=dataset, note=note)
+
+
+def _results(outcomes: Sequence[Outcome]) -> Drawing:
+    """Draw table 2."""
+    rows = _rows(outcomes)
+    dataset = rows[0].dataset
+    bars = {f"{TITLES[row.method]}, ours": {dataset: row.last()[0]} for row in rows}
+    bars |= {f"{TITLES[row.method]}, paper": {dataset: row.published} for row in rows if row.published is not None}
+    return Drawing(rows, bar_chart(bars, [dataset], "accuracy, %"), _contact(outcomes))
+
+
+def _comparison(outcomes: Sequence[Outcome]) -> Drawing:
+    """Draw table 3: ours beside what the paper quotes."""
+    rows = [row for row in _rows(outcomes) if row.method in ("exemplar-cnn", "clustered")]
+    bars: dict[str, dict[str, float]] = {name: {"stl10": value} for name, value in OTHERS.items()}
+    for row in rows:
+        bars[f"{TITLES[row.method]}, ours"] = {row.dataset: row.last()[0]}
+        bars[f"{TITLES[row.method]}, paper"] = {"stl10": cast(float, PUBLISHED[row.method])}
+    return Drawing(rows, bar_chart(bars, list(dict.fromkeys(["stl10", *(row.dataset for row in rows)])), "accuracy, %"))
+
+
+def _contact(outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """Return the pictures of each clustered class by their ids, for people to look at."""
+    return {
+        f"clustered-classes-{outcome.cell.settings['seed']}.json": outcome.result["classes"]
+        for outcome in outcomes
+        if "classes" in outcome.result
+    }
+
+
+def _patches(outcomes: Sequence[Outcome]) -> Drawing:
+    """Draw figure 1: pictures, and random patches of each."""
+    shown = unpacked(outcomes[0].result["pictures"])
+    return Drawing([], views_sheet(shown["originals"].numpy(), shown["patches"].numpy()))
+
+
+def _problems(outcomes: Sequence[Outcome]) -> Drawing:
+    """Draw figure 2: the clearest of each problem, and the share of pictures that have it."""
+    dataset = outcomes[0].cell.settings["dataset"]
+    note = "of the unlabelled pictures, by the audit; the paper shows examples"
+    rows = [Row(kind, "audit", kind, outcomes, dataset=dataset, note=note) for kind in outcomes[0].result["epochs"][0]]
+    shown = unpacked(outcomes[0].result["pictures"])
+    shown = {kind: shown[kind] for kind in ("black borders", "unlike the others", "duplicates") if kind in shown}
+    lines = [F.pad(each, (0, 0, 0, 0, 0, 0, 0, _FOUND - len(each)), value=255) for each in shown.values()]
+    png = (
+        contact_sheet(torch.cat(lines).numpy(), _FOUND, row_titles=list(shown))
+        if lines
+        else contact_sheet(np.full((1, 8, 8, 3), 255, np.uint8), 1, row_titles=["nothing found"])
+    )
+    return Drawing(rows, png)
+
+
+def _table_3(scale: Scale) -> list[Cell]:
+    return _cells(replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered")))
+
+
+def _figure_1(scale: Scale) -> list[Cell]:
+    own = {name: value for name, value in scale.settings.items() if not name.startswith(_STAGES)}
+    facts = {"dataset": _dataset(scale), "seed": 0, "subset": scale.subset, "settings": own}
+    return [Cell(patches, facts)]
+
+
+def _figure_2(scale: Scale) -> list[Cell]:
+    return [Cell(problems, {"dataset": _dataset(scale), "seed": 0})]
+
+
+_SPLIT = "trained on the unlabelled pictures, SVM on each of ten folds of train, scored on all of test"
+_TABLE = partial(
+    Exhibit, "table", dataset="stl10", split=_SPLIT, epochs=EPOCHS, takes=("methods", "datasets", "settings")
+)
+_FIGURE = partial(Exhibit, "figure", dataset="stl10", split="unlabelled pictures", epochs=1, minutes=1.0)
+PAPER = Paper(
+    "paper3",
+    "ExemplarCNN, and clusters of similar pictures as its classes",
+    (
+        _TABLE(2, "SVM on the features of each network", minutes=60_000.0, cells=_cells, draw=_results, check=_check),
+        _TABLE(3, "Beside the state of the art", minutes=49_000.0, cells=_table_3, draw=_comparison, check=_check),
+        _FIGURE(1, "Random patches of pictures", cells=_figure_1, draw=_patches, takes=("datasets", "settings")),
+        _FIGURE(2, "Problems of the pictures", cells=_figure_2, draw=_problems, takes=("datasets",)),
+    ),
+)

@@ -1,0 +1,460 @@
+"""What all experiments share: cells that are measured once and kept, and a figure or table made from them.
+
+A figure or table is a list of independent cells, such as one embedding size and one seed. Each is measured by a
+function and kept in the output folder as one JSON file, under its function's name and its settings; several figures
+may share a cell. So a run that was stopped, even killed, goes on with the cell it was at.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from papers.records import (
+    Record,
+    changed,
+    frozen_network,
+    hardware,
+    mean_and_std,
+    told_by_name,
+    with_spread,
+)
+from selfsort import runs
+from selfsort.errors import UserError
+from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
+from selfsort.reporting.figures import save_png
+
+if TYPE_CHECKING:
+    from selfsort.training.loop import Device, History, OnEpoch
+
+Say = Callable[[str], None]
+_LONGEST_NAME = 40  # of settings in an experiment's name
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where cells are computed and their pictures lie; none of it changes what is measured.
+
+    Attributes
+    ----------
+    device : to compute on
+    data_root : folder of torchvision's data sets, or of folders of pictures by their names
+    folder : what a measurement keeps in it is there when it goes on after being stopped, and gone once it is done
+
+    """
+
+    device: "Device" = "auto"
+    data_root: Path | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How far a figure is scaled down; None leaves what the figure's own page says.
+
+    Attributes
+    ----------
+    epochs : passes over the pictures
+    subset : pictures to learn from
+    seeds : runs that are averaged
+    embedding_sizes : sizes of the embedding
+    methods : which of the methods compared
+    datasets : which of the data sets compared
+    settings : hyper-parameters of the methods to change, as texts
+    out : folder in which earlier exhibits may have left what this one goes on from
+
+    """
+
+    epochs: int | None = None
+    subset: int | None = None
+    seeds: int | None = None
+    embedding_sizes: tuple[int, ...] = ()
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One independent measurement.
+
+    Attributes
+    ----------
+    measure : called with `Where` and the settings; returns what JSON can hold: under "epochs" the figures of each epoch
+        as fractions (and under "trained_epochs" how many there were, if not as many), under "labels_used" the number
+        of labels or answers, and whatever else is drawn
+    settings : all that decides the outcome; those of the methods, if any, under "settings" where they are not the
+        paper's; those of the cell that it builds on, if it has settings of its own, under "base"
+
+    """
+
+    measure: Callable[..., dict[str, Any]]
+    settings: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Describe the cell for people."""
+        values = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
+        return f"{self.measure.__name__.replace('_', ' ')}: {values}"
+
+    def file(self, folder: Path) -> Path:
+        """Return the file of the outcome in an output folder."""
+        settings = json.dumps(self.settings, sort_keys=True)
+        return folder / "cells" / f"{self.measure.__name__}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell measured, in how many minutes, on what, of pictures in which folder."""
+
+    cell: Cell
+    result: Mapping[str, Any]
+    minutes: float
+    hardware: str
+    data_root: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a figure or table: a metric after each epoch, over seeds.
+
+    Attributes
+    ----------
+    name : what tells this row from the others of its figure; empty where there is one
+    method : name of the method
+    metric : which of the outcomes' figures
+    outcomes : one for each seed
+    baseline : what is subtracted from them, seed by seed, where the row is a difference
+    epoch : the only one that counts; None for the last, with the best beside it
+    published : the paper's value in percent
+    published_best : it is of the best epoch
+    weights : of the frozen network, where there is one
+    dataset : where a figure compares several
+    note : what the published value is, or what ours is
+    loss : the metric is one: no percentage, and the lowest is the best
+    recorded : the row is among the records, not in the tables alone
+
+    """
+
+    name: str
+    method: str
+    metric: str
+    outcomes: Sequence[Outcome]
+    baseline: Sequence[Outcome] = ()
+    epoch: int | None = None
+    published: float | None = None
+    published_best: bool = False
+    weights: str = "none"
+    dataset: str = ""
+    note: str = ""
+    loss: bool = False
+    recorded: bool = True
+
+    def values(self) -> list[list[float]]:
+        """Return the metric in percent, or a loss as it is, seed by seed and epoch by epoch."""
+        values = self._values(self.outcomes)
+        if not self.baseline:
+            return values
+        pairs = zip(values, self._values(self.baseline), strict=True)
+        return [[ours - theirs for ours, theirs in zip(*seed, strict=True)] for seed in pairs]
+
+    def _values(self, outcomes: Sequence[Outcome]) -> list[list[float]]:
+        chosen = slice(None) if self.epoch is None else slice(self.epoch - 1, self.epoch)
+        unit = 1 if self.loss else 100
+        return [[unit * row[self.metric] for row in outcome.result["epochs"][chosen]] for outcome in outcomes]
+
+    def last(self) -> tuple[float, float | None]:
+        """Return mean and standard deviation over seeds at the last epoch."""
+        return mean_and_std([seed[-1] for seed in self.values()], decimals=4 if self.loss else 2)
+
+    def best(self) -> tuple[float, float | None]:
+        """Return mean and standard deviation of each seed's best epoch, chosen by the very metric."""
+        best, decimals = (min, 4) if self.loss else (max, 2)
+        return mean_and_std([best(seed) for seed in self.values()], decimals)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure or table made: its rows, the plot in the paper's form as a PNG, and other JSON files by name."""
+
+    rows: Sequence[Row]
+    png: bytes
+    files: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure or table of a paper.
+
+    Attributes
+    ----------
+    kind, number : as the paper counts; 0 for what it does not have
+    title : what it shows
+    dataset : the pictures it needs
+    split : what is learnt from and what is scored on
+    epochs : when --epochs is not given
+    minutes : that it takes on two CPU cores as it is, measured or reckoned from measured epochs
+    cells : makes the list of cells
+    draw : makes the figure from their outcomes
+    takes : which of the scale's attributes change it, besides epochs, subset and seeds
+    check : raises `UserError` for what would stop one of some cells hours later
+
+    """
+
+    kind: Literal["figure", "table", "heat-map"]
+    number: int
+    title: str
+    dataset: str
+    split: str
+    epochs: int
+    minutes: float
+    cells: Callable[[Scale], list[Cell]]
+    draw: Callable[[Sequence[Outcome]], Drawing]
+    takes: Sequence[str] = ()
+    check: Callable[[Sequence[Cell], Where], None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of its files."""
+        return f"{self.kind}-{self.number}" if self.number else self.kind
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper and what can be reproduced of it."""
+
+    name: str
+    title: str
+    exhibits: Sequence[Exhibit]
+
+
+_OPTIONS = {
+    "embedding_sizes": "--embedding-size",
+    "methods": "--method",
+    "datasets": "--dataset",
+    "settings": "--set",
+}
+_OVERRULED = {
+    "epochs": "give --epochs",
+    "embedding_size": "it is --embedding-size, where sizes are compared",
+    "random_state": "--seeds counts from 0",
+    "device": "give --device",
+    "n_classes": "it is that of the labels",
+}
+
+
+def check_options(exhibits: Sequence[Exhibit], scale: Scale) -> None:
+    """Raise `UserError` for an option or a setting that would change nothing about any of some exhibits."""
+    for name, option in _OPTIONS.items():
+        if getattr(scale, name) and not any(name in each.takes for each in exhibits):
+            what = " and ".join(each.name.replace("-", " ") for each in exhibits)
+            raise UserError(f"{option} changes nothing about {what}: leave it out.")
+    refuse_settings(scale.settings)
+
+
+def refuse_settings(settings: Mapping[str, str], more: Mapping[str, str] | None = None) -> None:
+    """Raise `UserError` for a setting that all experiments overrule, or some for the reasons given."""
+    reasons = _OVERRULED | dict(more or {})
+    for name in settings:
+        if name in reasons:
+            raise UserError(f"--set {name}=... would change nothing: {reasons[name]}.")
+
+
+def reproduce(
+    paper: Paper, exhibit: Exhibit, scale: Scale, where: Where, out: Path, command: str, say: Say
+) -> list[Record]:
+    """Make a figure or table in a folder, measuring only the cells that are not there yet; return its records.
+
+    Writes `figure-4.csv` (each row's last and best epoch beside the published value), `figure-4.md` (the same to be
+    read), `figure-4-epochs.csv` (every epoch of every seed), `figure-4.png` and `figure-4.json` (the records).
+
+    Raises
+    ------
+    UserError
+        When another process works in the folder, the pictures are missing, or a setting cannot be.
+
+    """
+    with new_parents(out), runs.held(out):
+        cells = exhibit.cells(replace(scale, out=out))
+        missing = [cell for cell in cells if _kept(cell, out) is None]
+        if exhibit.check is not None and missing:
+            exhibit.check(missing, where)
+        drawing = exhibit.draw(measure(cells, where, out, say))
+        rows = [(row, _facts(paper, exhibit, scale, row, command)) for row in drawing.rows]
+        records = [record for row, facts in rows if row.recorded for record in _records(row, facts)]
+        _write(exhibit, paper, rows, drawing, out)
+        write_json(out / f"{exhibit.name}.json", records)
+    return records
+
+
+def measure(cells: Sequence[Cell], where: Where, out: Path, say: Say) -> list[Outcome]:
+    """Return the outcome of each cell, from its file where it has been measured before."""
+    outcomes = []
+    for number, cell in enumerate(cells, 1):
+        kept = _kept(cell, out)
+        outcomes.append(kept or _measured(cell, where, out))
+        # Pictures may move, and results be kept without them; that others were meant, only a person can tell.
+        moved = kept is not None and kept.data_root not in ("", _place(where))
+        before = f"measured before{f', of the pictures in {outcomes[-1].data_root}' if moved else ''}"
+        how = before if kept else f"{outcomes[-1].minutes:.1f} minutes"
+        say(f"{number}/{len(cells)} {cell.label}: {how}")
+    return outcomes
+
+
+def _kept(cell: Cell, out: Path) -> Outcome | None:
+    try:
+        found = json.loads(cell.file(out).read_text(encoding="utf-8"))
+        same = found["settings"] == json.loads(json.dumps(cell.settings))
+        facts = found["result"], found["minutes"], found["hardware"], found.get("data_root", "")
+        return Outcome(cell, *facts) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or no outcome: it is measured (again)
+
+
+def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
+    started = time.monotonic()
+    folder = cell.file(out).with_suffix("")
+    result = cell.measure(replace(where, folder=folder), **cell.settings)
+    # What was stopped and resumed has epochs of earlier sittings.
+    epochs = sum(row.get("seconds", 0) + row.get("scoring_seconds", 0) for row in result.get("epochs", ()))
+    minutes = max(time.monotonic() - started, epochs) / 60
+    outcome = Outcome(cell, result, minutes, hardware(where.device), _place(where))
+    facts = {"settings": cell.settings, "minutes": minutes, "hardware": outcome.hardware}
+    write_json(cell.file(out), facts | {"data_root": outcome.data_root, "result": result})
+    remove(folder)
+    return outcome
+
+
+def _place(where: Where) -> str:
+    return "the default folder" if where.data_root is None else str(where.data_root.absolute())
+
+
+def outcome_of(cell: Cell, where: Where) -> Outcome:
+    """Return the outcome of another cell, on which a measurement builds; it is measured first if that is to do."""
+    if where.folder is None:
+        raise ValueError("what builds on another cell is measured in an output folder")
+    out = where.folder.parents[1]
+    return _kept(cell, out) or _measured(cell, where, out)
+
+
+def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], "OnEpoch"]:
+    """Return the rows of the epochs, and what adds one after each: the loss, the seconds, and what `scores` measures.
+
+    The rows are kept in `where.folder`, so that a training that is resumed has those of its earlier sittings.
+    """
+    path = None if where.folder is None else where.folder / "epochs.json"
+    rows: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else []
+
+    def add(history: "History") -> None:
+        started = time.monotonic()
+        last = history.rows[-1]
+        del rows[len(history.rows) - 1 :]  # a killed training may have got further than its last checkpoint
+        row = scores() | {"loss": last["loss"], "seconds": last["seconds"]}
+        rows.append(row | {"scoring_seconds": time.monotonic() - started})
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, rows)
+
+    return rows, add
+
+
+def _records(row: Row, facts: Record) -> list[Record]:
+    """Return a record for the last epoch of a row, and one for the best where there are several epochs."""
+    value, std = row.last()
+    several = len(row.values()[0]) > 1
+    published = None if several and row.published_best else row.published
+    records = [facts | {"metric": row.metric, "value": value, "std": std, "published": published}]
+    if several:
+        value, std = row.best()
+        best = f"{row.metric.removesuffix('_last')}_best"
+        published = row.published if row.published_best else None
+        records.append(facts | {"metric": best, "value": value, "std": std, "published": published})
+    return records
+
+
+def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str) -> Record:
+    # What was scaled down or changed stands beside the whole figure, not in its place.
+    epochs = scale.epochs or exhibit.epochs
+    own = row.outcomes[0].cell.settings
+    scaled = f"{epochs}-epochs" if "epochs" in own and epochs != exhibit.epochs else ""
+    changed = {**own.get("base", {}).get("settings", {}), **own.get("settings", {})}
+    name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, _short(changed), scaled)))
+    first = row.outcomes[0].result
+    subset = own.get("subset")
+    drawn = f" ({subset:,} of the pictures to learn from, drawn by the seed)" if subset else ""
+    return {
+        "experiment": name,
+        "dataset": (row.dataset or exhibit.dataset) + (f" ({subset:,} pictures)" if subset else ""),
+        "method": row.method,
+        "seeds": [outcome.cell.settings["seed"] for outcome in row.outcomes],
+        "epochs": row.epoch or first.get("trained_epochs", len(first["epochs"])),
+        "labels_used": round(sum(o.result.get("labels_used", 0) for o in row.outcomes) / len(row.outcomes)),
+        "minutes": round(sum(outcome.minutes for outcome in row.outcomes) / len(row.outcomes), 2),
+        "hardware": ", ".join(sorted({outcome.hardware for outcome in row.outcomes})),
+        "command": command,
+        "weights": row.weights,
+        "settings": changed,
+        "split": exhibit.split + drawn,
+        "note": row.note,
+    }
+
+
+def _short(settings: Mapping[str, str]) -> str:
+    """Return what tells settings from others in a name."""
+    text = "-".join(f"{name}={value}" for name, value in sorted(told_by_name(settings)))
+    return text if len(text) <= _LONGEST_NAME else f"set-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _write(exhibit: Exhibit, paper: Paper, rows: Sequence[tuple[Row, Record]], drawing: Drawing, out: Path) -> None:
+    header = "row data metric published last last_std best best_std epochs seeds labels_used frozen_network settings"
+    lines = [
+        [row.name, facts["dataset"], row.metric, row.published, *row.last(), *row.best(), *_columns(facts), row.note]
+        for row, facts in rows
+    ]
+    write_table(
+        out / f"{exhibit.name}.csv",
+        [*header.split(), "note"],
+        [["" if cell is None else cell for cell in line] for line in lines],
+    )
+    write_table(
+        out / f"{exhibit.name}-epochs.csv",
+        ["row", "metric", "seed", "epoch", "value"],
+        (line for row, _ in rows for line in _by_epoch(row)),
+    )
+    with atomic_path(out / f"{exhibit.name}.md") as path:
+        path.write_text(_page(paper, exhibit, rows), encoding="utf-8")
+    save_png(drawing.png, out / f"{exhibit.name}.png")
+    for name, content in drawing.files.items():
+        write_json(out / name, content)
+
+
+def _columns(facts: Record) -> list[object]:
+    """Return what the table says of how a row was measured."""
+    return [facts["epochs"], len(facts["seeds"]), facts["labels_used"], frozen_network(facts), changed(facts)]
+
+
+def _by_epoch(row: Row) -> Iterable[list[object]]:
+    for outcome, values in zip(row.outcomes, row.values(), strict=True):
+        for epoch, value in enumerate(values, row.epoch or 1):
+            yield [row.name, row.metric, outcome.cell.settings["seed"], epoch, round(value, 4)]
+
+
+def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[tuple[Row, Record]]) -> str:
+    lines = [f"# {paper.title}: {exhibit.name.replace('-', ' ')}", "", f"{exhibit.title}.", ""]
+    split = rows[0][1]["split"] if rows else exhibit.split
+    lines += [f"{split[0].upper()}{split[1:]}.", ""]
+    lines += ["Percent, mean ± standard deviation over seeds; the best epoch is chosen by the very figure it reports."]
+    columns = "row, data, metric, published, last epoch, best epoch, epochs, seeds, labels used, frozen network"
+    names = [*columns.split(", "), "settings", "note"]
+    lines += ["", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row, facts in rows:
+        published = "" if row.published is None else f"{row.published:.1f}"
+        values = [with_spread(*each, decimals=4 if row.loss else 1) for each in (row.last(), row.best())]
+        cells = [row.name, facts["dataset"], row.metric, published, *values, *_columns(facts), row.note]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    made = sorted({f"Measured on {facts['hardware']} by `{facts['command']}`." for _, facts in rows})
+    return "\n".join([*lines, "", *made, "", f"![{exhibit.title}]({exhibit.name}.png)", ""])

@@ -1,0 +1,78 @@
+"""Classifiers that learn from labels, as references beside the methods, which see none (papers 1 and 2).
+
+They belong to evaluation, as the probes do, but are trained by the training loop, which is above it. A label never
+enters a batch: it is looked up by the picture's index.
+"""
+
+from contextlib import nullcontext
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from selfsort.errors import UserError
+from selfsort.training.loop import Batch, Net
+
+
+class SupervisedNet(Net):
+    """A network and a head on its embedding that learn to tell labels, by cross-entropy.
+
+    Attributes
+    ----------
+    net : whose embedding is classified
+    head : (B, D) embeddings to (B, K) scores
+    frozen : the network stays as it is, and only the head learns
+    own_weight : of the network's own loss beside the cross-entropy
+    known : (N, D) embedding of the pictures by a frozen network, to be looked up instead of computed at each step
+
+    """
+
+    labels: Tensor
+    known: Tensor | None
+
+    def __init__(
+        self,
+        net: Net,
+        head: nn.Module,
+        labels: ArrayLike,
+        *,
+        frozen: bool = False,
+        own_weight: float = 0.0,
+        known: NDArray[np.float32] | None = None,
+    ):
+        super().__init__()
+        numbers = np.asarray(labels, dtype=np.int64)
+        if (numbers < 0).any():
+            raise UserError("Some pictures have no label: leave them out, for a classifier is to learn from them all.")
+        self.net, self.head, self.frozen, self.own_weight = net, head, frozen, own_weight
+        self.net.requires_grad_(not frozen)
+        self.register_buffer("labels", torch.from_numpy(numbers), persistent=False)
+        self.register_buffer("known", None if known is None else torch.from_numpy(known), persistent=False)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy of the views' labels, and the network's own loss where it has a weight."""
+        embedding = self._embedding(batch) if self.known is None else self.known[batch.indices]
+        loss = F.cross_entropy(self.head(embedding).float(), self.labels[batch.indices])
+        return loss + self.own_weight * self.net.loss(batch) if self.own_weight else loss
+
+    def _embedding(self, batch: Batch) -> Tensor:
+        with torch.no_grad() if self.frozen else nullcontext():
+            return self.net.embed(batch.views[0])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the network's (B, D) embedding."""
+        return self.net.embed(images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the (B, K) scores of the labels."""
+        return cast(Tensor, self.head(self.net.embed(images)))
+
+    def train(self, mode: bool = True) -> "SupervisedNet":
+        """Set the mode; a frozen network stays in evaluation mode, for its running means would move, too."""
+        super().train(mode)
+        if self.frozen:
+            self.net.eval()
+        return self

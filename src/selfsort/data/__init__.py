@@ -1,0 +1,1 @@
+"""Pictures: where they come from, how they are decoded, and the sets that everything else works on."""

@@ -1,0 +1,100 @@
+"""Arrays and tensors as `uint8` pictures, and pictures in an array at another size."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfsort.data.pixels import Resize, to_pixels
+from selfsort.errors import UserError
+
+_BLOCK = 1024
+
+
+def refit(images: NDArray[np.uint8], size: int | None, resize: Resize, channels: int | None) -> NDArray[np.uint8]:
+    """Bring (N, H, W, C) images to a square size and a number of channels; None keeps what they have."""
+    count, height, width, had = images.shape
+    channels = channels or had
+    if channels == had and size in (None, height) and size in (None, width):
+        return images
+    shape = (height, width) if size is None else (size, size)
+    out = np.empty((count, *shape, channels), np.uint8)
+    for row, image in zip(out, images, strict=True):
+        row[:] = to_pixels(Image.fromarray(image[:, :, 0] if had == 1 else image), size, resize, channels)
+    return out
+
+
+def to_uint8_images(array: Any, name: str) -> NDArray[np.uint8]:
+    """Return an array or a torch tensor as (N, H, W, C) `uint8`, C 1 or 3, as `as_image_set` describes.
+
+    `name` begins the sentence of the `UserError` that bad shapes, types and values raise.
+    """
+    tensor = hasattr(array, "detach") and hasattr(array, "cpu")
+    values = _from_tensor(array) if tensor else _from_array(array, name)
+    images = _to_uint8(_channel_last(values, tensor, name), name)
+    return _on_white(images) if images.shape[3] == 4 else images
+
+
+def _from_tensor(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # NumPy has no bfloat16
+    values: NDArray[Any] = tensor.numpy()
+    return values
+
+
+def _from_array(array: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise UserError(f"{name} is made of images of different shapes; bring them to one size first.") from error
+
+
+def _channel_last(values: NDArray[Any], channel_first: bool, name: str) -> NDArray[Any]:
+    """Return (N, H, W, C) of values that are (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    if 0 in values.shape:
+        raise UserError(f"{name} of shape {values.shape} holds no pixels; give at least one image.")
+    # No picture is 3 or 4 pixels wide, but one colour picture without its leading axis looks like that.
+    if values.ndim == 3 and (channel_first or values.shape[2] not in (3, 4)):
+        return values[:, :, :, None]
+    if values.ndim == 4 and not channel_first and values.shape[3] in (1, 3, 4):
+        return values
+    if values.ndim == 4 and values.shape[1] in ((1, 3, 4) if channel_first else (1, 3)):
+        return values.transpose(0, 2, 3, 1)
+    wanted = "(N, H, W) or (N, C, H, W)" if channel_first else "(N, H, W), (N, H, W, C) or (N, C, H, W)"
+    raise UserError(f"{name} must be of shape {wanted} with 1, 3 or 4 channels, not {values.shape}; reshape it.")
+
+
+def _to_uint8(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype != np.bool_ and values.dtype.kind != "f":
+        raise UserError(f"{name} must hold uint8, bool or floats in [0, 1], not {values.dtype}; convert it first.")
+    out = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _BLOCK):  # in blocks: the floats may be a file larger than memory
+        block = values[start : start + _BLOCK]
+        if block.dtype.kind == "f":
+            _check_range(block, name)
+        out[start : start + _BLOCK] = np.rint(block.astype(np.float32) * 255)
+    return out
+
+
+def _check_range(block: NDArray[Any], name: str) -> None:
+    if not np.isfinite(block).all():
+        raise UserError(f"{name} holds NaN or infinity; replace those values, for example with numpy.nan_to_num.")
+    low, high = float(block.min()), float(block.max())
+    if low < 0 or high > 1:
+        raise UserError(
+            f"{name} holds floats from {low:g} to {high:g}, but they must be in [0, 1]; rescale them, or convert "
+            "values in [0, 255] with .astype(numpy.uint8)."
+        )
+
+
+def _on_white(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = np.empty((*images.shape[:3], 3), np.uint8)
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK].astype(np.float32)
+        alpha = block[..., 3:] / 255
+        out[start : start + _BLOCK] = np.rint(block[..., :3] * alpha + 255 * (1 - alpha))
+    return out

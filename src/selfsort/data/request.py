@@ -1,0 +1,56 @@
+"""What the caller of `load_images` asked for, checked once for all kinds of source."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from selfsort.data.pixels import MAX_PIXELS, Resize
+from selfsort.errors import UserError
+
+MAX_SIZE = 4096
+
+
+@dataclass(frozen=True)
+class Request:
+    """The keyword arguments of `load_images`; see there for what they mean."""
+
+    size: int | None = None
+    resize: Resize = "crop"
+    channels: Literal[1, 3] | None = None
+    split: str | None = None
+    fold: int | None = None
+    data_root: str | None = None
+    download: bool = False
+    cache: bool = True
+    max_pixels: int = MAX_PIXELS
+    progress: bool = False
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not (_is_integer(self.size) and 1 <= self.size <= MAX_SIZE):
+            raise UserError(f"size={self.size!r} must be a whole number of pixels from 1 to {MAX_SIZE}.")
+        if self.resize not in get_args(Resize):
+            raise UserError(f"resize={self.resize!r} must be one of {', '.join(get_args(Resize))}.")
+        if self.channels not in (None, 1, 3):
+            raise UserError(f"channels={self.channels!r} must be 1 (grey) or 3 (colour).")
+        if self.split is not None and not isinstance(self.split, str):
+            raise UserError(f"split={self.split!r} must be the name of a split, such as 'train'.")
+        if self.fold is not None and not (_is_integer(self.fold) and 0 <= self.fold <= 9):
+            raise UserError(f"fold={self.fold!r} must be one of STL-10's ten folds, 0 to 9.")
+        if not (_is_integer(self.max_pixels) and self.max_pixels >= 1):
+            raise UserError(f"max_pixels={self.max_pixels!r} must be a whole number of at least 1.")
+
+    def options(self, *names: str, **resolved: Any) -> dict[str, Any]:
+        """Return the arguments called `names` that differ from their defaults, and those given as `resolved`."""
+        defaults = Request()
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value != getattr(defaults, name)} | resolved
+
+    def refuse(self, source: str, *names: str) -> None:
+        """Raise `UserError` if one of the arguments called `names`, which mean nothing for `source`, was given."""
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                raise UserError(f"{source} has no {name}s, so {name}={value!r} cannot be chosen; leave it out.")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,145 @@
+"""Data sets on the Hugging Face hub, or in a local folder, through the library `datasets`."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.data.decoding import Listing, Pictures, decode
+from selfsort.data.image_set import ImageSet, numbered
+from selfsort.data.request import Request
+from selfsort.errors import UserError
+
+PREFIX = "hf:"
+
+
+def load_hugging_face(source: str, request: Request) -> ImageSet:
+    """Load "hf:owner/name", "hf:owner/name/configuration" or "hf:folder": its first image and first class-label column.
+
+    The default split is "train", or the first one where there is no "train".
+    """
+    pictures, labels, label_names = _listed(source, request)
+    images, kept, skipped = decode(pictures, request)
+    size, channels = images.shape[2:]
+    return ImageSet(
+        images,
+        tuple(pictures.ids[place] for place in kept),
+        None if labels is None else labels[kept],
+        label_names,
+        pictures.source,
+        request.options("resize", "split", "max_pixels", size=size, channels=channels),
+        skipped=skipped,
+    )
+
+
+def list_hugging_face(source: str, request: Request) -> Listing:
+    """Find the pictures that `load_hugging_face` loads."""
+    pictures, labels, label_names = _listed(source, request)
+    return Listing(pictures, (), labels, label_names)
+
+
+def _listed(source: str, request: Request) -> tuple[Pictures, NDArray[np.int64] | None, tuple[str, ...]]:
+    request.refuse(f"{source!r}", "fold")
+    if source == PREFIX:
+        raise UserError(f"{source!r} names no data set; write hf:owner/name or hf: and a folder.")
+    folder = Path(source.removeprefix(PREFIX)).expanduser()
+    name = str(folder.absolute()) if folder.is_dir() else source.removeprefix(PREFIX)
+    split, table = _open_split(name, source, request)
+    image, label = _columns(table, source)
+    rows = Rows(_undecoded(table, image), image)
+    if not len(rows):
+        raise UserError(f"The split {split!r} of {source!r} is empty; choose another.")
+    ids = numbered(f"{folder.name if folder.is_dir() else name}/{split}", len(rows))
+    stamp = hashlib.blake2b(repr((name, split, image, table.cache_files)).encode("utf-8", "surrogateescape")).digest()
+    return Pictures(PREFIX + name, ids, rows, open_row, stamp), *_labels(table, label)
+
+
+class Rows(Sequence[dict[str, Any]]):
+    """A column of encoded pictures, read from the disk only where it is asked for."""
+
+    def __init__(self, table: Any, column: str) -> None:
+        self._table, self._column = table, column
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        return self._table[place][self._column]
+
+
+def open_row(row: dict[str, Any] | None) -> BinaryIO:
+    """Open a picture that `datasets` hands over as its bytes or as a path."""
+    row = row or {}
+    if row.get("bytes") is None and row.get("path"):
+        return open(row["path"], "rb")
+    return io.BytesIO(row.get("bytes") or b"")
+
+
+def _open_split(name: str, source: str, request: Request) -> tuple[str, Any]:
+    splits = _open(name, source, request.progress)
+    split = request.split or ("train" if "train" in splits else next(iter(splits)))
+    if split not in splits:
+        raise UserError(f"{source!r} has no split {split!r}; it has {', '.join(splits)}.")
+    return split, splits[split]
+
+
+def _open(name: str, source: str, progress: bool) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError(f"{source!r} needs the library 'datasets': pip install 'selfsort[hf]'.") from error
+    local = Path(name).is_absolute()
+    parts = [name] if local else name.split("/")  # owner, name and, perhaps, configuration
+    try:
+        with _progress_bars(progress):
+            return datasets.load_dataset("/".join(parts[:2]), "/".join(parts[2:]) or None)
+    except Exception as error:  # the library lets through whatever its network and file layers raise
+        problem = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"{source!r} cannot be loaded ({problem}); check its name and the network.") from error
+
+
+@contextmanager
+def _progress_bars(shown: bool) -> Iterator[None]:
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if shown or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _columns(table: Any, source: str) -> tuple[str, str | None]:
+    from datasets import ClassLabel, Image
+
+    images = [name for name, feature in table.features.items() if isinstance(feature, Image)]
+    labels = [name for name, feature in table.features.items() if isinstance(feature, ClassLabel)]
+    if not images:
+        raise UserError(f"{source!r} has no column of images, only {', '.join(table.features)}; choose another set.")
+    return images[0], labels[0] if labels else None
+
+
+def _undecoded(table: Any, image: str) -> Any:
+    from datasets import Image
+
+    return table.select_columns([image]).cast_column(image, Image(decode=False))
+
+
+def _labels(table: Any, column: str | None) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    if column is None:
+        return None, ()
+    values = table.select_columns([column])[:][column]
+    labels = np.array([-1 if value is None else value for value in values], np.int64)
+    return labels, tuple(table.features[column].names)

@@ -1,0 +1,118 @@
+"""The data sets that torchvision reads, by name."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from selfsort.data.arrays import refit
+from selfsort.data.image_set import ImageSet, numbered
+from selfsort.data.request import Request
+from selfsort.errors import UserError
+
+_TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
+_DIGITS = tuple("0123456789")
+
+
+class Kind(NamedTuple):
+    """How a data set is loaded: torchvision's class, its arguments for each split, the labels' names, its own folds."""
+
+    loader: str
+    splits: dict[str, dict[str, Any]]
+    label_names: tuple[str, ...] = ()
+    folds: int = 0
+
+
+def _named(*splits: str) -> dict[str, dict[str, Any]]:
+    return {split: {"split": split} for split in splits}
+
+
+_SETS = {
+    "mnist": Kind("MNIST", _TRAIN_TEST, _DIGITS),
+    "fashion-mnist": Kind("FashionMNIST", _TRAIN_TEST),
+    "kmnist": Kind("KMNIST", _TRAIN_TEST),
+    "usps": Kind("USPS", _TRAIN_TEST, _DIGITS),
+    "cifar10": Kind("CIFAR10", _TRAIN_TEST),
+    "cifar100": Kind("CIFAR100", _TRAIN_TEST),
+    "svhn": Kind("SVHN", _named("train", "test", "extra"), _DIGITS),
+    "stl10": Kind("STL10", _named("train", "test", "unlabeled", "train+unlabeled"), folds=10),
+}
+NAMES = tuple(_SETS)
+
+
+def find(name: str) -> str | None:
+    """Return the data set that `name` means, however it is spelt, or None.
+
+    >>> find("FashionMNIST"), find("CIFAR-10"), find("photos")
+    ('fashion-mnist', 'cifar10', None)
+    """
+    return next((known for known in _SETS if _plain(known) == _plain(name)), None)
+
+
+def n_folds(source: str) -> int:
+    """Return into how many folds a data set itself deals its training pictures; 0 for any other source.
+
+    >>> n_folds("STL-10"), n_folds("cifar10"), n_folds("photos")
+    (10, 0, 0)
+    """
+    name = find(source)
+    return 0 if name is None else _SETS[name].folds
+
+
+def load_set(name: str, request: Request) -> ImageSet:
+    """Load a data set from `data_root`, by default a folder of the user's, into which it is downloaded if asked for."""
+    kind = _SETS[name]
+    split = (request.split or "train").lower().replace("unlabelled", "unlabeled")
+    if split not in kind.splits:
+        raise UserError(f"{name!r} has no split {request.split!r}; it has {', '.join(kind.splits)}.")
+    if not kind.folds:
+        request.refuse(f"The set {name!r}", "fold")
+    elif request.fold is not None and not split.startswith("train"):
+        raise UserError(f"The folds of {name!r} are parts of its split 'train', not of {split!r}; leave one out.")
+    data = _open(name, kind, split, request)
+    images, labels = _channel_last(data.data), _labels(data)
+    ids = f"{name}/{split}" if request.fold is None else f"{name}/{split}/fold{request.fold}"
+    return ImageSet(
+        refit(images, request.size, request.resize, request.channels),
+        numbered(ids, len(images)),
+        labels,
+        kind.label_names or tuple(getattr(data, "classes", ())),
+        source=name,
+        options=request.options("size", "resize", "channels", "split", "fold", "data_root"),
+    )
+
+
+def _open(name: str, kind: Kind, split: str, request: Request) -> Any:
+    from torchvision import datasets
+
+    root = request.data_root or platformdirs.user_data_path("selfsort") / "datasets"
+    folds = {"folds": request.fold} if kind.folds else {}
+    loader: Callable[..., Any] = getattr(datasets, kind.loader)
+    try:
+        return loader(root, download=request.download, **kind.splits[split], **folds)
+    except Exception as error:  # torchvision raises what its parsers happen to meet in a damaged file
+        problem = " ".join(str(error).split()).partition(". ")[0]
+        first = "check the network" if request.download else "fetch it with download=True (--download)"
+        raise UserError(
+            f"The split {split!r} of {name!r} cannot be read from {str(root)!r} ({problem}); {first}, or name the "
+            "folder that torchvision keeps it in with data_root (--data-root)."
+        ) from error
+
+
+def _channel_last(data: Any) -> NDArray[np.uint8]:
+    images = np.asarray(data)
+    if images.ndim == 3:
+        return images[:, :, :, None]
+    if images.shape[1] == 3:
+        images = images.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images)
+
+
+def _labels(data: Any) -> NDArray[np.int64]:
+    return np.asarray(data.labels if hasattr(data, "labels") else data.targets).astype(np.int64)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

@@ -1,0 +1,1 @@
+"""Groups, answers and names: no input or output, and no torch."""

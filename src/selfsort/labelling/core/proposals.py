@@ -1,0 +1,169 @@
+"""Which groups of pictures to ask about: a top-down tree over the embedding, and what a refined model leaves open."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.clustering import elbow, kmeans
+from selfsort.clustering.neighbours import nearest
+from selfsort.errors import UserError
+from selfsort.labelling.core.session import Group, GroupKind, Session
+
+_MOST_GROUPS = 16  # of one elbow: as many as paper 4 asks about after an epoch
+_SAMPLE = 20_000  # points that show where the groups are; a person waits for them
+_PARTS = 5  # into which the pictures of a name are cut at least, so that doubtful ones do not hide among others
+_FEW = 2_000  # pictures among which equal ones are looked for, of which k-means makes no clusters
+_RESTARTS = 3
+_ITERATIONS = 25
+
+
+def how_many(n_classes: int, n_images: int) -> int:
+    """Return how many groups to propose first: four to a class, of about ten pictures at least.
+
+    Of few pictures there are as many groups as classes, if that leaves two for each.
+    """
+    return max(2, min(4 * n_classes, max(n_images // 10, min(n_classes, n_images // 2))))
+
+
+def first_groups(
+    embedding: NDArray[np.float32], n_groups: int | None, *, random_state: int = 0, first_id: int = 0, round: int = 0
+) -> list[Group]:
+    """Cut (N, D) embedded pictures into groups by k-means; the elbow of its inertia chooses how many when None."""
+    everything = np.arange(len(embedding))
+    return _groups(embedding, everything, n_groups, "cluster", round, None, first_id, random_state)
+
+
+def split(
+    group: Group, embedding: NDArray[np.float32], *, n_groups: int | None = None, random_state: int = 0, first_id: int
+) -> list[Group]:
+    """Cut a group that holds pictures of several kinds into parts (paper 4, section 3.3), the next level of the tree.
+
+    Raises
+    ------
+    UserError
+        For a group of one picture.
+
+    """
+    if len(group.members) < 2:
+        raise UserError("A group of one picture cannot be split: name it, skip it or call it junk.")
+    try:
+        return _groups(embedding, group.members, n_groups, "split", group.round, group.id, first_id, random_state)
+    except UserError:
+        # All alike in the embedding: every cut is as good, and halves end with pictures that a person can name.
+        halves = np.array_split(group.members, 2)
+        made = [
+            _group(embedding, half, embedding[half].mean(0), first_id + k, "split", group.round, group.id)
+            for k, half in enumerate(halves)
+        ]
+        return _scaled(made)
+
+
+def lasso(session: Session, pictures: Sequence[int], embedding: NDArray[np.float32]) -> Group:
+    """Make a group of pictures chosen by hand."""
+    members = np.unique(np.asarray(pictures, dtype=np.int64))
+    if not len(members) or members[0] < 0 or members[-1] >= session.n_images:
+        raise UserError("The lasso holds no pictures: draw it around some.")
+    made = _group(embedding, members, embedding[members].mean(0), session.next_id(), "lasso", session.round, None)
+    return _scaled([made])[0]
+
+
+def with_undrawn(chosen: Sequence[int], drawn: NDArray[np.int64], embedding: NDArray[np.float32]) -> list[int]:
+    """Return the pictures chosen among those `drawn`, and of all others the ones to which a chosen one is nearest."""
+    others = np.setdiff1d(np.arange(len(embedding)), drawn)
+    if not len(others) or not len(drawn):
+        return list(chosen)
+    stands_for = drawn[nearest(embedding[others], embedding[drawn], 1)[1][:, 0]]
+    return [*chosen, *others[np.isin(stands_for, chosen)].tolist()]
+
+
+def next_groups(
+    session: Session, embedding: NDArray[np.float32], n_groups: int, *, random_state: int = 0
+) -> list[Group]:
+    """Propose groups after a refinement: of pictures that the model and the answers leave uncertain.
+
+    Pictures are clustered within each name that the refined model gives them, so that a group is one the model holds
+    to be alike; each picture counts by the chance that its name is wrong. The groups where an answer is expected to
+    put most pictures right come back; those that hold nothing doubtful are not asked about again.
+    """
+    labels = session.labels()
+    doubt = 1 - labels.confidence
+    chosen: list[Group] = []
+    names = np.unique(labels.name_of)
+    shares = {name: float(doubt[labels.name_of == name].sum()) for name in names}
+    for name in names:
+        wanted = max(_PARTS, round(2 * n_groups * shares[name] / max(sum(shares.values()), 1e-9)))
+        members = np.flatnonzero(labels.name_of == name)
+        first = session.next_id() + len(chosen)
+        k = min(wanted, len(members))
+        if k < 2:
+            chosen.append(_group(embedding, members, embedding[members].mean(0), first, "cluster", session.round, None))
+        else:
+            chosen += _groups(embedding, members, k, "cluster", session.round, None, first, random_state)
+    chosen.sort(key=lambda group: -float(doubt[group.members].sum()))
+    return _scaled(chosen[:n_groups])
+
+
+def _groups(
+    embedding: NDArray[np.float32],
+    members: NDArray[np.int64],
+    n_groups: int | None,
+    kind: GroupKind,
+    round: int,
+    parent: int | None,
+    first_id: int,
+    random_state: int,
+) -> list[Group]:
+    points = embedding[members]
+    different = len(np.unique(points, axis=0)) if len(points) <= _FEW else len(points)
+    if n_groups is None and different > 2:
+        n_groups = elbow(points, most=min(_MOST_GROUPS, different), random_state=random_state)
+    if different == 1:
+        found = [(part, points[0]) for part in np.array_split(members, 2)]  # who calls equals mixed gets halves
+    else:
+        found = _clusters(points, members, min(n_groups or 2, different), random_state)
+    made = [
+        _group(embedding, part, centre, number, kind, round, parent)
+        for number, (part, centre) in enumerate(found, first_id)
+    ]
+    return _scaled(made)
+
+
+def _clusters(
+    points: NDArray[np.float32], members: NDArray[np.int64], n_groups: int, random_state: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Return the members of each cluster and its centre; none is empty."""
+    centres = _centres(points, n_groups, random_state)
+    nearest_centre = nearest(points, centres, 1)[1][:, 0]
+    parts = [members[nearest_centre == k] for k in range(len(centres))]
+    return [(part, centre) for part, centre in zip(parts, centres, strict=True) if len(part)]
+
+
+def _centres(points: NDArray[np.float32], n_groups: int, random_state: int) -> NDArray[np.float32]:
+    if len(points) > _SAMPLE:
+        points = points[np.sort(np.random.default_rng(random_state).choice(len(points), _SAMPLE, replace=False))]
+    return kmeans(points, n_groups, restarts=_RESTARTS, iterations=_ITERATIONS, random_state=random_state).centers
+
+
+def _group(
+    embedding: NDArray[np.float32],
+    members: NDArray[np.int64],
+    centre: NDArray[np.float32],
+    number: int,
+    kind: GroupKind,
+    round: int,
+    parent: int | None,
+) -> Group:
+    distances = np.linalg.norm(embedding[members] - centre, axis=1).astype(np.float32)
+    order = np.argsort(distances, kind="stable")
+    return Group(number, members[order], distances[order], centre, kind, round, parent)
+
+
+def _scaled(groups: list[Group]) -> list[Group]:
+    """Measure distances in units of their root mean square, so that weights mean the same in every embedding."""
+    squares = np.concatenate([group.distances for group in groups]).astype(np.float64) ** 2
+    unit = max(float(np.sqrt(squares.mean())), float(np.finfo(np.float32).tiny))
+    return [
+        Group(g.id, g.members, (g.distances / unit).astype(np.float32), g.centre, g.kind, g.round, g.parent)
+        for g in groups
+    ]

@@ -1,0 +1,106 @@
+"""The map of a run's embedding: first by principal components, then by t-SNE, which is kept in the run folder."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.clustering.layout import project
+from selfsort.errors import UserError
+from selfsort.files import atomic_path
+from selfsort.labelling.places import stamp_of
+
+NAME = "map.npz"
+_POINTS = 6000
+
+
+class Layout(NamedTuple):
+    """Places of pictures in the plane: their positions (n,) in the run and points (n, 2) from 0 to 1."""
+
+    kind: Literal["pca", "tsne"]
+    pictures: NDArray[np.int64]
+    points: NDArray[np.float64]
+    version: int = 0  # later ones are larger, also those of later servers
+
+
+class Atlas:
+    """Draws maps of embeddings in the background, once somebody looks; `changed` is called when there is a new one."""
+
+    def __init__(self, run: Path, changed: Callable[[], None]):
+        self._path, self._changed = Path(run) / NAME, changed
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._to_draw: tuple[NDArray[np.float32], int] | None = None
+        self._latest = 0
+        self._layout: Layout | None = None
+
+    def put(self, embedding: NDArray[np.float32], random_state: int) -> None:
+        """Let the next map be that of an embedding (N, D)."""
+        with self._lock:
+            self._to_draw = embedding, random_state
+
+    def layout(self) -> Layout:
+        """Return the best map there is, after waiting for the first."""
+        with self._lock:
+            if self._to_draw is not None:
+                self._latest += 1
+                arguments = (self._latest, *self._to_draw)
+                self._to_draw = None
+                self._ready.clear()
+                threading.Thread(target=self._work, args=arguments, name="map", daemon=True).start()
+        self._ready.wait()
+        assert self._layout is not None
+        return self._layout
+
+    def _work(self, number: int, embedding: NDArray[np.float32], random_state: int) -> None:
+        _give_way()
+        stamp = stamp_of(embedding)
+        kept = self._read(stamp)
+        if kept is not None:
+            self._show(number, kept)
+            return
+        self._show(number, _layout("pca", embedding, random_state))
+        layout = _layout("tsne", embedding, random_state)
+        # A map is a convenience: it is shown also where it cannot be kept.
+        with suppress(UserError), atomic_path(self._path) as partial, open(partial, "wb") as file:
+            np.savez(file, stamp=stamp, pictures=layout.pictures, points=layout.points)
+        self._show(number, layout)
+
+    def _show(self, number: int, layout: Layout) -> None:
+        with self._lock:
+            if number != self._latest:
+                return
+            self._layout = layout._replace(version=int(time.time() * 1000))
+        self._ready.set()
+        self._changed()
+
+    def _read(self, stamp: str) -> Layout | None:
+        try:
+            with np.load(self._path, allow_pickle=False) as kept:
+                if str(kept["stamp"]) == stamp:
+                    return Layout("tsne", kept["pictures"], kept["points"])
+        except Exception:  # not there, or damaged: it is drawn again
+            return None
+        return None
+
+
+def _layout(kind: Literal["pca", "tsne"], embedding: NDArray[np.float32], random_state: int) -> Layout:
+    pictures, points = project(embedding, kind=kind, sample=_POINTS, random_state=random_state)
+    low, high = points.min(0, initial=np.inf), points.max(0, initial=-np.inf)
+    spans = np.where(high > low, high - low, 1.0)
+    # One scale for both directions, so that distances keep their meaning.
+    return Layout(kind, pictures, (points - (low + high) / 2) / spans.max() + 0.5)
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread, where the system can: answers come first."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,0 +1,1 @@
+"""What networks minimise; each cites its paper."""

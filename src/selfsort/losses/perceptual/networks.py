@@ -1,0 +1,163 @@
+"""The frozen networks: torchvision's feature layers, cut at a layer, with weights from its hub or from a file."""
+
+import difflib
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from selfsort.errors import UserError
+from selfsort.losses.perceptual.windows import find_not_local
+
+
+def feature_layers(network: str, layer: int) -> nn.Sequential:
+    """Return the first `layer` feature layers of a torchvision network, randomly initialised and frozen.
+
+    Paper 1 takes `feature_layers("alexnet", 5)`: two convolutions with their ReLUs, a max pooling between.
+
+    Raises
+    ------
+    UserError
+        For an unknown network, one without feature layers in a row or with layers that are not local (each position
+        of the output must follow from a neighbourhood of the input), or a number of layers that it does not have.
+
+    """
+    layers = _all_layers(network)
+    if not 1 <= layer <= len(layers):
+        raise UserError(f"{network} has no feature layer {layer}: cut it after layer 1 to {len(layers)}.")
+    features = layers[:layer]
+    found = find_not_local(features)
+    if found:
+        path, module = found
+        before = [name for name, _ in features.named_children()].index(path.split(".")[0])
+        way_out = f"cut it after layer {before} at most or choose another" if before else "choose another"
+        raise UserError(
+            f"{network} cannot be the perceptual network with {layer} layers, since features.{path} "
+            f"({type(module).__name__}) is not a plain local layer: {way_out}, such as alexnet, vgg11 or squeezenet1_1."
+        )
+    return _initialised(features)
+
+
+def _all_layers(network: str) -> nn.Sequential:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if network not in names:
+        near = difflib.get_close_matches(network, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose alexnet, a vgg or a squeezenet."
+        raise UserError(f"Unknown perceptual network {network!r}: {hint}")
+    with torch.device("meta"):  # only the layers that are kept need memory
+        net = models.get_model(network, weights=None, **_quiet(network))
+    layers = getattr(net, "features", None)
+    if not isinstance(layers, nn.Sequential):
+        raise UserError(f"{network} has no feature layers in a row: choose alexnet, a vgg or a squeezenet.")
+    return layers
+
+
+def _quiet(network: str) -> dict[str, bool]:
+    """Return what keeps two networks from warning that their initialisation will change."""
+    return {"init_weights": False} if network in ("googlenet", "inception_v3") else {}
+
+
+def _initialised(features: nn.Sequential) -> nn.Sequential:
+    features = features.to_empty(device="cpu")
+    for module in features.modules():
+        if hasattr(module, "reset_parameters"):
+            cast(Any, module).reset_parameters()
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # maps of deep layers do not fade
+        if hasattr(module, "inplace"):
+            cast(Any, module).inplace = False  # the activations before it are still wanted
+    return features.eval().requires_grad_(False)
+
+
+def load_weights(features: nn.Sequential, network: str, weights: str) -> None:
+    """Load weights into feature layers, all of them or none.
+
+    `features` are what `feature_layers(network, ...)` gave. `weights` is "hub" for torchvision's ImageNet weights,
+    downloaded once and checked by their hash; "random" to leave the layers as they are; or a .safetensors, .pth or .pt
+    file with torchvision's names (`features.0.weight`) or plain ones (`0.weight`), whose other layers are ignored.
+
+    Raises
+    ------
+    UserError
+        When there is no such file, when it cannot be read or is of another architecture, or when the hub's weights
+        are neither on this computer nor to be had.
+
+    """
+    if weights == "random":
+        return
+    path = _from_hub(network) if weights == "hub" else Path(weights).expanduser()
+    features.load_state_dict(_matching(features, network, _read(path), path))
+
+
+def _from_hub(network: str) -> Path:
+    """Return the file of torchvision's default weights, downloaded if it is not there, with the right hash."""
+    from torchvision import models
+
+    url: str = models.get_model_weights(network).DEFAULT.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    wanted = path.stem.rpartition("-")[2]  # torchvision's files carry the beginning of their SHA-256
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), wanted, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"The weights of {network} are not on this computer and cannot be downloaded: "
+                f"put {url} into {str(path.parent)!r}, or give a file of them as perceptual_weights=PATH."
+            ) from error
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(wanted):
+        raise UserError(f"Weights {str(path)!r} are damaged: delete the file, so that it is downloaded again.")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(
+            f"There are no weights {str(path)!r}: give a .safetensors, .pth or .pt file, 'hub' or 'random'."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return cast(dict[str, Any], load_file(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a strange file makes torch warn of ends in the error below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"Weights {str(path)!r} cannot be read: give a .safetensors, .pth or .pt file of tensors by name."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"Weights {str(path)!r} hold no tensors by name: give a network's state_dict.")
+    return dict(content)
+
+
+def _matching(features: nn.Sequential, network: str, found: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file that belong to the layers, by the layers' own names."""
+    matching = {}
+    for name, own in features.state_dict().items():
+        tensor = found.get(f"features.{name}", found.get(name))
+        if tensor is None and name.endswith("num_batches_tracked"):
+            tensor = own  # older files lack this count, and nothing frozen reads it
+        if not isinstance(tensor, Tensor):
+            raise UserError(f"Weights {str(path)!r} lack features.{name}: give weights of {network}.")
+        if tensor.shape != own.shape:
+            raise UserError(
+                f"Weights {str(path)!r} are not those of {network}: features.{name} is {_size(tensor)} "
+                f"instead of {_size(own)}."
+            )
+        matching[name] = tensor
+    return matching
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(str(side) for side in tensor.shape) or "a single number"

@@ -1,0 +1,451 @@
+"""What every method inherits: scikit-learn's fit, transform and predict, and saving without pickle."""
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
+from torch import Tensor, nn
+
+from selfsort import runs
+from selfsort.augment import Augmentation, resolved, views_from
+from selfsort.clustering.assign import Clustering, fit_clustering
+from selfsort.data.image_set import ImageSet, as_image_set
+from selfsort.errors import UserError
+from selfsort.parameters import matches, plain_params, readable
+from selfsort.training.loop import (
+    MILESTONES,
+    Batch,
+    Device,
+    History,
+    Net,
+    OnEpoch,
+    OptimizerName,
+    Precision,
+    Recipe,
+    Schedule,
+    in_batches,
+    pick_device,
+    seed_of,
+    train,
+    write_metrics,
+)
+
+ClusterSpace = Literal["embedding", "umap", "pca"]
+
+
+class NamedNet(Net):
+    """A method's network with a softmax head on its embedding, one output per name (paper 4, figure 1).
+
+    Attributes
+    ----------
+    names : of the outputs
+
+    """
+
+    def __init__(self, net: Net, image_shape: tuple[int, int, int], names: tuple[str, ...]):
+        super().__init__()
+        self.net, self.names = net, names
+        height, width, channels = image_shape
+        training = net.training
+        with torch.inference_mode():
+            dim = net.eval().embed(torch.zeros(1, channels, height, width)).shape[1]
+        net.train(training)
+        # Embeddings come in every scale: the normalisation makes one learning rate fit them all.
+        self.head = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, len(names)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the method's own loss."""
+        return self.net.loss(batch)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the method's own (B, D) embedding."""
+        return self.net.embed(images)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the (B, K) scores of the names."""
+        return cast(Tensor, self.head(self.net.embed(images)))
+
+    def shares(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (N, K) shares of the names for (N, D) embedded pictures, rows summing to 1."""
+        head = copy.deepcopy(self.head).cpu().eval()
+        with torch.inference_mode():
+            return torch.softmax(head(torch.from_numpy(embedding)), 1).numpy()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of all methods: an embedding, and clusters of it.
+
+    Pictures are an `ImageSet`, or arrays or tensors of uint8 or of floats in [0, 1]: (N, H, W), (N, H, W, C) or, for
+    tensors, (N, C, H, W).
+
+    Parameters
+    ----------
+    n_classes : number of clusters
+    cluster_space : where k-means looks for them: the "embedding" itself, or a "pca" or "umap" reduction of it
+    device : "auto" takes CUDA where there is one
+    random_state : seed of everything random
+
+    Attributes
+    ----------
+    labels_ : (N,) int64 cluster of each training picture
+    probabilities_ : (N, n_classes) float32 membership of each training picture
+    names_ : names of the classes, where a person has given some; then there are as many classes as names
+    embedding_ : (N, D) float32 embedding of each training picture
+    net_ : the network
+    clustering_ : the clusters in the embedding; None where the network classifies by itself
+    history_ : one row of figures per epoch, and warnings
+    run_ : what is known of the run: data, versions, training
+
+    """
+
+    n_classes: int = 10
+    cluster_space: ClusterSpace = "embedding"
+    device: Device = "auto"
+    random_state: int = 0
+
+    method: ClassVar[str]
+    # How groups of pictures are named: where they are looked for, and the weight of the names in the loss.
+    label_space: ClassVar[ClusterSpace] = "umap"
+    name_weight: ClassVar[float] = 1.0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Name the method after its file."""
+        super().__init_subclass__(**kwargs)
+        cls.method = cls.__module__.rpartition(".")[2].replace("_", "-")
+
+    def build(self, image_shape: tuple[int, int, int], n_images: int) -> Net:
+        """Return the network for (height, width, channels) pictures, untrained."""
+        raise NotImplementedError
+
+    @property
+    def names_(self) -> tuple[str, ...]:
+        """Return the names of the classes, where a person has given some; see `selfsort.LabelSession`."""
+        net = getattr(self, "net_", None)
+        return net.names if isinstance(net, NamedNet) else ()
+
+    @property
+    def n_classes_(self) -> int:
+        """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
+        return len(self.names_) or self.n_classes
+
+    def with_net(
+        self,
+        net: Net,
+        images: ImageSet,
+        history: History,
+        facts: Mapping[str, Any],
+        embedding: NDArray[np.float32] | None = None,
+    ) -> Self:
+        """Return a fitted model that has another network in place of its own, such as one that learnt names.
+
+        `images` are the pictures that this model was fitted to, `history` and `facts` what the other's training gave,
+        `embedding` that of the pictures where it is known.
+        """
+        model: Self = clone(self)
+        model.image_shape_, model.n_images_, model.ids_ = self.image_shape_, self.n_images_, self.ids_
+        model.net_, model.history_ = net, history
+        model.embedding_ = model.transform(images) if embedding is None else embedding
+        model.clustering_ = None if hasattr(net, "logits") else self.clustering_
+        model.probabilities_ = model._probabilities(images, model.embedding_)
+        model.labels_ = model.probabilities_.argmax(1)
+        model.run_ = {**self.run_, "names": list(model.names_), **facts}
+        return model
+
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        *,
+        run_dir: str | Path | None = None,
+        resume: bool = False,
+        progress: bool = False,
+        on_epoch: OnEpoch | None = None,
+    ) -> Self:
+        """Learn from pictures; `y` is ignored, as no method may see a label.
+
+        With a `run_dir`, metrics, checkpoints and at the end the model are kept in that new folder; `resume` goes on
+        with a run that was interrupted there. `on_epoch` is called after each epoch with what happened so far, when
+        `transform` can be used already.
+        """
+        # From here on, the methods' own code runs: it gets no labels to look at.
+        images = replace(as_image_set(X), labels=None, label_names=())
+        self.check(images)
+        facts = runs.describe(self.method, self._params(), images)
+        with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
+            self._fit(images, folder, resume, progress, on_epoch)
+            self.run_ = facts | {"training": self._training_facts()}
+            if folder:
+                self._write(folder, images.ids)
+        return self
+
+    def _params(self) -> dict[str, Any]:
+        """Return the hyper-parameters as a run keeps them."""
+        return plain_params(self)
+
+    def _fit(
+        self, images: ImageSet, folder: Path | None, resume: bool, progress: bool, on_epoch: OnEpoch | None
+    ) -> None:
+        started = time.monotonic()
+        self.image_shape_, self.n_images_, self.ids_ = images.image_shape, len(images), images.ids
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(self.random_state, 0))
+            self.net_ = self.build(self.image_shape_, self.n_images_)
+        self.history_ = self.train_net(images, folder, resume, progress, on_epoch)
+        self.embedding_ = self.transform(images)
+        if not np.isfinite(self.embedding_).all():
+            raise UserError("The embedding is not finite: lower the learning rate or use precision='32'.")
+        self.clustering_ = None if hasattr(self.net_, "logits") else self._cluster()
+        self.probabilities_ = self._probabilities(images, self.embedding_)
+        self.labels_ = self.probabilities_.argmax(1)
+        # A resumed run counts its earlier sittings, too.
+        self.minutes_ = max(time.monotonic() - started, self.history_.seconds) / 60
+
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
+        """Train `net_`; nothing to do for a method that does not learn."""
+        return History()
+
+    def _cluster(self) -> Clustering:
+        return fit_clustering(self.embedding_, self.n_classes, space=self.cluster_space, random_state=self.random_state)
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the (N, D) float32 embedding of pictures."""
+        return in_batches(self.net_, "embed", self.like_training(X).images, self.device)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Return (N, n_classes) float32 memberships, rows summing to 1; they order pictures but are not calibrated."""
+        return self.transform_and_predict(X)[1]
+
+    def transform_and_predict(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the (N, D) embedding and the (N, n_classes) memberships of pictures, embedding them once."""
+        images = self.like_training(X)
+        embedding = self.transform(images)
+        return embedding, self._probabilities(images, embedding)
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return the (N,) clusters of pictures, without refitting."""
+        labels: NDArray[np.int64] = self.predict_proba(X).argmax(1)
+        return labels
+
+    def _probabilities(self, images: ImageSet, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.clustering_ is not None:
+            return self.clustering_.predict_proba(embedding)
+        if isinstance(self.net_, NamedNet):
+            return self.net_.shares(embedding)
+        logits = in_batches(self.net_, "logits", images.images, self.device)
+        return torch.softmax(torch.from_numpy(logits), 1).numpy()
+
+    def like_training(self, X: Any) -> ImageSet:
+        """Return pictures as an `ImageSet`; raise `UserError` unless they have the shape of those it was fitted to."""
+        if not hasattr(self, "net_"):
+            raise UserError(f"This {type(self).__name__} is not fitted yet: call fit first.")
+        images = as_image_set(X)
+        if images.image_shape != self.image_shape_:
+            height, width, channels = self.image_shape_
+            raise UserError(
+                f"The pictures are {_shape(images.image_shape)}, the model was trained on {_shape(self.image_shape_)}: "
+                f"load them with size={height}, channels={channels}."
+            )
+        return images
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters against their types and the pictures.
+
+        Raises
+        ------
+        UserError
+            Naming the first that is wrong.
+
+        """
+        hints = get_type_hints(type(self))
+        for name in self.get_params(deep=False):
+            value = getattr(self, name)
+            if not matches(value, hints[name]):
+                raise UserError(f"{name}={value!r} is not valid for {self.method}: it must be {readable(hints[name])}.")
+        if not 0 <= self.random_state < 2**32:
+            raise UserError(f"random_state={self.random_state} must be from 0 to {2**32 - 1}.")
+        if len(images) < 2:
+            raise UserError(f"There is only 1 picture in {images.source!r}: give at least as many as classes.")
+        if not 2 <= self.n_classes <= len(images):
+            raise UserError(f"n_classes={self.n_classes}: choose between 2 and the number of pictures, {len(images)}.")
+
+    def _training_facts(self) -> dict[str, Any]:
+        epochs = self.history_.rows
+        facts = {"minutes": round(self.minutes_, 3), "epochs": len(epochs), "warnings": self.history_.warnings}
+        facts |= {"device": pick_device(self.device).type, "threads": torch.get_num_threads()}
+        return facts
+
+    def save(self, path: str | Path) -> None:
+        """Save the fitted model in a new folder: safetensors, NumPy arrays and JSON, no pickle.
+
+        Raises
+        ------
+        UserError
+            When the folder exists and is not empty, or cannot be written.
+
+        """
+        if not hasattr(self, "run_"):
+            raise UserError(f"This {type(self).__name__} is not fitted yet: call fit before save.")
+        with runs.new_folder(Path(path)) as folder:
+            self._write(folder, self.ids_)
+            write_metrics(folder / "metrics.csv", self.history_)
+
+    def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
+        tensors = {f"net.{name}": tensor for name, tensor in self.net_.state_dict().items()}
+        if self.clustering_ is not None:
+            state = self.clustering_.state()
+            tensors |= {f"clustering.{name}": torch.from_numpy(array) for name, array in state.items()}
+        runs.write_model(folder, tensors, self.embedding_, self.probabilities_, ids, self.run_)
+
+    @classmethod
+    def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
+        """Return the fitted model that was saved in a folder; `selfsort.load` finds the method and calls this."""
+        model = cls(**params)
+        height, width, channels = run["data"]["image_shape"]
+        model.run_, model.n_images_ = dict(run), run["data"]["n_images"]
+        model.image_shape_ = (height, width, channels)
+        model.net_ = model.build(model.image_shape_, model.n_images_)
+        if run.get("names"):
+            model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))
+        path = folder / "model.safetensors"
+        tensors = runs.read_tensors(path)
+        _load_exactly(model.net_, _under("net.", tensors), path)
+        clustering = {name: tensor.numpy() for name, tensor in _under("clustering.", tensors).items()}
+        model.clustering_ = Clustering.from_state(clustering) if clustering else None
+        model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
+        model.labels_ = model.probabilities_.argmax(1)
+        model.history_ = History(runs.read_metrics(folder), run["training"]["warnings"])
+        return model
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainedEstimator(Estimator):
+    """Base of the methods that learn.
+
+    Parameters
+    ----------
+    epochs : passes over the pictures
+    batch_size : pictures per step
+    optimizer : "sgd", "adam", "adamw" or "lars"
+    learning_rate : its peak
+    momentum : of "sgd" and "lars"
+    weight_decay : of all weights but biases and normalisation
+    schedule : of the learning rate after warm-up: "constant", "cosine" to 0, or "step" to a tenth after 60 % and 80 %
+    warmup_epochs : epochs over which the learning rate rises from 0
+    views : random changes: a preset, also with strengths ("digits:rotation=30"), or "transformations:" and a list
+    precision : "auto" computes in bfloat16 where the hardware has it
+    checkpoint_minutes : a run with a folder saves its state this often, and after every epoch
+
+    """
+
+    epochs: int = 100
+    batch_size: int = 256
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Schedule = "cosine"
+    warmup_epochs: float = 0.0
+    views: str | Augmentation = "natural"
+    precision: Precision = "auto"
+    checkpoint_minutes: float = 5.0
+
+    n_views: ClassVar[int] = 2
+    milestones: ClassVar[tuple[tuple[float, float], ...]] = MILESTONES
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters, also their ranges, and the pictures."""
+        super().check(images)
+        views_from(self.views)
+        least = {
+            "epochs": 1,
+            "batch_size": 2,
+            "momentum": 0,
+            "weight_decay": 0,
+            "warmup_epochs": 0,
+            "checkpoint_minutes": 0,
+        }
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise UserError(f"{name}={getattr(self, name)} is too small: it must be at least {low}.")
+            if getattr(self, name) == math.inf:
+                raise UserError(f"{name}={getattr(self, name)} must be finite.")
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"learning_rate={self.learning_rate} must be a positive number.")
+
+    def recipe(self) -> Recipe:
+        """Return how to train."""
+        values = {field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "seed"}
+        return Recipe(**values, seed=self.random_state)
+
+    def _params(self) -> dict[str, Any]:
+        kept = super()._params()
+        return kept | {"views": resolved(self.views)} if isinstance(self.views, str) else kept
+
+    def refining_recipe(self) -> Recipe:
+        """Return how to train on with names that a person gave; the number of epochs is another one then."""
+        return self.recipe()
+
+    def train_net(
+        self,
+        images: ImageSet,
+        run_dir: Path | None,
+        resume: bool,
+        progress: bool,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
+        """Train `net_` on random views of the pictures."""
+        views = views_from(self.views)
+        return train(
+            self.net_,
+            images.images,
+            views,
+            self.n_views,
+            self.recipe(),
+            run_dir=run_dir,
+            resume=resume,
+            progress=progress,
+            on_epoch=on_epoch,
+        )
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _load_exactly(net: Net, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Load weights into a network, or say which one does not belong."""
+    expected = net.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        here, there = expected.get(name), weights.get(name)
+        if there is None:
+            problem = f"lacks {name!r}"
+        elif here is None:
+            problem = f"holds {name!r}, which this method does not have"
+        elif here.shape != there.shape:
+            problem = f"holds {name!r} of shape {tuple(there.shape)} instead of {tuple(here.shape)}"
+        else:
+            continue
+        raise UserError(f"{str(path)!r} {problem}: it does not fit its run.json, train again into another folder.")
+    net.load_state_dict(dict(weights))
+
+
+def _shape(image_shape: tuple[int, int, int]) -> str:
+    height, width, channels = image_shape
+    return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"

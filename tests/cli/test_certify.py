@@ -1,0 +1,373 @@
+"""`selfsort certify` to the end, by labels and by a client of its server, and what is made of names and certificate."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import answer, command
+
+import selfsort
+from samples import kinds, pictures
+from selfsort import methods
+from selfsort.cli.results import _show_evaluation
+from selfsort.data.loading import load_images
+from selfsort.evaluation.certificate import Certificate
+from selfsort.labelling.checks import open_checks
+from selfsort.labelling.core.session import Targets
+from selfsort.labelling.learning.refine import refine
+from selfsort.labelling.server.desk import Conflict, Desk
+from selfsort.labelling.store import Store
+
+NAMES = ("kind-0", "kind|1", "kind-2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders; a sixth of the pictures lie in a wrong one, so that certificates have something to find."""
+    root = tmp_path_factory.mktemp("photos")
+    for index, (pixels, kind) in enumerate(zip(pictures(60, 16), kinds(60), strict=True)):
+        place = root / NAMES[kind if index % 6 else (kind + 1) % 3]
+        place.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{index:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def unnamed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "plain"
+    methods.make("kmeans", {"n_classes": "4", "device": "cpu"}).fit(load_images(folder, cache=False), run_dir=run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def named(unnamed: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learnt the true kinds from a third of its pictures."""
+    run = tmp_path_factory.mktemp("runs") / "kinds"
+    shutil.copytree(unnamed, run)
+    name(run, folder)
+    return run
+
+
+def name(run: Path, folder: Path, seed: int = 0) -> None:
+    images = load_images(folder, cache=False)
+    truth = np.array([int(image_id[-6:-4]) % 3 for image_id in images.ids])
+    weights = (np.random.default_rng(seed).random(60) < 0.3).astype(np.float32)
+    targets = Targets(NAMES, np.eye(3, dtype=np.float32)[truth] * weights[:, None], weights)
+    shutil.rmtree(run / "named", ignore_errors=True)
+    refine(selfsort.load(run), images, targets, frozen=True).save(run / "named")
+
+
+@pytest.fixture
+def run(named: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    copy = tmp_path / "kinds"
+    shutil.copytree(named, copy)
+    return copy
+
+
+def truth_of(run: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is predicted and what is in the class folders."""
+    model, images = selfsort.load(run / "named"), load_images(folder, cache=False)
+    return np.array(model.names_)[model.labels_], np.array(images.label_names)[images.labels]
+
+
+class TestByLabels:
+    def test_certifies_and_writes(self, run, folder, monkeypatch, capsys):
+        found = answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)
+        certificate = found["certificate"]
+        assert found["status"] == "complete" and found["done"] == found["budget"] == certificate["checked"] <= 30
+        predicted, right = truth_of(run, folder)
+        assert certificate["accuracy"]["low"] <= (predicted == right).mean() <= certificate["accuracy"]["high"]
+        assert [row["name"] for row in certificate["per_class"]] == list(NAMES)
+        written = json.loads((run / "named" / "certificate.json").read_text())
+        assert Certificate.from_json(written) == Certificate.from_json(certificate)
+        assert written["checked_by"] == f"the labels of {folder}" and written["format"] == 1
+        assert [path.name for path in (run / "named").iterdir() if path.name.startswith(".")] == []
+
+    def test_everything_checked_is_the_truth(self, run, folder, monkeypatch, capsys):
+        words = ["certify", run, "--budget", 999, "--reject", 0.8, "--simulate", folder]
+        certificate = answer(monkeypatch, capsys, *words)["certificate"]
+        predicted, right = truth_of(run, folder)
+        share = (predicted == right).mean()
+        assert 0.6 < share < 1 and certificate["accuracy"] == {"estimate": share, "low": share, "high": share, "n": 60}
+        for row in certificate["per_class"]:
+            assert row["low"] == row["high"] == (right[predicted == row["name"]] == row["name"]).mean()
+        sure = selfsort.load(run / "named").probabilities_.max(1) >= certificate["rejection"]["threshold"]
+        assert sure.mean() == certificate["rejection"]["kept"] and (predicted == right)[sure].mean() >= 0.8
+
+    def test_says_it_for_people(self, run, folder, monkeypatch, capsys):
+        assert command(monkeypatch, "certify", run, "--budget", 20, "--reject", 0.99, "--simulate", folder) == 0
+        shown = capsys.readouterr().out
+        assert "have the right name (95 % sure)" in shown and "kind|1" in shown and "not even without an error" in shown
+        assert "model-card.md" in shown
+
+    def test_the_card_tells_all(self, run, folder, monkeypatch, capsys):
+        found = answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)
+        card = (run / "named" / "model-card.md").read_text()
+        assert card.startswith("# kinds: a model that names pictures\n") and found["certificate"]["sentence"] in card
+        for words in (
+            "kind-0, kind\\|1, kind-2",
+            "60 pictures (16x16, colour)",
+            "method kmeans",
+            "## Limits",
+            "0 answers",
+        ):
+            assert words in card
+        rows = [line for line in card.splitlines() if line.startswith("| kind")]
+        assert len(rows) == 3 and all(len(re.split(r"(?<!\\)\|", row)) == 7 for row in rows)
+
+    def test_the_same_command_takes_the_same_sample(self, run, folder, monkeypatch, capsys):
+        words = ["certify", run, "--budget", 25, "--simulate", folder]
+        first = answer(monkeypatch, capsys, *words)
+        assert answer(monkeypatch, capsys, *words) == first
+
+    def test_another_model_gets_another_sample(self, run, folder, monkeypatch, capsys):
+        words = ["certify", run, "--budget", 25, "--simulate", folder]
+        assert command(monkeypatch, *words) == 0
+        assert "new sample" not in capsys.readouterr().out
+        name(run, folder, seed=1)
+        assert not (run / "named" / "certificate.json").exists()
+        assert command(monkeypatch, *words) == 0
+        assert "a new sample was drawn" in capsys.readouterr().out
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--budget", 0], "--budget 0 checks nothing"),
+            (["--budget", -5], "--budget -5 checks nothing"),
+            (["--reject", 0], "--reject 0 cannot be shown"),
+            (["--reject", 1], "--reject 1 cannot be shown"),
+            (["--reject", "nan"], "--reject nan cannot be shown"),
+            (["--simulate", "digits"], "does not hold the pictures of the run"),
+            (["--host", "127.0.0.1"], "needs --password"),
+        ],
+    )
+    def test_one_sentence(self, words, sentence, run, monkeypatch, capsys):
+        monkeypatch.delenv("SELFSORT_PASSWORD", raising=False)
+        assert command(monkeypatch, "certify", run, "--no-browser", *words) == 1
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 1 and sentence in errors[0]
+        assert not (run / "named" / "certificate.json").exists()
+
+    def test_a_run_without_names(self, unnamed, monkeypatch, capsys):
+        assert command(monkeypatch, "certify", unnamed) == 1
+        assert "has no names to check; name its groups first: selfsort label" in capsys.readouterr().err
+        assert not (unnamed / "labels.sqlite").exists()
+
+    def test_pictures_without_a_label(self, run, folder, tmp_path, monkeypatch, capsys):
+        flat = tmp_path / "flat.npz"
+        images = load_images(folder, cache=False)
+        np.savez(flat, images=images.images)
+        assert command(monkeypatch, "certify", run, "--simulate", flat) == 1
+        assert "has no labels" in capsys.readouterr().err
+
+    def test_labels_that_are_no_names(self, run, folder, tmp_path, monkeypatch, capsys):
+        from selfsort.cli.naming import _check_by_labels
+        from selfsort.errors import UserError
+        from selfsort.labelling.checks import Checks
+
+        def labels(source, images, quiet):
+            return np.where(np.arange(60) < 59, 0, -1), ("weed",)
+
+        monkeypatch.setattr("selfsort.cli.naming._true_labels", labels)
+        model, images = selfsort.load(run / "named"), load_images(folder, cache=False)
+        with pytest.raises(UserError, match="No label of 'x' is one of the names given"):
+            _check_by_labels(Checks.start(NAMES, model.probabilities_[:59], 10), "x", images, True)
+        with pytest.raises(UserError, match="no label for 1 of the pictures drawn, such as"):
+            _check_by_labels(Checks.start(NAMES, model.probabilities_, 60), "x", images, True)
+
+    def test_a_damaged_certificate(self, run, monkeypatch, capsys):
+        (run / "named" / "certificate.json").write_text('{"format": 1}')
+        assert command(monkeypatch, "report", run, "--map", "pca") == 1
+        assert "run `selfsort certify` again" in capsys.readouterr().err
+
+
+class Server:
+    """`selfsort certify` as a process, and a client with its token."""
+
+    def __init__(self, *words: object):
+        program = [sys.executable, "-u", "-m", "selfsort", "certify", *map(str, words), "--no-browser"]
+        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.lines: list[str] = []
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := re.search(r"(http://\S+)/\?token=(\S+)", line):
+                break
+        else:
+            raise AssertionError("".join(self.lines))
+        self.client = httpx.Client(base_url=found[1], headers={"X-Selfsort-Token": found[2]}, timeout=60)
+        self.sent = 0
+
+    def get(self) -> dict:
+        return self.client.get("/api/check").raise_for_status().json()
+
+    def post(self, path: str = "/api/checks", **content: object) -> httpx.Response:
+        self.sent += 1
+        return self.client.post(path, json={"key": f"{os.getpid()}-{id(self)}-{self.sent}", "client": "me", **content})
+
+    def end(self, kill: bool = False) -> str:
+        self.client.close()
+        self.process.kill() if kill else self.process.send_signal(2)
+        rest = self.process.stdout.read()
+        self.process.wait()
+        self.process.stdout.close()
+        return "".join(self.lines) + rest
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    started: list[Server] = []
+    yield started
+    for server in started:
+        if server.process.poll() is None:
+            server.end(kill=True)
+
+
+class TestByAPerson:
+    def test_killed_and_gone_on_with(self, run, folder, servers):
+        predicted, right = truth_of(run, folder)
+        servers.append(Server(run, "--budget", 12, "--reject", 0.5))
+        asked = servers[0].get()
+        seen, budget = [], asked["budget"]
+        assert asked["done"] == 0 and asked["certificate"] is None and asked["names"] == list(NAMES)
+        for _ in range(5):
+            picture = asked["picture"]
+            seen.append(picture)
+            assert asked["name"] == predicted[picture]
+            asked = servers[0].post(picture=picture, name=right[picture].upper()).raise_for_status().json()
+        refused = servers[0].post(picture=seen[0], name="kind-0")
+        assert refused.status_code == 409 and servers[0].post(picture=asked["picture"], name=" \n").status_code == 422
+        assert servers[0].post("/api/improve").status_code == 409
+        servers[0].end(kill=True)
+        assert not (run / "named" / "certificate.json").exists()
+
+        servers.append(Server(run, "--budget", 12, "--reject", 0.5))
+        assert f"Going on after 5 of {budget} checks." in "".join(servers[1].lines)
+        asked = servers[1].get()
+        assert asked["done"] == 5 and asked["picture"] not in seen
+        undone = servers[1].post("/api/checks/undo").raise_for_status().json()
+        assert (undone["picture"], undone["done"]) == (seen.pop(), 4)
+        asked = undone
+        while asked["picture"] is not None:
+            seen.append(asked["picture"])
+            asked = servers[1].post(picture=seen[-1], name=str(right[seen[-1]])).raise_for_status().json()
+        assert len(set(seen)) == len(seen) == budget
+        written = run / "named" / "certificate.json"
+        kept = Certificate.from_json(json.loads(written.read_text()))
+        assert kept == Certificate.from_json(asked["certificate"]) and (run / "named" / "model-card.md").exists()
+        assert json.loads(written.read_text())["checked_by"] == "a person"
+
+        assert servers[1].post("/api/checks/undo").raise_for_status().json()["certificate"] is None
+        assert not written.exists() and not (run / "named" / "model-card.md").exists()
+        servers[1].post(picture=seen[-1], name=str(right[seen[-1]])).raise_for_status()
+        assert Certificate.from_json(json.loads(written.read_text())) == kept
+        assert kept.sentence in servers[1].end()
+
+        words = [sys.executable, "-m", "selfsort", "certify", run, "--budget", "12", "--json"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        again = json.loads(done.stdout)
+        assert again["status"] == "complete" and again["certificate"]["rejection"] is None
+        assert again["certificate"]["accuracy"]["estimate"] == kept.accuracy.estimate
+
+    def test_no_groups_are_looked_for(self, run, folder, monkeypatch):
+        for place in (run, run / "named"):
+            (place / "points.npz").unlink(missing_ok=True)
+        images, probabilities = load_images(folder, cache=False), selfsort.load(run / "named").probabilities_
+        with closing(Store.open(run)) as store:
+            store.put("rounds", [{"round": 1, "after_seq": 0, "names": list(NAMES)}])
+            checks, _ = open_checks(store, NAMES, probabilities, 5)
+        asked = []
+        monkeypatch.setattr("selfsort.labelling.places.points_of", lambda *given, **more: asked.append(given))
+        with closing(Desk(run, images, checks=checks)) as desk:
+            desk.settle()
+            assert desk.next_check()["picture"] is not None and desk.next_group("me") is None
+            assert desk.state()["open_groups"] == 0 and not desk.session.groups
+        assert not asked
+
+    def test_undo_leaves_the_checks_of_an_earlier_sample_alone(self, run, folder):
+        probabilities, images = selfsort.load(run / "named").probabilities_, load_images(folder, cache=False)
+        for budget in (5, 6):
+            with closing(Store.open(run)) as store:
+                checks, redrawn = open_checks(store, NAMES, probabilities, budget)
+            assert redrawn == (budget == 6) and checks.done == 0
+            with closing(Desk(run, images, checks=checks)) as desk:
+                with pytest.raises(Conflict, match="no check to take back"):
+                    desk.undo_check("undo")
+                if budget == 5:
+                    desk.add_check("key", "me", checks.next(), "kind-0")
+        with closing(Store.open(run)) as store:
+            assert len(store.checks()) == 1
+
+
+class TestNames:
+    def test_predictions_have_names(self, run, folder, tmp_path, monkeypatch, capsys):
+        import pyarrow.parquet
+
+        found = answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.csv")
+        assert found["names"] == list(NAMES) and len(found["clusters"]) == 3
+        with open(tmp_path / "p.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        predicted, _ = truth_of(run, folder)
+        assert list(rows[0])[:4] == ["id", "cluster", "name", "confidence"]
+        assert [row["name"] for row in rows] == predicted.tolist()
+        answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.parquet")
+        table = pyarrow.parquet.read_table(tmp_path / "p.parquet")
+        assert table.column_names[:4] == ["id", "cluster", "name", "confidence"]
+        assert table["name"].to_pylist() == predicted.tolist()
+
+    def test_says_that_names_are_used_and_leaves_them_aside(self, run, folder, tmp_path, monkeypatch, capsys):
+        assert command(monkeypatch, "predict", run, folder, "--out", tmp_path / "p.csv") == 0
+        assert f"Using the names given: {run / 'named'}" in capsys.readouterr().out
+        found = answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.csv", "--clusters")
+        assert found["names"] == [] and len(found["clusters"]) == 4
+        assert "name" not in (tmp_path / "p.csv").read_text().splitlines()[0]
+
+    def test_folders_have_names(self, run, folder, tmp_path, monkeypatch, capsys):
+        found = answer(monkeypatch, capsys, "sort", run, folder, "--out", tmp_path / "sorted")
+        assert set(found["folders"]) == {"kind-0", "kind_1", "kind-2"} and sum(found["folders"].values()) == 60
+        assert {path.name for path in (tmp_path / "sorted").iterdir()} == set(found["folders"])
+        found = answer(monkeypatch, capsys, "sort", run, folder, "--out", tmp_path / "other", "--clusters")
+        assert list(found["folders"]) == [f"cluster-{number:02d}" for number in range(4)]
+
+    def test_names_are_compared_with_labels(self, run, folder, monkeypatch, capsys):
+        found = answer(monkeypatch, capsys, "evaluate", run, folder)
+        predicted, right = truth_of(run, folder)
+        assert found["named"]["accuracy"] == (predicted == right).mean() and found["named"]["n"] == 60
+        assert found["named"]["accuracy"] <= found["clustering"]["accuracy"]
+        assert json.loads((run / "named" / "evaluation.json").read_text())["named"] == found["named"]
+        assert answer(monkeypatch, capsys, "evaluate", run, folder, "--clusters")["named"] is None
+        assert command(monkeypatch, "evaluate", run, folder) == 0
+        assert f"By name: accuracy {found['named']['accuracy']:.1%}" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("same", "tables"), [(True, 1), (False, 2)])
+    def test_the_same_table_is_shown_once(self, same, tables, capsys):
+        row = {"name": "rose", "n": 4, "precision": 1.0, "recall": 1.0, "f1": 1.0}
+        other = row if same else row | {"precision": 0.5}
+        scores = {"n": 4, "accuracy": 1.0, "nmi": 1.0, "ami": 1.0, "ari": 1.0, "per_class": [row]}
+        named = {"n": 4, "accuracy": 1.0, "per_class": [other]}
+        _show_evaluation({"clustering": scores, "named": named, "silhouette": None}, quiet=False)
+        assert capsys.readouterr().out.count("precision") == tables
+
+    def test_the_report_shows_names_and_certificate(self, run, folder, tmp_path, monkeypatch, capsys):
+        answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)
+        out = tmp_path / "r.html"
+        answer(monkeypatch, capsys, "report", run, "--out", out, "--map", "pca", "--sheet", tmp_path / "s.png")
+        page = out.read_text()
+        assert "<h1>kinds</h1>" in page and "How many names are right" in page and "kind|1" in page
+        assert not re.search(r"Cluster \d", page)
+        answer(monkeypatch, capsys, "report", run, "--out", out, "--map", "pca", "--clusters")
+        page = out.read_text()
+        assert "How many names are right" not in page and "Cluster 3" in page

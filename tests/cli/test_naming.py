@@ -1,0 +1,193 @@
+"""What `label`, `refine` and their exports answer when a run, its pictures or its answers are not as they were left."""
+
+import csv
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import command
+
+from samples import pictures, quick
+from selfsort.data.image_set import ImageSet
+from selfsort.data.loading import load_images
+from selfsort.labelling.core.session import Event
+from selfsort.labelling.core.simulated import SimulatedAnnotator
+from selfsort.labelling.learning.rounds import renew
+from selfsort.labelling.locks import held, refining
+from selfsort.labelling.server.desk import Desk
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of three kinds in class folders."""
+    root = tmp_path / "photos"
+    for index, pixels in enumerate(pictures(30, 16)):
+        (root / f"kind-{index % 3}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / f"kind-{index % 3}" / f"{index:02d}.png")
+    return root
+
+
+@pytest.fixture
+def images(folder: Path) -> ImageSet:
+    return load_images(folder, cache=False)
+
+
+@pytest.fixture
+def run(tmp_path: Path, images: ImageSet) -> Path:
+    quick("topdown-vae", epochs=1).fit(images, run_dir=tmp_path / "run")
+    return tmp_path / "run"
+
+
+def answer(run: Path, images: ImageSet) -> None:
+    with closing(Desk(run, images, n_groups=6)) as desk:
+        desk.answer_all(SimulatedAnnotator(images.labels, images.label_names).answer, 12)
+
+
+@pytest.fixture
+def named(run: Path, images: ImageSet) -> Path:
+    answer(run, images)
+    renew(run, images, frozen=True)
+    return run
+
+
+def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Return the one sentence that a command ends with."""
+    assert command(monkeypatch, *words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("selfsort: ")
+    return line
+
+
+class TestPictures:
+    @pytest.mark.parametrize("words", [("label", "--no-browser"), ("refine",)])
+    def test_some_are_gone_or_new(self, words, run, folder, monkeypatch, capsys):
+        (folder / "kind-0" / "00.png").rename(folder / "kind-1" / "new.png")
+        said = complaint(monkeypatch, capsys, words[0], run, *words[1:])
+        assert "1 is gone, such as 'kind-0/00.png'" in said and "1 is new, such as 'kind-1/new.png'" in said
+
+    def test_some_look_different(self, run, folder, monkeypatch, capsys):
+        shutil.copy(folder / "kind-0" / "00.png", folder / "kind-0" / "03.png")
+        assert "files of the same names look different" in complaint(monkeypatch, capsys, "refine", run)
+
+    def test_all_have_moved(self, run, folder, images, tmp_path, monkeypatch, capsys):
+        answer(run, images)
+        folder.rename(tmp_path / "elsewhere")
+        said = complaint(monkeypatch, capsys, "refine", run, "--frozen")
+        assert f"not in {str(folder)!r} any more: say where with --images" in said
+        assert command(monkeypatch, "refine", run, "--frozen", "--images", tmp_path / "elsewhere") == 0
+
+
+class TestRefinedModel:
+    def test_there_is_nothing_to_learn_from(self, run, monkeypatch, capsys):
+        assert "has no answers yet: name its groups with" in complaint(monkeypatch, capsys, "refine", run)
+        assert not (run / "labels.sqlite").exists()
+
+    def test_deleted_it_is_learnt_again(self, named, images, monkeypatch, capsys):
+        with closing(Desk(named, images)) as desk:
+            before, proposed = desk.state(), set(desk.session.groups)
+        shutil.rmtree(named / "named")
+        with closing(Desk(named, images)) as desk:
+            state = desk.state()
+            assert [entry["name"] for entry in state["names"]] == [entry["name"] for entry in before["names"]]
+            assert (state["answers"], state["round"], state["open_groups"]) == (
+                before["answers"],
+                1,
+                before["open_groups"],
+            )
+            group = desk.next_group("ann")
+            assert group["id"] in proposed and group["round"] == 1
+            desk.answer("k", "ann", Event("name", group["id"], "kind-0"))
+        assert command(monkeypatch, "refine", named, "--frozen") == 0
+        with closing(Desk(named, images)) as desk:
+            assert desk.state()["round"] == 2 and desk.state()["answers"] == before["answers"] + 1
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "embedding.npy", "run.json"])
+    def test_damaged_the_way_out_is_named(self, name, named, monkeypatch, capsys):
+        os.truncate(named / "named" / name, 20)
+        said = complaint(monkeypatch, capsys, "refine", named)
+        assert f"delete the folder {str(named / 'named')!r}" in said and f"selfsort refine {named}" in said
+        shutil.rmtree(named / "named")
+        assert command(monkeypatch, "refine", named, "--frozen") == 0
+
+    @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 90), lambda path: np.save(path, np.zeros(7))])
+    def test_its_doubts_are_damaged(self, damage, named, images, monkeypatch, capsys):
+        damage(named / "named" / "doubt.npy")
+        assert "doubt.npy' is damaged: delete it" in complaint(monkeypatch, capsys, "label", named, "--no-browser")
+        (named / "named" / "doubt.npy").unlink()
+        with closing(Desk(named, images)) as desk:
+            assert desk.state()["round"] == 1
+
+
+class TestTwoAtOnce:
+    def test_a_model_stays_as_it_is_while_it_is_certified(self, named, monkeypatch, capsys):
+        with held(named, 8573, certifying=True):
+            said = complaint(monkeypatch, capsys, "refine", named, "--frozen")
+            assert f"is being certified already, by process {os.getpid()} on port 8573: finish or stop that" in said
+        assert command(monkeypatch, "refine", named, "--frozen") == 0
+
+    def test_a_model_that_is_refined_is_not_certified(self, named, monkeypatch, capsys):
+        with refining(named):
+            said = complaint(monkeypatch, capsys, "certify", named, "--no-browser")
+            assert "is going on: wait until it is done" in said
+            assert "Another refinement" in complaint(monkeypatch, capsys, "refine", named)
+
+    def test_naming_goes_on_while_a_model_is_refined(self, named, monkeypatch):
+        with held(named, 8573):
+            assert command(monkeypatch, "refine", named, "--frozen") == 0
+        with refining(named), held(named):
+            pass
+
+
+class TestExports:
+    def test_no_spreadsheet_computes_a_name(self, run, folder, images, tmp_path, monkeypatch):
+        with closing(Desk(run, images, n_groups=3)) as desk:
+            for number, name in enumerate(["=1+1", "@SUM(A1)", "rose"]):
+                desk.answer(f"k{number}", "ann", Event("name", desk.next_group("ann")["id"], name))
+        renew(run, images, frozen=True)
+        assert command(monkeypatch, "predict", run, folder, "--out", tmp_path / "p.csv") == 0
+        with open(tmp_path / "p.csv", newline="") as file:
+            assert {row["name"] for row in csv.DictReader(file)} <= {"'=1+1", "'@SUM(A1)", "rose"}
+
+
+@pytest.fixture
+def slow_browser(tmp_path: Path) -> Iterator[str]:
+    program = tmp_path / "browser"
+    program.write_text("#!/bin/sh\necho $$ > $0.pid\nexec sleep 600\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    yield str(program)
+    while not program.with_suffix(".pid").exists():
+        time.sleep(0.1)
+    os.kill(int(program.with_suffix(".pid").read_text()), 9)
+
+
+def test_the_server_answers_while_the_browser_that_it_started_stays_open(run, slow_browser):
+    words = [sys.executable, "-u", "-m", "selfsort", "label", str(run)]
+    with subprocess.Popen(
+        words, env=os.environ | {"BROWSER": slow_browser}, stdout=subprocess.PIPE, text=True
+    ) as server:
+        found = (re.search(r"(http://\S+)/\?token=(\S+)", line) for line in server.stdout)
+        home, token = next(match for match in found if match).groups()
+        try:
+            assert httpx.get(f"{home}/api/state", headers={"X-Selfsort-Token": token}, timeout=60).status_code == 200
+        finally:
+            server.terminate()
+
+
+def test_where_no_browser_can_be_opened_one_is_told_to(monkeypatch):
+    from selfsort.labelling.server.serve import _open
+
+    said: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    _open("http://127.0.0.1:8573/?token=x", said.append)
+    assert said == ["No browser could be opened here: open the address yourself."]

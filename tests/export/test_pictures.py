@@ -1,0 +1,335 @@
+import csv
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from selfsort.data.image_set import ImageSet
+from selfsort.errors import UserError
+from selfsort.export import pictures as exports
+from selfsort.export.pictures import folder_names, sort_pictures, write_predictions
+
+NASTY_IDS = (
+    "plain/a.jpg",
+    "two\nlines.png",
+    "carriage\rreturn.png",
+    'quotes "and", commas.png',
+    "🌻/日本.png",
+    os.fsdecode(b"not-utf8-\xff\xfe.jpg"),
+    "=1+1",
+    " spaces ",
+    "",
+)
+
+
+def some_probabilities(n, k=4, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(k), n).astype(np.float32)
+
+
+def folder_set(root: Path, names: list[str]) -> ImageSet:
+    """Make a folder of small pictures that differ in their bytes."""
+    files = []
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(path, format="PNG")
+        files.append(path)
+    images = np.zeros((len(names), 4, 4, 3), np.uint8)
+    return ImageSet(images, tuple(names), source=str(root), files=tuple(files))
+
+
+def array_set(ids: list[str], channels: int = 3) -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 256, (len(ids), 5, 6, channels), np.uint8)
+    return ImageSet(pixels, tuple(ids), source="some.zip")
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+class TestPredictions:
+    def test_csv_round_trip(self, tmp_path):
+        probabilities = some_probabilities(len(NASTY_IDS))
+        write_predictions(tmp_path / "p.csv", NASTY_IDS, probabilities)
+        with open(tmp_path / "p.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(row["id"] for row in rows) == NASTY_IDS
+        assert [int(row["cluster"]) for row in rows] == probabilities.argmax(1).tolist()
+        read = np.array([[float(row[f"p{k}"]) for k in range(4)] for row in rows])
+        np.testing.assert_allclose(read, probabilities, rtol=1e-5)
+        assert [float(row["confidence"]) for row in rows] == read.max(1).tolist()
+        assert max(len(row["p0"]) for row in rows) <= len("1.23457e-05")
+
+    def test_csv_keeps_the_bytes_of_a_name(self, tmp_path):
+        write_predictions(tmp_path / "p.csv", NASTY_IDS, some_probabilities(len(NASTY_IDS)))
+        assert b"not-utf8-\xff\xfe.jpg" in (tmp_path / "p.csv").read_bytes()
+
+    def test_parquet_round_trip(self, tmp_path):
+        probabilities = some_probabilities(len(NASTY_IDS))
+        write_predictions(tmp_path / "p.PARQUET", NASTY_IDS, probabilities)
+        table = pq.read_table(tmp_path / "p.PARQUET")
+        assert table.column_names == ["id", "cluster", "confidence", "p0", "p1", "p2", "p3"]
+        expected = [name.encode("utf-8", "backslashreplace").decode() for name in NASTY_IDS]
+        assert table["id"].to_pylist() == expected and expected[5] == r"not-utf8-\udcff\udcfe.jpg"
+        np.testing.assert_array_equal(np.stack([table[f"p{k}"].to_numpy() for k in range(4)], 1), probabilities)
+        np.testing.assert_array_equal(table["cluster"].to_numpy(), probabilities.argmax(1))
+        np.testing.assert_array_equal(table["confidence"].to_numpy(), probabilities.max(1))
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_no_pictures_give_a_table_without_rows(self, tmp_path, suffix):
+        write_predictions(tmp_path / f"p{suffix}", [], np.zeros((0, 3), np.float32))
+        assert left_in(tmp_path) == [f"p{suffix}"]
+
+    @pytest.mark.parametrize("name", ["p.xlsx", "p", "p.csv.gz"])
+    def test_other_suffix_is_refused(self, tmp_path, name):
+        with pytest.raises(UserError, match=r"\.csv or \.parquet"):
+            write_predictions(tmp_path / name, ["a"], some_probabilities(1))
+        assert left_in(tmp_path) == []
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_full_disk_leaves_nothing(self, tmp_path, suffix):
+        with small_files(2000), pytest.raises(UserError, match="Cannot write"):
+            write_predictions(tmp_path / f"p{suffix}", [str(i) for i in range(5000)], some_probabilities(5000))
+        assert left_in(tmp_path) == []
+
+    def test_ids_must_fit(self, tmp_path):
+        with pytest.raises(ValueError, match="2 ids"):
+            write_predictions(tmp_path / "p.csv", ["a", "b"], some_probabilities(3))
+
+
+class small_files:
+    """Let no file grow beyond so many bytes, as on a full disk."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __enter__(self):
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.before[1]))
+
+    def __exit__(self, *_):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+
+class TestSort:
+    def test_links_point_to_the_originals(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg", "sub/b.jpg", "c.jpg"])
+        summary = sort_pictures(images, np.array([2, 0, 2]), tmp_path / "out", mode="link", n_clusters=3)
+        assert summary.counts == {"cluster-00": 1, "cluster-01": 0, "cluster-02": 2} and summary.missing == ()
+        assert left_in(tmp_path / "out") == ["cluster-00", "cluster-01", "cluster-02"]
+        for folder, name, source in [("00", "b.jpg", "sub/b.jpg"), ("02", "a.jpg", "a.jpg"), ("02", "c.jpg", "c.jpg")]:
+            link = tmp_path / "out" / f"cluster-{folder}" / name
+            assert link.is_symlink() and os.readlink(link) == str(tmp_path / "in" / source)
+
+    def test_links_of_relative_files_are_absolute(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        images = folder_set(Path("in"), ["a.jpg"])
+        sort_pictures(images, np.array([0]), "deep/er/out", mode="link", n_clusters=1)
+        assert os.readlink(tmp_path / "deep/er/out/cluster-00/a.jpg") == str(tmp_path / "in/a.jpg")
+
+    def test_copies_are_files_of_their_own(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
+        os.utime(tmp_path / "in/a.jpg", (1_000_000_000, 1_000_000_000))
+        sort_pictures(images, np.array([0, 1]), tmp_path / "out", mode="copy", n_clusters=2)
+        copy = tmp_path / "out/cluster-00/a.jpg"
+        assert not copy.is_symlink() and copy.read_bytes() == (tmp_path / "in/a.jpg").read_bytes()
+        assert copy.stat().st_mtime == 1_000_000_000
+        assert (tmp_path / "in/a.jpg").exists()
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_pictures_without_files_become_png(self, tmp_path, channels):
+        images = array_set(["rose/1.jpg", "array/00001"], channels)
+        sort_pictures(images, np.array([0, 0]), tmp_path / "out", mode="copy", n_clusters=1)
+        assert left_in(tmp_path / "out/cluster-00") == ["00001.png", "1.png"]
+        with Image.open(tmp_path / "out/cluster-00/1.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture).reshape(5, 6, channels), images.images[0])
+
+    def test_links_need_files(self, tmp_path):
+        with pytest.raises(UserError, match=r"some\.zip.*--copy"):
+            sort_pictures(array_set(["a"]), np.array([0]), tmp_path / "out", mode="link", n_clusters=1)
+        assert left_in(tmp_path) == []
+
+    def test_equal_file_names_do_not_collide(self, tmp_path):
+        names = ["x/a.jpg", "y/a.jpg", "y/a__1.jpg", "z/A.JPG", "x/b.tar.jpg", "y/b.tar.jpg"]
+        images = folder_set(tmp_path / "in", names)
+        sort_pictures(images, np.zeros(6, int), tmp_path / "out", mode="link", n_clusters=1)
+        links = {name: os.readlink(tmp_path / "out/cluster-00" / name) for name in left_in(tmp_path / "out/cluster-00")}
+        expected = ["a.jpg", "a__1.jpg", "a__1__1.jpg", "A__2.JPG", "b.tar.jpg", "b.tar__1.jpg"]
+        assert links == {name: str(tmp_path / "in" / source) for name, source in zip(expected, names, strict=True)}
+        assert len({name.casefold() for name in links}) == 6
+
+    def test_ids_cannot_escape(self, tmp_path):
+        ids = [
+            "../../evil",
+            "/etc/passwd",
+            "..",
+            "a/..",
+            "",
+            "..\\..\\evil",
+            "C:\\con.jpg",
+            "nul\0l.jpg",
+            "x" * 300,
+            "é" * 200,
+        ]
+        sort_pictures(array_set(ids), np.zeros(len(ids), int), tmp_path / "deep/out", mode="copy", n_clusters=1)
+        assert left_in(tmp_path) == ["deep"] and left_in(tmp_path / "deep") == ["out"]
+        written = [path for path in (tmp_path / "deep").rglob("*") if path.is_file()]
+        assert len(written) == len(ids)
+        assert {path.parent for path in written} == {tmp_path / "deep/out/cluster-00"}
+        assert {"evil.png", "evil__1.png", "passwd.png", "_con.png"} <= {path.name for path in written}
+
+    def test_existing_target_is_never_touched(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg"])
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "precious.txt").write_text("mine")
+        with pytest.raises(UserError, match="out' exists.*nothing is overwritten"):
+            sort_pictures(images, np.array([0]), out, mode="link", n_clusters=1)
+        assert left_in(out) == ["precious.txt"] and left_in(tmp_path) == ["in", "out"]
+        with pytest.raises(UserError, match="precious.txt' exists"):
+            sort_pictures(images, np.array([0]), out / "precious.txt", mode="link", n_clusters=1)
+        assert (out / "precious.txt").read_text() == "mine"
+
+    def test_empty_target_is_taken_also_through_a_link(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg"])
+        (tmp_path / "real").mkdir()
+        (tmp_path / "out").symlink_to(tmp_path / "real")
+        sort_pictures(images, np.array([0]), tmp_path / "out", mode="copy", n_clusters=1)
+        assert (tmp_path / "real/cluster-00/a.jpg").is_file() and (tmp_path / "out").is_symlink()
+
+    @pytest.mark.parametrize("mode", ["link", "copy"])
+    def test_vanished_files_are_listed(self, tmp_path, mode):
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
+        (tmp_path / "in/b.jpg").unlink()
+        summary = sort_pictures(images, np.zeros(3, int), tmp_path / "out", mode=mode, n_clusters=1)
+        assert summary.missing == ("b.jpg",) and summary.counts == {"cluster-00": 2}
+        assert left_in(tmp_path / "out/cluster-00") == ["a.jpg", "c.jpg"]
+        assert summary.to_json() == {"folders": {"cluster-00": 2}, "missing": ["b.jpg"]}
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), MemoryError()])
+    def test_a_failure_in_the_middle_leaves_nothing(self, tmp_path, monkeypatch, error):
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
+        copied = []
+
+        def failing_copy(source, target):
+            if len(copied) == 2:
+                raise error
+            copied.append(shutil.copyfile(source, target))
+
+        monkeypatch.setattr(exports.shutil, "copy2", failing_copy)
+        expected = UserError if isinstance(error, OSError) else type(error)
+        with pytest.raises(expected):
+            sort_pictures(images, np.zeros(3, int), tmp_path / "out", mode="copy", n_clusters=1)
+        assert len(copied) == 2 and left_in(tmp_path) == ["in"]
+
+    def test_full_disk_leaves_nothing(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
+        (tmp_path / "in/b.jpg").write_bytes(b"x" * 100_000)
+        with small_files(10_000), pytest.raises(UserError, match="Cannot write"):
+            sort_pictures(images, np.zeros(2, int), tmp_path / "out", mode="copy", n_clusters=1)
+        assert left_in(tmp_path) == ["in"]
+
+    def test_a_disk_full_while_copying_is_no_vanished_file(self, tmp_path, monkeypatch):
+        # shutil's fast copy names the source first when the target's disk is full.
+        images = folder_set(tmp_path / "in", ["a.jpg"])
+
+        def full(source, target):
+            raise OSError(28, "No space left on device", str(source), None, str(target))
+
+        monkeypatch.setattr(exports.shutil, "copy2", full)
+        with pytest.raises(UserError, match="disk is full"):
+            sort_pictures(images, np.zeros(1, int), tmp_path / "out", mode="copy", n_clusters=1)
+
+    def test_what_a_killed_run_left_does_not_disturb(self, tmp_path):
+        script = f"""
+import os, signal, sys
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_reporting_exports import folder_set
+from selfsort.export import pictures as exports
+images = folder_set(Path({str(tmp_path / "in")!r}), ["a.jpg", "b.jpg"])
+exports.shutil.copy2 = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+exports.sort_pictures(images, np.array([0, 0]), {str(tmp_path / "out")!r}, mode="copy", n_clusters=1)
+"""
+        killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, timeout=60)
+        assert killed.returncode == -9
+        (left,) = [name for name in left_in(tmp_path) if name != "in"]
+        assert left.startswith(".out.partial")
+        # The worst case: the next process gets the same number.
+        (tmp_path / left).rename(tmp_path / f".out.partial-{os.getpid()}")
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
+        sort_pictures(images, np.array([0, 0]), tmp_path / "out", mode="copy", n_clusters=1)
+        assert left_in(tmp_path / "out/cluster-00") == ["a.jpg", "b.jpg"]
+
+    def test_a_file_system_without_links_is_told(self, tmp_path, monkeypatch):
+        images = folder_set(tmp_path / "in", ["a.jpg"])
+
+        def refuse(link, source):
+            raise OSError(1, "Operation not permitted", str(source), None, str(link))
+
+        monkeypatch.setattr(Path, "symlink_to", refuse)
+        with pytest.raises(UserError, match="takes no symbolic links; use --copy"):
+            sort_pictures(images, np.array([0]), tmp_path / "out", mode="link", n_clusters=1)
+        assert left_in(tmp_path) == ["in"]
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where even root may not write")
+    def test_a_place_that_cannot_be_written_is_told(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg"])
+        with pytest.raises(UserError, match="Cannot write '/proc/selfsort/out'"):
+            sort_pictures(images, np.array([0]), "/proc/selfsort/out", mode="link", n_clusters=1)
+
+    @pytest.mark.parametrize("clusters", [[0], [0, 2], [0, -1]])
+    def test_clusters_must_fit(self, tmp_path, clusters):
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
+        with pytest.raises(ValueError, match="one cluster from 0 to 1"):
+            sort_pictures(images, np.array(clusters), tmp_path / "out", mode="link", n_clusters=2)
+
+
+class TestFolderNames:
+    def test_numbers_are_padded_to_sort(self):
+        assert folder_names(2, {}) == ["cluster-00", "cluster-01"]
+        assert folder_names(1001, {})[::1000] == ["cluster-0000", "cluster-1000"]
+        assert folder_names(300, {}) == sorted(folder_names(300, {}))
+
+    def test_clusters_of_one_name_share_a_folder(self, tmp_path):
+        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
+        names = {0: "rose", 1: "rose"}
+        summary = sort_pictures(images, np.array([0, 1, 2]), tmp_path / "out", mode="link", n_clusters=3, names=names)
+        assert summary.counts == {"rose": 2, "cluster-02": 1}
+
+    @pytest.mark.parametrize(
+        ("name", "folder"),
+        [
+            ("../../etc", "_.._etc"),
+            ("/abs", "_abs"),
+            ("..", "_"),
+            ("...", "_"),
+            ('a<b>:"c|d?*', "a_b___c_d__"),
+            ("tab\tand\nline", "tab_and_line"),
+            ("CON", "_CON"),
+            ("lpt1.txt", "_lpt1.txt"),
+            ("console", "console"),
+            ("trailing. ", "trailing"),
+            ("   ", "cluster-00"),
+            ("日本 🌻", "日本 🌻"),
+        ],
+    )
+    def test_names_are_made_safe(self, name, folder):
+        assert folder_names(1, {0: name}) == [folder]
+
+    def test_long_names_fit_a_file_system(self, tmp_path):
+        (folder,) = folder_names(1, {0: "🌻" * 200})
+        (tmp_path / folder).mkdir()
+        assert set(folder) == {"🌻"}
+
+    def test_names_that_become_alike_are_numbered(self):
+        names = {0: "a:b", 1: "a?b", 2: "A_B", 3: "cluster-04"}
+        assert folder_names(5, names) == ["a_b", "a_b__1", "A_B__2", "cluster-04__1", "cluster-04"]

@@ -1,0 +1,229 @@
+"""Naming groups from Python, learning from the names, and the simulated annotator."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import selfsort
+from samples import kinds, pictures, quick
+from selfsort import methods
+from selfsort.data.image_set import as_image_set
+from selfsort.errors import UserError
+from selfsort.labelling.core.error_probability import doubts, judged_targets
+from selfsort.labelling.core.session import Event, Group, Session, Targets, shown
+from selfsort.labelling.core.simulated import SimulatedAnnotator
+from selfsort.labelling.learning.label_session import LabelSession
+from selfsort.labelling.learning.refine import _Learner, default_epochs, refine
+from selfsort.methods.base import Estimator, NamedNet
+from selfsort.training.loop import Batch
+
+NAMES = ("across", "down", "block")
+every_method = pytest.mark.parametrize("name", methods.names())
+
+
+def perfect(n: int = 48) -> Targets:
+    soft = np.eye(3, dtype=np.float32)[kinds(n)]
+    return Targets(NAMES, soft, np.ones(n, np.float32))
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, Estimator]:
+    return {name: quick(name).fit(pictures()) for name in methods.names()}
+
+
+@every_method
+def test_every_method_learns_names(name: str, fitted: dict[str, Estimator]) -> None:
+    before = {key: value.clone() for key, value in fitted[name].net_.state_dict().items()}
+    refined = refine(fitted[name], as_image_set(pictures()), perfect(), epochs=3)
+    assert refined.names_ == NAMES and refined.n_classes_ == 3 and type(refined) is type(fitted[name])
+    assert (refined.predict(pictures(60, seed=5)) == kinds(60)).mean() > 0.9
+    assert np.array_equal(refined.predict(pictures()), refined.labels_)
+    assert fitted[name].names_ == ()
+    for key, value in fitted[name].net_.state_dict().items():
+        assert torch.equal(value, before[key]), f"{key} of the model that was refined has changed"
+
+
+@every_method
+def test_a_named_model_is_saved_and_loaded(name: str, fitted: dict[str, Estimator], tmp_path: Path) -> None:
+    refined = refine(fitted[name], as_image_set(pictures()), perfect(), frozen=True)
+    refined.save(tmp_path / "named")
+    again = selfsort.load(tmp_path / "named")
+    assert again.names_ == NAMES
+    assert np.array_equal(again.predict_proba(pictures(7, seed=3)), refined.predict_proba(pictures(7, seed=3)))
+    assert again.run_["refined"]["rounds"] == 1
+
+
+def test_frozen_leaves_the_encoder_alone(fitted: dict[str, Estimator]) -> None:
+    model = fitted["simclr"]
+    refined = refine(model, as_image_set(pictures()), perfect(), frozen=True)
+    assert np.array_equal(refined.embedding_, model.embedding_)
+    tuned = refine(model, as_image_set(pictures()), perfect(), epochs=1)
+    assert not np.array_equal(tuned.embedding_, model.embedding_)
+
+
+def test_refining_again_can_add_and_drop_names(fitted: dict[str, Estimator]) -> None:
+    two = Targets(("b", "a"), np.eye(2, dtype=np.float32)[(kinds() > 0).astype(int)], np.ones(48, np.float32))
+    once = refine(fitted["kmeans"], as_image_set(pictures()), two)
+    again = refine(once, as_image_set(pictures()), perfect())
+    assert again.names_ == NAMES and (again.labels_ == kinds()).all()
+    assert again.run_["refined"]["rounds"] == 2 and not isinstance(again.net_.net, NamedNet)
+
+
+def test_a_name_without_pictures_is_never_predicted(fitted: dict[str, Estimator]) -> None:
+    soft = np.pad(perfect().soft, ((0, 0), (1, 0)))
+    refined = refine(
+        fitted["kmeans"], as_image_set(pictures()), Targets(("gone", *NAMES), soft, np.ones(48, np.float32))
+    )
+    assert refined.probabilities_[:, 0].max() < 1e-6
+
+
+def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
+    targets = Targets(NAMES, perfect().soft, np.linspace(0, 1, 48).astype(np.float32))
+    named = NamedNet(fitted["conv-autoencoder"].net_, (16, 16, 3), NAMES).eval()
+    images = torch.rand(6, 3, 16, 16)
+    indices = torch.tensor([0, 7, 14, 20, 33, 47])
+    batch = Batch(images, (images,), indices)
+    with torch.no_grad():
+        own, shares = named.loss(batch).item(), torch.softmax(named.logits(images), 1).tolist()
+    rows = enumerate(indices.tolist())
+    by_hand = sum(-targets.weights[i] * np.log(shares[row][kinds()[i]]) for row, i in rows)
+    assert _Learner(named, targets, 150.0, True).loss(batch).item() == pytest.approx(own + 150 * by_hand / 6, rel=1e-5)
+    assert _Learner(named, targets, 2.0, False).loss(batch).item() == pytest.approx(2 * by_hand / 6, rel=1e-5)
+
+
+def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> None:
+    learner = _Learner(NamedNet(fitted["kmeans"].net_, (16, 16, 3), NAMES), perfect(3), 1.0, True)
+    learner.evidence.zero_()
+    learner.reconsider(torch.tensor([[1.0, 0, 0], [0.4, 0.35, 0.25], [0.8, 0.1, 0.1]]))
+    sums = learner.targets.sum(1)
+    assert sums[0] == 1 and sums[1] == 0 and 0 < sums[2] < 1
+
+
+def test_fewer_than_two_names_cannot_be_learnt(fitted: dict[str, Estimator]) -> None:
+    one = Targets(("a",), np.ones((48, 1), np.float32), np.ones(48, np.float32))
+    none = Targets((), np.zeros((48, 0), np.float32), np.zeros(48, np.float32))
+    for targets, said in ((one, "Only one name"), (none, "No name")):
+        with pytest.raises(UserError, match=f"{said} has pictures: name groups of at least two kinds"):
+            refine(fitted["kmeans"], as_image_set(pictures()), targets)
+
+
+def test_progress_and_epochs(fitted: dict[str, Estimator]) -> None:
+    seen: list[tuple[int, int]] = []
+    refined = refine(
+        fitted["simclr"],
+        as_image_set(pictures()),
+        perfect(),
+        epochs=2,
+        progress=lambda epoch, epochs, loss: seen.append((epoch, epochs)),
+    )
+    assert seen == [(1, 2), (2, 2)] and refined.run_["refined"]["epochs"] == 2
+    assert default_epochs(60_000) == 3 and default_epochs(100) == 30
+
+
+def test_the_same_seed_refines_to_the_same_weights(fitted: dict[str, Estimator]) -> None:
+    runs = [refine(fitted["simclr"], as_image_set(pictures()), perfect(), epochs=1, random_state=3) for _ in range(2)]
+    for key, value in runs[0].net_.state_dict().items():
+        assert torch.equal(value, runs[1].net_.state_dict()[key])
+
+
+def labelling(model: Estimator, **changes: object) -> LabelSession:
+    return LabelSession(model, pictures(), **({"n_groups": 6, "space": "embedding"} | changes))  # type: ignore[arg-type]
+
+
+def test_a_session_names_refines_and_asks_again(fitted: dict[str, Estimator]) -> None:
+    session = labelling(fitted["kmeans"])
+    annotator = SimulatedAnnotator(kinds(), NAMES)
+    while (group := session.next()) is not None:
+        session.apply(annotator.answer(group))
+    first = set(session.session.groups)
+    model = session.refine(frozen=True, n_groups=4)
+    assert set(model.names_) == set(NAMES)
+    new = set(session.session.groups) - first
+    assert new and session.session.round == 1
+    assert {group.id for group in session.session.open_groups()} == new
+
+
+def test_a_mixed_group_is_split_at_once(fitted: dict[str, Estimator]) -> None:
+    session = labelling(fitted["kmeans"], n_groups=2)
+    group = session.next()
+    session.answer(group, mixed=True)
+    assert group is not None and {part.parent for part in session.session.groups.values()} == {None, group.id}
+    session.undo()
+    assert session.next() is group
+
+
+def test_answers_in_words(fitted: dict[str, Estimator]) -> None:
+    session = labelling(fitted["kmeans"])
+    group = session.next()
+    assert group is not None
+    session.answer(group, "bars", confidence=3, exclude=[int(group.members[0])])
+    session.answer(session.next(), junk=True)
+    session.answer(session.next(), skip=True)
+    session.merge(["bars"], "stripes")
+    session.pull("stripes", [int(group.members[1])], "block")
+    assert set(session.session.names()) == {"stripes", "junk", "block"}
+    for wrong in ({}, {"name": "x", "mixed": True}):
+        with pytest.raises(UserError, match="one of"):
+            session.answer(session.next(), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="no group"):
+        session.answer(None, "x")
+
+
+def test_a_session_needs_the_pictures_of_a_fitted_model(fitted: dict[str, Estimator]) -> None:
+    with pytest.raises(UserError, match="not fitted"):
+        LabelSession(quick("kmeans"), pictures())
+    with pytest.raises(UserError, match="not the pictures"):
+        LabelSession(fitted["kmeans"], pictures(50))
+    with pytest.raises(UserError, match="99 groups"):
+        labelling(fitted["kmeans"], n_groups=99)
+
+
+def test_the_annotator_sees_what_is_shown_and_nothing_else() -> None:
+    group = Group(0, np.arange(100), np.zeros(100, np.float32), None, "cluster", 0)
+    labels = np.full(100, 1)
+    labels[list(shown(group).all)] = 0
+    assert SimulatedAnnotator(labels, ("seen", "hidden")).answer(group) == Event("name", 0, "seen")
+
+
+def test_the_annotator_calls_mixed_what_has_no_majority_and_skips_what_it_does_not_know() -> None:
+    group = Group(0, np.arange(9), np.zeros(9, np.float32), None, "cluster", 0)
+    annotator = SimulatedAnnotator(np.arange(9) % 3, NAMES, purity=0.5)
+    assert annotator.answer(group).kind == "mixed"
+    assert SimulatedAnnotator(np.arange(9) % 3, NAMES, purity=0.3).answer(group).kind == "name"
+    assert SimulatedAnnotator(np.full(9, -1), NAMES).answer(group).kind == "skip"
+    lone = Group(1, np.array([4]), np.zeros(1, np.float32), None, "cluster", 0)
+    assert annotator.answer(lone).name == "down"
+
+
+def test_the_annotator_errs_as_often_as_told_and_throws_out_what_is_foreign() -> None:
+    group = Group(0, np.arange(9), np.zeros(9, np.float32), None, "cluster", 0)
+    labels = np.array([0] * 8 + [1])
+    wrong = SimulatedAnnotator(labels, NAMES, error_rate=0.3)
+    names = [wrong.answer(group).name for _ in range(1000)]
+    assert 0.25 < np.mean([name != "across" for name in names]) < 0.35
+    assert SimulatedAnnotator(labels, NAMES, throws_out=True).answer(group).pictures == (8,)
+    with pytest.raises(UserError, match="error_rate"):
+        SimulatedAnnotator(labels, NAMES, error_rate=1.5)
+
+
+def test_a_wrong_answer_is_doubted_because_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    kind = np.repeat(np.arange(3), 80)
+    points = (8 * np.eye(3)[kind] + rng.normal(size=(240, 3))).astype(np.float32)
+    session = Session(240)
+    for number in range(12):
+        session.add(
+            [Group(number, np.arange(20 * number, 20 * number + 20), np.zeros(20, np.float32), None, "cluster", 0)]
+        )
+        session.apply(Event("name", number, NAMES[kind[20 * number]] if number != 2 else "block"))
+    chosen = np.where(np.arange(240) // 20 == 2, 2, kind)
+    doubt = doubts(session, NAMES, chosen, points)
+    wrong = np.arange(240) // 20 == 2
+    assert doubt[wrong].mean() > 0.5 and doubt[~wrong].mean() < 0.1
+    session.add([Group(12, np.flatnonzero(wrong), np.zeros(20, np.float32), None, "lasso", 0)])
+    session.apply(Event("name", 12, "across"))
+    targets = judged_targets(session, points)
+    assert (targets.soft[wrong].argmax(1) == targets.names.index("across")).all()
+    assert np.array_equal(targets.soft[~wrong], session.targets().soft[~wrong])

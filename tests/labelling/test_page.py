@@ -1,0 +1,558 @@
+"""The naming page in a real Chromium, against a real server: what a person does, by keyboard, mouse and finger."""
+
+import math
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import selfsort
+from selfsort.labelling.core.simulated import SimulatedAnnotator
+from selfsort.labelling.learning.label_session import LabelSession
+from selfsort.reporting import figures, gallery
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+
+# Each begins with a letter or digit that is a command together with Alt.
+NAMES = ("mouse", "junco", "snail", "zebra", "1st kind", "ibis", "hen", "newt", "ant", "yak")
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 360, "height": 740}
+TABLETS = ({"width": 820, "height": 1180}, {"width": 1180, "height": 820})
+SHOWN = "() => [...document.querySelectorAll('.picture')].map(cell => cell.dataset.picture).join(' ')"
+# Others may be at work on the machine.
+expect.set_options(timeout=60_000)
+
+
+class Server:
+    """`selfsort label` (or certify) on a run, which can be killed and started again on the same port."""
+
+    def __init__(self, run: Path, *command: str):
+        self.run, self.command = run, command
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        command, *options = self.command
+        words = [sys.executable, "-m", "selfsort", command, str(self.run), "--no-browser", "--port", str(self.port)]
+        self.process = subprocess.Popen([*words, *options], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        found = (re.search(r"http://\S+token=\S+", line) for line in self.process.stdout)
+        address = next((match for match in found if match), None)
+        assert address is not None, f"{command} printed no address"
+        self.address = address[0]
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.communicate()
+
+
+class Tab:
+    """A page that was opened with the server's token, and what went wrong on it."""
+
+    def __init__(self, context: Any, server: Server):
+        self.page = context.new_page()
+        self.own = f"http://127.0.0.1:{server.port}/"
+        self.expected: tuple[str, ...] = ()
+        self.wrong: list[str] = []
+        self.page.on("console", lambda message: message.type == "error" and self.wrong.append(message.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
+        self.page.on("request", self._note)
+        self.page.goto(server.address)
+        expect(self.page.locator(".picture, #check-picture").first).to_be_visible()
+
+    def _note(self, request: Any) -> None:
+        if not request.url.startswith((self.own, "data:", "blob:")):
+            self.wrong.append(f"request to {request.url}")
+
+    def check(self) -> None:
+        unexpected = [text for text in self.wrong if not any(part in text for part in self.expected)]
+        assert not unexpected
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.page.request.get(f"{self.own}api/state").json()
+        return found
+
+    def counts(self) -> dict[str, int]:
+        return {entry["name"]: entry["count"] for entry in self.state()["names"]}
+
+    def key(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def shown(self) -> str:
+        """Return the pictures of the group that is asked about, in the order of the page."""
+        return str(self.page.evaluate(SHOWN))
+
+    def group_after(self, *keys: str, text: str = "") -> str:
+        """Press keys that lead to another group and wait for it."""
+        before = self.shown()
+        self.page.keyboard.type(text)
+        self.key(*keys)
+        self.page.wait_for_function(f"before => ({SHOWN})() !== before", arg=before)
+        return self.shown()
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("page") / "digits"
+    words = ["fit", "digits", "--out", str(run), "--method", "kmeans", "--classes", "10"]
+    subprocess.run([sys.executable, "-m", "selfsort", *words], check=True, stdout=subprocess.DEVNULL)
+    return run
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """Copy a run without its answers."""
+    return shutil.copytree(run, folder / run.name, ignore=shutil.ignore_patterns("labels*"))
+
+
+@pytest.fixture(scope="module")
+def server(fitted: Path) -> Iterator[Server]:
+    running = Server(fitted, "label")
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def certifying(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve the checks of a run whose groups were named."""
+    run = copy_of(fitted, tmp_path_factory.mktemp("named"))
+    digits = selfsort.load_images("digits")
+    labelling = LabelSession(selfsort.load(run), digits, n_groups=12, space="embedding")
+    annotator = SimulatedAnnotator(digits.labels, digits.label_names, purity=0)
+    for group in labelling.session.open_groups():
+        labelling.answer(group, annotator.answer(group).name)
+    labelling.refine(frozen=True).save(run / "named")
+    running = Server(run, "certify", "--budget", "4")
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_tab(browser: Any, server: Server) -> Iterator[Any]:
+    tabs: list[Tab] = []
+    contexts: list[Any] = []
+
+    def opened(at: Server = server, beside: Tab | None = None, **options: Any) -> Tab:
+        if beside is None:
+            contexts.append(browser.new_context(**{"viewport": DESKTOP} | options))
+            contexts[-1].set_default_timeout(60_000)
+        tabs.append(Tab(beside.page.context if beside else contexts[-1], at))
+        return tabs[-1]
+
+    yield opened
+    for tab in tabs:
+        tab.check()
+    for context in contexts:
+        context.close()
+
+
+def test_ten_groups_are_named_by_keyboard_one_is_split_and_an_answer_taken_back(open_tab: Any) -> None:
+    tab = open_tab()
+    expect(tab.page.locator("#name")).to_be_focused()
+    for name in NAMES:
+        tab.group_after("Enter", text=name)
+        expect(tab.page.locator("#name")).to_be_focused()
+        expect(tab.page.locator("#name")).to_have_value("")
+    assert set(NAMES) <= set(tab.counts())
+    open_before = tab.state()["open_groups"]
+    asked = tab.shown()
+    tab.group_after("Alt+m")
+    tab.page.wait_for_function(
+        "n => fetch('/api/state').then(r => r.json()).then(s => s.open_groups > n)", arg=open_before
+    )
+    tab.group_after("Alt+s")
+    answers = tab.state()["answers"]
+    tab.group_after("Alt+z")
+    assert tab.group_after("Alt+z") == asked
+    assert tab.state()["answers"] == answers - 2
+    tab.page.reload()
+    expect(tab.page.locator("#legend")).to_contain_text("zebra")
+    expect(tab.page.locator("#covered")).to_contain_text(f"{tab.state()['covered']:,} of 1,797")
+    assert tab.shown() == asked
+
+
+def test_pictures_are_thrown_out_and_undo_puts_the_answer_back(open_tab: Any) -> None:
+    tab = open_tab()
+    expect(tab.page.locator("#name")).to_be_focused()
+    tab.key("Escape", "ArrowRight", "Space", "ArrowDown", "Space", "Alt+2")
+    tab.page.locator(".picture").nth(4).click()
+    out = tab.page.locator(".picture[aria-pressed=true]")
+    expect(out).to_have_count(3)
+    before = tab.shown()
+    tab.group_after("Enter", text="snake")
+    expect(out).to_have_count(0)
+    assert tab.group_after("Alt+z") == before
+    expect(out).to_have_count(3)
+    expect(tab.page.locator("#name")).to_have_value("snake")
+    expect(tab.page.locator("#confidence input:checked")).to_have_value("2")
+    assert "snake" not in tab.counts()
+
+
+def test_a_picture_is_enlarged_and_thrown_out_there(open_tab: Any) -> None:
+    tab = open_tab()
+    expect(tab.page.locator("#name")).to_be_focused()
+    tab.key("Escape", "Enter")
+    expect(tab.page.locator("#enlarged")).to_be_visible()
+    expect(tab.page.locator("#enlarged-note")).to_contain_text("1 of")
+    tab.key("ArrowRight", "Space", "Escape")
+    expect(tab.page.locator("#enlarged")).to_be_hidden()
+    expect(tab.page.locator(".picture").nth(1)).to_be_focused()
+    expect(tab.page.locator(".picture").nth(1)).to_have_attribute("aria-pressed", "true")
+
+
+def test_names_are_completed_and_similar_ones_are_asked_about(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.expected = ("409",)
+    field = tab.page.locator("#name")
+    tab.group_after("Enter", text="plane tree")
+    tab.page.keyboard.type("TREE")
+    options = tab.page.locator("#name-list [role=option]")
+    expect(options).to_contain_text(["plane tree"])
+    expect(field).to_have_attribute("aria-expanded", "true")
+    tab.key("ArrowDown")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    assert field.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    before = tab.counts()["plane tree"]
+    tab.group_after("Enter")
+    assert tab.counts()["plane tree"] > before and "TREE" not in tab.counts()
+    tab.page.keyboard.type("Plane  Tree")
+    tab.key("Enter")
+    expect(tab.page.locator("#use-similar")).to_be_focused()
+    tab.key("Escape")
+    expect(field).to_have_value("Plane  Tree")
+    expect(field).to_be_focused()
+    tab.key("Enter")
+    expect(tab.page.locator("#use-similar")).to_be_focused()
+    tab.group_after("Enter")
+    assert not {"Plane  Tree", "Plane Tree"} & set(tab.counts())
+
+
+def test_an_empty_name_is_refused_in_a_sentence(open_tab: Any) -> None:
+    tab = open_tab()
+    expect(tab.page.locator("#name")).to_be_focused()
+    answers = tab.state()["answers"]
+    tab.key("Enter")
+    expect(tab.page.locator("#answer-error")).to_have_text("Type a name first, or skip the group.")
+    assert tab.state()["answers"] == answers
+
+
+def test_a_line_or_a_circle_on_the_map_makes_a_group(open_tab: Any) -> None:
+    tab = open_tab()
+    expect(tab.page.locator("#map-kind")).to_contain_text("All 1,797 pictures")
+    box = tab.page.locator("#map-hand").bounding_box()
+    middle, radius = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), box["width"] / 4
+    corners = [(middle[0] + radius * math.cos(a / 3), middle[1] + radius * math.sin(a / 3)) for a in range(20)]
+    tab.page.mouse.move(*corners[0])
+    tab.page.mouse.down()
+    for corner in corners:
+        tab.page.mouse.move(*corner)
+    tab.page.mouse.up()
+    expect(tab.page.locator("#ask-title")).to_contain_text("from the map")
+    expect(tab.page.locator("#name")).to_be_focused()
+    drawn = tab.shown()
+    tab.page.locator("#map-hand").focus()
+    tab.key("ArrowLeft", "Shift+ArrowLeft", "+", "+")
+    expect(tab.page.locator("#live")).to_contain_text("in the circle")
+    assert tab.group_after("Enter") != drawn
+    expect(tab.page.locator("#ask-title")).to_contain_text("from the map")
+    size = int(re.search(r"[\d,]+", tab.page.locator("#ask-title").text_content())[0].replace(",", ""))
+    tab.group_after("Enter", text="circled")
+    assert tab.counts()["circled"] == size
+
+
+def test_pictures_are_pulled_out_moved_and_names_renamed(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.group_after("Enter", text="heron")
+    tab.group_after("Enter", text="egret")
+    before = tab.counts()
+    tab.page.goto(tab.own + "#names/heron")
+    grid = tab.page.locator("#grid")
+    expect(grid.locator(".cell img").first).to_be_visible()
+    grid.focus()
+    tab.key("Space", "ArrowRight", "Shift+ArrowRight")
+    expect(tab.page.locator("#chosen")).to_have_text("3 selected")
+    tab.key("Delete")
+    expect(tab.page.locator("#names-count")).to_have_text(f"{before['heron'] - 3} pictures")
+    expect(grid).to_be_focused()
+    tab.key("Space")
+    tab.page.keyboard.type("egr")
+    tab.key("ArrowDown", "Enter")
+    expect(tab.page.locator("#chosen")).to_have_text("None selected")
+    assert tab.counts()["egret"] == before["egret"] + 1
+    tab.key("Alt+r")
+    tab.page.keyboard.type("grey heron")
+    tab.key("Enter")
+    expect(tab.page.locator("#names-title")).to_have_text("grey heron")
+    assert tab.counts()["grey heron"] == before["heron"] - 4 and "heron" not in tab.counts()
+    tab.key("Alt+z", "Alt+n")
+    expect(tab.page.locator("#legend")).not_to_contain_text("grey heron")
+
+
+def test_two_tabs_are_asked_about_different_groups(open_tab: Any) -> None:
+    one = open_tab()
+    other = open_tab(beside=one)
+    expect(one.page.locator("#name")).to_be_focused()
+    expect(other.page.locator(".picture").first).to_be_visible()
+    assert one.shown() != other.shown()
+    answers = one.state()["answers"]
+    one.group_after("Enter", text="first tab")
+    other.group_after("Enter", text="second tab")
+    assert one.state()["answers"] == answers + 2
+    expect(one.page.locator("#legend")).to_contain_text("second tab")
+
+
+def test_an_answer_whose_reply_is_lost_counts_once(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.expected = ("ERR_",)
+    answers = tab.state()["answers"]
+
+    sent = []
+
+    def lose_the_first_reply(route: Any) -> None:
+        sent.append(route.request.post_data_json["key"])
+        if len(sent) > 1:
+            route.continue_()
+        else:
+            route.fetch()
+            route.abort()
+
+    tab.page.route("**/api/answers", lose_the_first_reply)
+    tab.group_after("Enter", text="once")
+    assert len(sent) == 2 and sent[0] == sent[1]
+    assert tab.state()["answers"] == answers + 1
+
+
+def test_a_killed_server_loses_nothing_and_one_goes_on(open_tab: Any, server: Server) -> None:
+    tab = open_tab()
+    # A picture may be on its way when the server dies.
+    tab.expected = ("ERR_CONNECTION", "ERR_SOCKET", "ERR_CONTENT_LENGTH_MISMATCH", "ERR_EMPTY_RESPONSE", "401")
+    tab.group_after("Enter", text="before")
+    answers, counts, asked = tab.state()["answers"], tab.counts(), tab.shown()
+    server.kill()
+    tab.page.keyboard.type("while away")
+    tab.key("Enter")
+    expect(tab.page.locator("#banner")).to_contain_text("The server does not answer")
+    expect(tab.page.locator("#name")).to_have_value("while away")
+    assert tab.shown() == asked
+    server.start()
+    expect(tab.page.locator("#banner")).to_contain_text("Open the address")
+    again = open_tab(beside=tab)
+    expect(again.page.locator("#legend")).to_contain_text("before")
+    expect(tab.page.locator("#banner")).to_be_hidden()
+    expect(tab.page.locator("#name")).to_have_value("")
+    assert tab.state()["answers"] == answers + 1 and "while away" in tab.counts()
+    assert tab.group_after("Alt+z") == asked
+    assert tab.counts() == counts
+
+
+def test_pictures_are_checked_one_by_one_up_to_the_certificate(open_tab: Any, certifying: Server) -> None:
+    tab = open_tab(at=certifying)
+    progress = tab.page.locator("#check-progress")
+    expect(tab.page.locator("#right-name")).to_be_focused()
+    expect(progress).to_have_text("0 of 4 checked")
+    for part in ("#improve", "nav [data-view=ask]", ".figures"):
+        expect(tab.page.locator(part)).to_be_hidden()
+    assert focusable_without_name(tab) == []
+    tab.key("Enter")
+    expect(progress).to_have_text("1 of 4 checked")
+    tab.page.keyboard.type("yarrow")
+    tab.key("Enter")
+    expect(progress).to_have_text("2 of 4 checked")
+    tab.key("Alt+z")
+    expect(progress).to_have_text("1 of 4 checked")
+    for done in (2, 3, 4):
+        tab.key("Alt+y")
+        expect(progress).to_have_text(f"{done} of 4 checked")
+    expect(tab.page.locator("#sentence")).to_contain_text("1,797")
+    expect(tab.page.locator("#per-class tr").first).to_be_visible()
+    tab.page.reload()
+    expect(tab.page.locator("#certificate")).to_be_visible()
+    tab.key("Alt+z")
+    expect(progress).to_have_text("3 of 4 checked")
+
+
+def focusable_without_name(tab: Tab) -> list[str]:
+    """Return the roles of what the accessibility tree can focus but not name."""
+    session = tab.page.context.new_cdp_session(tab.page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    found = []
+    for node in nodes:
+        properties = {entry["name"]: entry["value"].get("value") for entry in node.get("properties", ())}
+        if properties.get("focusable") and not node["ignored"] and not node.get("name", {}).get("value", "").strip():
+            found.append(node["role"]["value"])
+    return found
+
+
+FOCUSED = """() => {
+  const focused = document.activeElement;
+  return focused.closest('#legend')?.id ?? (focused.id || focused.dataset.command || focused.className || focused.name);
+}"""
+
+
+def test_every_control_has_a_name_and_tab_goes_in_reading_order(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.group_after("Enter", text="otter")
+    assert focusable_without_name(tab) == []
+    tab.page.keyboard.type("own name")
+    order = []
+    for _ in range(10):
+        tab.key("Tab")
+        order.append(tab.page.evaluate(FOCUSED))
+    assert order == "accept confidence mixed junk skip undo picture map-larger map-hand legend".split()
+    for keys, dialog in (("Alt+h", "#helping"), ("Alt+n", "#names-view")):
+        tab.key(keys)
+        expect(tab.page.locator(dialog)).to_be_visible()
+        assert focusable_without_name(tab) == []
+        tab.key("Escape")
+
+
+CONTRAST = """() => {
+  const channels = text => text.match(/[\\d.]+/g).map(Number);
+  const linear = value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r / 255) + .7152 * linear(g / 255) + .0722 * linear(b / 255);
+  const ground = node => {
+    for (; node; node = node.parentElement) {
+      const colour = channels(getComputedStyle(node).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+  };
+  const poor = [];
+  for (const node of document.querySelectorAll('body *')) {
+    const own = [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+    if (!own || !node.checkVisibility() || node.closest(':disabled')) continue;
+    const [one, other] = [light(channels(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(one, other) + .05) / (Math.min(one, other) + .05);
+    if (ratio < 4.5) poor.push(`${node.tagName} ${node.textContent.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_of_wcag_aa(open_tab: Any, scheme: str) -> None:
+    tab = open_tab(color_scheme=scheme)
+    expect(tab.page.locator(".picture").first).to_be_visible()
+    tab.page.keyboard.type("o")
+    assert tab.page.evaluate(CONTRAST) == []
+    tab.key("Alt+n")
+    expect(tab.page.locator("#names-view")).to_be_visible()
+    assert tab.page.evaluate(CONTRAST) == []
+
+
+SMALL = """() => [...document.querySelectorAll('button, a, input, select')]
+  .filter(node => node.checkVisibility() && !node.matches('.skip, #nothing a'))
+  .map(node => [node.id || node.className || node.textContent, node.getBoundingClientRect()])
+  .filter(([, box]) => Math.min(box.width, box.height) < 44)
+  .map(([name, box]) => `${name} ${box.width} x ${box.height}`)"""
+
+
+@pytest.mark.parametrize("viewport", [PHONE, *TABLETS], ids=["phone", "portrait", "landscape"])
+def test_a_finger_can_use_it_on_a_small_screen(open_tab: Any, viewport: dict[str, int]) -> None:
+    tab = open_tab(viewport=viewport, has_touch=True, is_mobile=True)
+    for view in ("ask", "names"):
+        tab.page.locator(f"nav [data-view={view}]").tap()
+        expect(tab.page.locator(f"#{view}-view img").first).to_be_attached()
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert tab.page.evaluate(SMALL) == []
+
+
+@pytest.fixture(scope="module")
+def improvable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a run of few pictures, whose thirty epochs take seconds, by a method that looks for groups at once."""
+    folder = tmp_path_factory.mktemp("improvable")
+    np.save(folder / "few.npy", selfsort.load_images("digits").images[:240])
+    words = ["fit", str(folder / "few.npy"), "--out", str(folder / "few"), "--method", "topdown-vae", "--epochs", "1"]
+    subprocess.run([sys.executable, "-m", "selfsort", *words], check=True, stdout=subprocess.DEVNULL)
+    running = Server(folder / "few", "label", "--groups", "12")
+    yield running
+    running.kill()
+
+
+def test_improve_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: Any, improvable: Server) -> None:
+    tab = open_tab(at=improvable)
+    tab.expected = ("409",)
+    notice, progress = tab.page.locator("#notice-text"), tab.page.locator("#improving")
+    tab.group_after("Enter", text="heron")
+    tab.page.locator("#improve").click()
+    expect(notice).to_contain_text("Name groups of at least two kinds first")
+    tab.page.locator("#notice-close").click()
+    tab.group_after("Enter", text="egret")
+    expect(progress).to_be_hidden()
+
+    tab.key("Alt+i")
+    expect(progress).to_be_visible()
+    expect(tab.page.locator("#improve")).to_be_disabled()
+    tab.group_after("Enter", text="stork")
+    assert tab.state()["improve"]["state"] == "running" and "stork" in tab.counts()
+    expect(tab.page.locator("#epoch")).to_contain_text(re.compile(r"Epoch \d+ of 30, loss"), timeout=600_000)
+    tab.page.keyboard.type("bit")  # the notice must not take the letters
+    expect(notice).to_have_text(re.compile(r"Improved: there are \d+ new groups to ask about"), timeout=600_000)
+    expect(progress).to_be_hidden()
+    expect(tab.page.locator("#improve")).to_be_enabled()
+    expect(tab.page.locator("#name")).to_have_value("bit")
+    # Before the next answer: its group may be all the pictures that had one of these names.
+    assert {"heron", "egret", "stork"} <= set(tab.counts())
+    tab.group_after("Enter", text="tern")
+    assert tab.state()["round"] == 1 and "bittern" in tab.counts()
+    # The model suggests a name for every group that it proposed.
+    expect(tab.page.locator("#name")).to_have_attribute("placeholder", re.compile(r"^(heron|egret|stork)\?$"))
+    tab.page.reload()
+    expect(tab.page.locator("#name")).to_have_attribute("placeholder", re.compile(r"\?$"))
+
+
+@pytest.fixture(scope="module")
+def locked(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a run to others, who give a password."""
+    run = copy_of(fitted, tmp_path_factory.mktemp("locked"))
+    running = Server(run, "label", "--host", "127.0.0.1", "--password", "open sesame")
+    yield running
+    running.kill()
+
+
+@pytest.mark.parametrize("options", [{"color_scheme": "light"}, {"color_scheme": "dark", "viewport": TABLETS[0]}])
+def test_others_come_in_by_the_password_alone(browser: Any, locked: Server, options: dict[str, Any]) -> None:
+    page = browser.new_page(**options)
+    page.set_default_timeout(60_000)
+    page.goto(f"http://127.0.0.1:{locked.port}/")
+    expect(page.get_by_label("Password")).to_be_focused()
+    expect(page.locator("#wrong")).to_have_count(0)
+    for _ in range(2):
+        page.keyboard.type("open barley")
+        page.keyboard.press("Enter")
+        expect(page.locator("#wrong")).to_have_text("That is not the password: try again.")
+        expect(page.get_by_label("Password")).to_have_value("")
+        expect(page.get_by_label("Password")).to_be_focused()
+        assert page.evaluate(CONTRAST) == []
+    page.keyboard.type("open sesame")
+    page.keyboard.press("Enter")
+    expect(page.locator(".picture").first).to_be_visible()
+    assert page.url == f"http://127.0.0.1:{locked.port}/"
+    page.close()
+
+
+def test_the_map_has_the_colours_and_marks_of_the_report() -> None:
+    source = Path(selfsort.__file__).with_name("annotation") / "static" / "marks.js"
+    quoted = re.findall(r'"([^"]+)"', source.read_text())
+    assert [text for text in quoted if text.startswith("#")] == list(figures.COLOURS)
+    assert [text for text in quoted if text.startswith("M")] == list(gallery._MARKS.values())

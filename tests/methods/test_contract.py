@@ -1,0 +1,226 @@
+"""What every method must do; a new file in `methods/` is tested here without being named."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+import selfsort
+from samples import kinds, pictures, quick
+from selfsort import methods, training
+from selfsort.data.image_set import ImageSet
+from selfsort.methods.base import Estimator, TrainedEstimator
+from selfsort.training.loop import Batch, in_batches
+
+METHODS = methods.names()
+TRAINED = [name for name in METHODS if issubclass(methods.find(name), TrainedEstimator)]
+every_method = pytest.mark.parametrize("name", METHODS)
+every_trained_method = pytest.mark.parametrize("name", TRAINED)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, Estimator]:
+    return {name: quick(name).fit(pictures()) for name in METHODS}
+
+
+def weights(model: Estimator) -> dict[str, torch.Tensor]:
+    return model.net_.state_dict()
+
+
+def assert_same_weights(one: Estimator, other: Estimator) -> None:
+    assert weights(one).keys() == weights(other).keys()
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, weights(other)[name]), name
+
+
+def test_a_batch_cannot_hold_labels() -> None:
+    assert [field.name for field in fields(Batch)] == ["images", "views", "indices"]
+
+
+@every_method
+def test_constructor_only_stores_and_clone_copies(name: str) -> None:
+    model = quick(name, random_state=7)
+    assert vars(model) == model.get_params(deep=False)
+    assert clone(model).get_params() == model.get_params()
+    assert model.set_params(n_classes=4).n_classes == 4
+
+
+@every_method
+def test_every_parameter_is_described(name: str) -> None:
+    assert all(row["meaning"] for row in methods.parameters(name))
+    assert methods.about(name)
+
+
+@every_method
+def test_fit_returns_self_and_ignores_y(name: str, fitted: dict[str, Estimator]) -> None:
+    model = quick(name)
+    assert model.fit(pictures(), y=kinds()) is model
+    assert_same_weights(model, fitted[name])
+    assert np.array_equal(model.labels_, fitted[name].labels_)
+
+
+@every_method
+def test_labels_of_an_image_set_change_nothing(name: str, fitted: dict[str, Estimator]) -> None:
+    labelled = ImageSet(pictures(), tuple(map(str, range(48))), labels=kinds(), label_names=("a", "b", "c"))
+    model = quick(name).fit(labelled)
+    assert_same_weights(model, fitted[name])
+    assert np.array_equal(model.probabilities_, fitted[name].probabilities_)
+
+
+@every_method
+def test_no_code_of_a_method_is_handed_a_label(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls, seen = methods.find(name), []
+
+    def spied(hook: str) -> Any:
+        original = getattr(cls, hook)
+
+        def spy(model: Estimator, images: ImageSet, *rest: Any) -> Any:
+            seen.append((hook, images.labels, images.label_names))
+            return original(model, images, *rest)
+
+        return spy
+
+    for hook in ("check", "train_net"):
+        monkeypatch.setattr(cls, hook, spied(hook))
+    labelled = ImageSet(pictures(), tuple(map(str, range(48))), labels=kinds(), label_names=("a", "b", "c"))
+    quick(name).fit(labelled)
+    assert sorted(seen) == [("check", None, ()), ("train_net", None, ())]
+
+
+@every_method
+def test_shapes_and_types(name: str, fitted: dict[str, Estimator]) -> None:
+    model, new = fitted[name], pictures(7, seed=1)
+    assert model.labels_.shape == (48,) and model.labels_.dtype == np.int64
+    assert model.embedding_.shape[0] == 48 and model.embedding_.dtype == np.float32
+    assert model.transform(new).shape == (7, model.embedding_.shape[1])
+    probabilities = model.predict_proba(new)
+    assert probabilities.shape == (7, 3) and probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert np.array_equal(model.predict(new), probabilities.argmax(1))
+
+
+@every_method
+def test_training_pictures_are_predicted_as_labelled(name: str, fitted: dict[str, Estimator]) -> None:
+    assert np.array_equal(fitted[name].predict(pictures()), fitted[name].labels_)
+
+
+@every_method
+def test_embedding_does_not_depend_on_the_batch(name: str, fitted: dict[str, Estimator]) -> None:
+    model, images = fitted[name], pictures(20)
+    whole = in_batches(model.net_, "embed", images, batch_size=20)
+    for size in (1, 3, 7):
+        parts = in_batches(model.net_, "embed", images, batch_size=size)
+        assert np.allclose(whole, parts, rtol=1e-4, atol=1e-5)
+
+
+@every_method
+def test_save_and_load(name: str, fitted: dict[str, Estimator], tmp_path: Path) -> None:
+    model, new = fitted[name], pictures(9, seed=2)
+    model.save(tmp_path / "run")
+    again = selfsort.load(tmp_path / "run")
+    assert type(again) is type(model) and again.get_params() == model.get_params()
+    assert np.array_equal(again.predict_proba(new), model.predict_proba(new))
+    assert np.array_equal(again.transform(new), model.transform(new))
+    assert np.array_equal(again.labels_, model.labels_)
+    assert np.array_equal(again.embedding_, model.embedding_)
+
+
+@every_method
+def test_a_run_folder_is_a_saved_model(name: str, fitted: dict[str, Estimator], tmp_path: Path) -> None:
+    quick(name).fit(pictures(), run_dir=tmp_path / "run")
+    again = selfsort.load(tmp_path / "run")
+    assert_same_weights(again, fitted[name])
+    assert np.array_equal(again.labels_, fitted[name].labels_)
+
+
+@every_trained_method
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_resumed_run_equals_an_uninterrupted_one(
+    name: str, steps: int, fitted: dict[str, Estimator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_step = training._Loop.one_step
+
+    def dies(loop: Any) -> None:
+        if loop.step == steps:
+            raise SystemError("as if killed")
+        one_step(loop)
+
+    monkeypatch.setattr(training._Loop, "one_step", dies)
+    with pytest.raises(SystemError):
+        quick(name, checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "run")
+    monkeypatch.setattr(training._Loop, "one_step", one_step)
+    resumed = quick(name, checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "run", resume=True)
+    assert_same_weights(resumed, fitted[name])
+    assert [r["loss"] for r in resumed.history_.rows] == [r["loss"] for r in fitted[name].history_.rows]
+
+
+@every_method
+def test_same_seed_same_model_and_another_seed_another(name: str, fitted: dict[str, Estimator]) -> None:
+    torch.rand(3)  # the state of the global generator must not matter
+    assert_same_weights(quick(name).fit(pictures()), fitted[name])
+    if name in TRAINED:
+        other = quick(name, random_state=1).fit(pictures())
+        assert any(not torch.equal(tensor, weights(fitted[name])[key]) for key, tensor in weights(other).items())
+
+
+@every_method
+def test_fit_leaves_the_global_generator_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    quick(name).fit(pictures())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@every_trained_method
+def test_loss_falls(name: str) -> None:
+    model = quick(name, epochs=12).fit(pictures(64))
+    losses = [row["loss"] for row in model.history_.rows]
+    assert min(losses[-3:]) < losses[0]
+
+
+@every_method
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_grey_and_colour_few_and_more_classes(name: str, channels: int, n_classes: int) -> None:
+    model = quick(name, n_classes=n_classes).fit(pictures(20, channels=channels))
+    assert set(model.labels_) <= set(range(n_classes))
+    assert model.predict_proba(pictures(4, channels=channels)).shape == (4, n_classes)
+
+
+@every_method
+def test_fewer_pictures_than_a_batch(name: str) -> None:
+    assert quick(name).fit(pictures(6)).labels_.shape == (6,)
+
+
+@every_method
+def test_uint8_float_and_tensor_are_the_same(name: str, fitted: dict[str, Estimator]) -> None:
+    images = pictures(5)
+    expected = fitted[name].predict_proba(images)
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+    for same in (images / 255, (images / 255).astype(np.float32), tensor, tensor / 255):
+        assert np.array_equal(fitted[name].predict_proba(same), expected)
+
+
+@every_method
+def test_other_pictures_than_trained_on_are_refused(name: str, fitted: dict[str, Estimator]) -> None:
+    with pytest.raises(selfsort.UserError, match="size=16, channels=3"):
+        fitted[name].predict(pictures(4, size=24))
+
+
+@every_method
+@pytest.mark.parametrize("n_classes", [1, 49])
+def test_class_count_out_of_range(name: str, n_classes: int, tmp_path: Path) -> None:
+    with pytest.raises(selfsort.UserError, match=f"n_classes={n_classes}"):
+        quick(name, n_classes=n_classes).fit(pictures(), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@every_method
+def test_use_before_fit(name: str, tmp_path: Path) -> None:
+    with pytest.raises(selfsort.UserError, match="not fitted"):
+        quick(name).predict(pictures())
+    with pytest.raises(selfsort.UserError, match="not fitted"):
+        quick(name).save(tmp_path / "run")

@@ -1,0 +1,334 @@
+"""Paper 1's tables and figures on the bundled digits, on the command line, and going on after a stop."""
+
+import io
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.nn import BatchNorm2d
+
+from papers import data, paper1
+from papers.runner import Outcome, Scale, Where, kept_epochs, reproduce
+from selfsort import __main__ as entry
+from selfsort import load_images
+from selfsort.errors import UserError
+from selfsort.training.loop import History
+
+SMALL = {"perceptual_network": "squeezenet1_1", "perceptual_layer": "2", "perceptual_weights": "random"}
+SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+SCALE = ("--epochs", 2, "--subset", 200, "--seeds", 1, "--embedding-size", 20)
+
+
+@pytest.fixture(autouse=True)
+def digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the bundled digits stand in for every data set."""
+    kept = partial(load_images, "digits", size=16)
+    monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None, fold=None: kept(split=split))
+    data.train_and_test.cache_clear()
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
+    try:
+        entry.main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def width(path: Path) -> int:
+    with Image.open(path) as picture:
+        return picture.width
+
+
+def test_table_and_figures_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("--table", 2, "--figure", 14, "--figure", 15, "--table", 5, "--dataset", "mnist")
+    words = ("reproduce", "paper1", *wanted, *SCALE, *SETTINGS, "--out", tmp_path / "out")
+    assert command(monkeypatch, *words, "--results", tmp_path / "results.json") == 0
+    assert "5/5 supervised cnn" in capsys.readouterr().out
+    records = json.loads((tmp_path / "results.json").read_text())
+    by_name = {(record["experiment"], record["metric"]): record for record in records}
+    pl = by_name["paper1-table2-PL-AE-20-2-epochs", "linear_probe_last"]
+    assert (pl["epochs"], pl["seeds"], pl["labels_used"]) == (2, [0], 0)
+    assert pl["dataset"] == "mnist (200 pictures)" and pl["weights"] == "squeezenet1_1 features[:2], random"
+    for short in ("B-AE", "PL-AE"):
+        for exhibit in ("table2", "figure14"):
+            by_svm = by_name[f"paper1-{exhibit}-{short}-20-2-epochs", "svm_probe_last"]
+            assert by_svm["epochs"] == 2 and 20 < by_svm["value"] <= 100, "guessing has 10 %"
+            assert by_svm["note"].startswith("LIBLINEAR") and by_svm["published"] is None, "paper 1 has no size of 20"
+    assert "svm_probe_last" not in {metric for name, metric in by_name if "CNN" in name}
+    cnn = by_name["paper1-table2-CNN-20-2-epochs", "acc"]
+    assert cnn["labels_used"] == 200 and cnn["weights"] == "none"
+    assert {name for name, _ in by_name} >= {f"paper1-figure14-{short}-20-2-epochs" for short in paper1.SHORT.values()}
+    assert by_name["paper1-table5-PL-AE-best-2-epochs", "linear_probe_best"]["published"] == 99.3
+    for name in ("table-2", "figure-14", "figure-15", "table-5"):
+        assert width(tmp_path / "out" / f"{name}.png") > 300
+        assert "PL-AE" in (tmp_path / "out" / f"{name}.md").read_text()
+    assert command(monkeypatch, *words) == 0
+    assert "measured before" in capsys.readouterr().out
+    assert not [path for path in (tmp_path / "out" / "cells").iterdir() if path.is_dir()], "scratch is taken away"
+
+
+def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = [word for name in ("rotation", "crop", "cutout") for word in ("--transformation", name)]
+    words = ("search-augmentations", "MNIST", *grid, "--epochs", 1, "--subset", 200, *SETTINGS, "--out", tmp_path)
+    assert command(monkeypatch, *words) == 0
+    assert width(tmp_path / "heat-map.png") > 300
+    assert (tmp_path / "heat-map.md").read_text().partition("\n")[0].endswith(": heat map")
+    found = json.loads((tmp_path / "top-ten-mnist.json").read_text())
+    assert sorted(found["choices"]) == sorted(
+        ["rotation", "crop", "cutout", "rotation+crop", "rotation+cutout", "crop+cutout"]
+    )
+    scores = [found["accuracy"][choice] for choice in found["choices"]]
+    assert scores == sorted(scores, reverse=True)
+    assert f"--views transformations:{tmp_path / 'top-ten-mnist.json'}" in " ".join(capsys.readouterr().out.split())
+    views = ("views", "digits", "--views", f"transformations:{tmp_path / 'top-ten-mnist.json'}")
+    assert command(monkeypatch, *views, "--out", tmp_path / "views.png") == 0
+
+
+def test_the_whole_grid_is_every_one_and_every_pair_of_table_1() -> None:
+    for dataset, count in (("mnist", 15), ("cifar10", 45), ("svhn", 28)):
+        choices = [cell.settings["choice"] for cell in paper1._search_cells(Scale(seeds=1), dataset)]
+        assert len(choices) == len(set(choices)) == count
+
+
+def test_the_pictures_that_choose_are_neither_learnt_from_nor_test() -> None:
+    settings: dict[str, Any] = {"dataset": "mnist", "embedding_size": 10, "seed": 0, "epochs": 1, "subset": 300}
+    found = paper1.searched(Where("cpu"), choice="crop", settings=SMALL, **settings)
+    assert set(found["epochs"][0]) == {"validation", "linear_probe_last"} and found["trained_epochs"] == 1
+    # A share of 30 pictures is a multiple of a thirtieth.
+    assert found["epochs"][0]["validation"] * 30 == pytest.approx(round(found["epochs"][0]["validation"] * 30))
+
+
+def test_cells_are_those_of_the_tables_and_shared_with_the_figures() -> None:
+    cells = {exhibit.name: {cell.file(Path()) for cell in exhibit.cells(Scale())} for exhibit in paper1.PAPER.exhibits}
+    assert len(cells["table-2"]) == 5 * 3 * 3 and len(cells["figure-14"]) == 5 * 3
+    assert cells["figure-14"] < cells["table-2"] and cells["figure-15"] < cells["figure-14"]
+    assert cells["table-5"] == cells["table-2"] | cells["table-3"] | cells["table-4"]
+
+
+def test_settings_reach_the_methods_that_have_them_only() -> None:
+    scale = Scale(seeds=1, embedding_sizes=(10,), settings=SMALL | {"views": "transformations:crop"})
+    cells = {cell.settings.get("method", paper1.CNN): cell.settings for cell in paper1._compared(scale, "mnist")}
+    assert cells["basic-ae"]["settings"] == {} and cells["perceptual-ae"]["settings"] == SMALL
+    assert cells["pseudo-label-ae"]["settings"] == SMALL | {"views": "transformations:crop"}
+    assert cells[paper1.CNN]["settings"] == {"views": "transformations:crop"}
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (Scale(methods=("simclr",)), "Paper 1 does not compare 'simclr': choose among basic-ae"),
+        (Scale(settings={"perceptual_netwrok": "vgg11"}), "no parameter 'perceptual_netwrok': did you mean"),
+        (Scale(datasets=("stl10",)), "Table 5 of paper 1 does not name 'stl10'"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_at_once(scale: Scale, message: str) -> None:
+    (table,) = [exhibit for exhibit in paper1.PAPER.exhibits if exhibit.name == "table-5"]
+    with pytest.raises(UserError, match=message):
+        table.cells(scale)
+
+
+def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "search-augmentations", "mnist", "--transformation", "vertical-flip") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'vertical-flip' is not meant for mnist" in said and "Traceback" not in said
+
+
+def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = Scale(epochs=3, subset=200, seeds=1, embedding_sizes=(20,), methods=("basic-ae", paper1.CNN))
+    (figure,) = [exhibit for exhibit in paper1.PAPER.exhibits if exhibit.name == "figure-14"]
+
+    def made(out: Path) -> list[dict[str, Any]]:
+        return reproduce(paper1.PAPER, figure, scale, Where("cpu"), out, "", lambda line: None)
+
+    whole = made(tmp_path / "whole")
+    calls: list[int] = []
+
+    def stopping(where: Where, scores: Any) -> Any:
+        rows, follow = kept_epochs(where, scores)
+
+        def follow_and_stop(history: History) -> None:
+            follow(history)
+            calls.append(len(rows))
+            if len(calls) in (2, 6):
+                raise KeyboardInterrupt
+
+        return rows, follow_and_stop
+
+    monkeypatch.setattr(paper1, "kept_epochs", stopping)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path / "stopped")
+    again = made(tmp_path / "stopped")
+    assert calls == [1, 2, 2, 3, 1, 2, 2, 3], "an epoch that was not saved is made again, a saved one is not"
+    for one, other in zip(whole, again, strict=True):
+        assert one["value"] == other["value"] and one["experiment"] == other["experiment"]
+
+
+def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
+    cells = paper1._search_cells(Scale(seeds=1), "mnist", ("crop", "cutout"))
+    scores = {"crop": 0.5, "cutout": 0.6, "crop+cutout": 0.7}
+    outcomes = [
+        Outcome(cell, {"epochs": [{"validation": scores[c], "linear_probe_last": 0.1}], "weights": "none"}, 1.0, "here")
+        for cell in cells
+        for c in [cell.settings["choice"]]
+    ]
+    drawing = paper1._heat(outcomes)
+    (content,) = drawing.files.values()
+    assert content["choices"] == ["crop+cutout", "cutout", "crop"]  # type: ignore[index]
+    assert np.asarray(Image.open(io.BytesIO(drawing.png))).std() > 0
+
+
+def cells_of(scale: Scale, dataset: str = "mnist") -> dict[str, dict[str, str]]:
+    """Return the settings of each method's cell."""
+    cells = paper1._compared(scale, dataset)
+    return {cell.settings.get("method", paper1.CNN): cell.settings["settings"] for cell in cells}
+
+
+def test_cifar_and_svhn_take_the_ten_best_of_a_search_that_was_made_before(tmp_path: Path) -> None:
+    scale = Scale(seeds=1, embedding_sizes=(10,), out=tmp_path)
+    assert cells_of(scale, "cifar10")["pseudo-label-ae"] == {}
+    for dataset in ("cifar10", "mnist"):
+        content = {"choices": ["crop", "crop+cutout"], "epochs": 30, "subset": None}
+        (tmp_path / f"top-ten-{dataset}.json").write_text(json.dumps(content))
+    best = {"views": "transformations:crop,crop+cutout"}
+    cells = cells_of(scale, "cifar10")
+    assert cells["pseudo-label-ae"] == cells["augmented-ae"] == cells[paper1.CNN] == best
+    assert cells["basic-ae"] == cells["perceptual-ae"] == cells_of(scale, "mnist")["pseudo-label-ae"] == {}
+    other = replace(scale, settings={"views": "transformations:noise"})
+    assert cells_of(other, "cifar10")["pseudo-label-ae"] == {"views": "transformations:noise"}
+    outcome = Outcome(
+        paper1.Cell(paper1.autoencoder, {"settings": best}), {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, ""
+    )
+    assert "changed by those under settings" in paper1._row(("cifar10", "pseudo-label-ae", 300), [outcome]).note
+    everything = replace(outcome, cell=paper1.Cell(paper1.autoencoder, {"settings": {}}))
+    assert "changed by all" in paper1._row(("cifar10", "pseudo-label-ae", 300), [everything]).note
+    assert "changed" not in paper1._row(("cifar10", "basic-ae", 300), [everything]).note
+
+
+@pytest.mark.parametrize(
+    ("searched", "scale", "taken"),
+    [
+        ({"epochs": 30, "subset": None}, Scale(), True),
+        ({"epochs": 2, "subset": None}, Scale(), False),
+        ({"epochs": 2, "subset": None}, Scale(epochs=2), True),
+        ({"epochs": 30, "subset": 500}, Scale(), False),
+        ({"epochs": 30, "subset": 500}, Scale(subset=500), True),
+        ({"epochs": 30, "subset": None}, Scale(subset=500), True),
+        ({}, Scale(), False),
+    ],
+)
+def test_a_trial_search_does_not_decide_what_a_whole_table_takes(
+    searched: dict[str, Any], scale: Scale, taken: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "top-ten-cifar10.json").write_text(json.dumps({"choices": ["crop"]} | searched))
+    own = cells_of(replace(scale, seeds=1, embedding_sizes=(10,), out=tmp_path), "cifar10")["pseudo-label-ae"]
+    assert own == ({"views": "transformations:crop"} if taken else {})
+
+
+def test_views_count_by_what_they_are_not_by_how_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+
+    def views(text: str) -> dict[str, str]:
+        scale = Scale(seeds=1, embedding_sizes=(10,), settings={"views": text})
+        return cells_of(scale)["pseudo-label-ae"]
+
+    file.write_text('{"choices": ["crop"]}')
+    assert views(f"transformations:{file}") == views("transformations:crop") == {"views": "transformations:crop"}
+    file.write_text('{"choices": ["noise"]}')
+    assert views(f"transformations:{file}") == {"views": "transformations:noise"}
+    assert views("transformations:mnist") == {}, "the paper's"
+
+
+def test_settings_count_by_what_they_are_not_by_how_they_are_written() -> None:
+    def own(**settings: str) -> dict[str, str]:
+        return cells_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))["basic-ae"]
+
+    assert own(batch_norm="True", learning_rate="1e-2") == own(batch_norm="true", learning_rate="0.010")
+    assert own(batch_norm="false", schedule="constant", batch_size="100", learning_rate="1e-3") == {}
+
+
+def test_table_5_quotes_what_the_paper_does_there() -> None:
+    cell = paper1.Cell(
+        paper1.autoencoder,
+        {"dataset": "cifar10", "method": "perceptual-ae", "embedding_size": 300, "seed": 0, "settings": {}},
+    )
+    drawing = paper1._state_of_the_art([Outcome(cell, {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, "")])
+    assert [row.published for row in drawing.rows] == [57.46], "against 56.46 in table 3"
+
+
+def test_values_given_twice_count_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = ["--table", 5, "--dataset", "mnist", "--dataset", "MNIST", "--method", "basic-ae", "--method", "basic-ae"]
+    words += [*SCALE, "--embedding-size", 20, *SETTINGS, "--out", tmp_path / "out"]
+    assert command(monkeypatch, "reproduce", "paper1", *words, "--results", tmp_path / "results.json") == 0
+    assert {tuple(record["seeds"]) for record in json.loads((tmp_path / "results.json").read_text())} == {(0,)}
+    assert len(list((tmp_path / "out/cells").iterdir())) == 1
+
+
+def test_pictures_without_labels_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [replace(each, labels=None, label_names=()) for each in data.train_and_test("mnist", None, 50, 0)]
+    monkeypatch.setattr(paper1, "train_and_test", lambda *args: data.Parts(*parts))
+    with pytest.raises(UserError, match="has no labels to probe with"):
+        paper1._check(paper1._compared(Scale(subset=50, seeds=1), "mnist"), Where("cpu"))
+
+
+def test_the_reference_is_trained_as_the_others_are() -> None:
+    settings = {"schedule": "cosine", "batch_norm": "true", "learning_rate": "0.01", **SMALL}
+    own = cells_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))[paper1.CNN]
+    assert own == {name: settings[name] for name in ("schedule", "batch_norm", "learning_rate")}
+    images = data.train_and_test("mnist", None, 100, 0).train
+    model = paper1._model(paper1.CNN, "mnist", own, images, 10, 0, 1, Where("cpu"))
+    assert model.recipe().schedule == "cosine" and model.recipe().learning_rate == 0.01
+    assert any(isinstance(layer, BatchNorm2d) for layer in paper1._Encoder(model).modules())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("search-augmentations", "MNIST", "--transformation", "vertical-flip"), "not meant for mnist"),
+        (("search-augmentations", "mnist", "--transformation", "crop+cutout"), "takes single ones, not 'crop+cutout'"),
+        (("search-augmentations", "mnist", "--set", "views=none"), "tries all transformations and pairs"),
+        (("reproduce", "paper1", "--table", 2, "--set", "views=transformations:grayscale"), "not meant for mnist"),
+        (("reproduce", "paper1", "--table", 2, "--dataset", "svhn"), "--dataset changes nothing about table 2"),
+        (("reproduce", "paper1", "--figure", 15, "--method", "basic-ae"), "--method changes nothing about figure 15"),
+        (("reproduce", "paper1", "--figure", 11, "--embedding-size", 8, "--embedding-size", 9), "one size"),
+        (("reproduce", "paper1", "--table", 2, "--set", "embedding_size=8"), "it is --embedding-size, where"),
+        (("reproduce", "paper1", "--table", 2, "--set", "learning_rate=-1", *SETTINGS), "learning_rate=-1 must be"),
+        (("reproduce", "paper1", "--figure", 14, "--figure", 15, "--set", "n_classes=3"), "that of the labels"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_measured(
+    words: tuple[object, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, *words, "--out", tmp_path / "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
+
+
+def test_one_that_fails_loses_no_record_of_those_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def failing(outcomes: object) -> paper1.Drawing:
+        raise UserError("cannot be drawn")
+
+    found = [replace(each, draw=failing) if each.name == "figure-15" else each for each in paper1.PAPER.exhibits]
+    monkeypatch.setattr(paper1, "PAPER", replace(paper1.PAPER, exhibits=tuple(found)))
+    words = ("reproduce", "paper1", "--figure", 14, "--figure", 15, *SCALE, *SETTINGS, "--out", tmp_path / "out")
+    assert command(monkeypatch, *words, "--results", tmp_path / "results.json") == 1
+    kept = json.loads((tmp_path / "results.json").read_text())
+    assert {record["experiment"].split("-")[1] for record in kept} == {"figure14"}
