@@ -324,7 +324,7 @@ REFINE = """
 import json, sys, time
 from pathlib import Path
 import numpy as np, shutil
-from selfsort.labelling.core.proposals import next_groups
+from selfsort.labelling.core.query_selection import next_groups
 from selfsort.labelling.store import Store, load_session, newest_model
 run = Path(sys.argv[1])
 store = Store.open(run)

@@ -552,7 +552,7 @@ def test_others_come_in_by_the_password_alone(browser: Any, locked: Server, opti
 
 
 def test_the_map_has_the_colours_and_marks_of_the_report() -> None:
-    source = Path(selfsort.__file__).with_name("annotation") / "static" / "marks.js"
+    source = Path(selfsort.__file__).parent / "labelling" / "server" / "static" / "marks.js"
     quoted = re.findall(r'"([^"]+)"', source.read_text())
     assert [text for text in quoted if text.startswith("#")] == list(figures.COLOURS)
     assert [text for text in quoted if text.startswith("M")] == list(gallery._MARKS.values())

@@ -296,7 +296,7 @@ class Session:
         """Take over a refined model's (N, K) opinion, which was trained on the first `seen` answers; begin a round.
 
         Answers given since then count for more than the model, earlier ones for less. `doubt` (N,) is the chance that
-        the model's name is wrong (see `doubt.doubts`), else what its own probabilities leave.
+        the model's name is wrong (see `error_probability.doubts`), else what its own probabilities leave.
         """
         if probabilities.shape != (self.n_images, len(names)):
             raise ValueError(

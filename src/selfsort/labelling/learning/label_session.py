@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from selfsort.clustering import Space, reduce_sampled
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
-from selfsort.labelling.core import proposals
+from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.error_probability import doubts, judged_targets
 from selfsort.labelling.core.session import Event, Group, Session, shown
 from selfsort.labelling.learning.refine import Progress, refine
@@ -66,7 +66,7 @@ class LabelSession:
         self.model, self.space, self.random_state = model, space or model.label_space, random_state
         self.session = session or Session(len(self.images), decay)
         if session is None:
-            self.regroup(proposals.how_many(model.n_classes, len(self.images)) if n_groups is None else n_groups)
+            self.regroup(query_selection.how_many(model.n_classes, len(self.images)) if n_groups is None else n_groups)
 
     @cached_property
     def points(self) -> NDArray[np.float32]:
@@ -116,7 +116,7 @@ class LabelSession:
         self.session.apply(event)
         for group in self.session.unsplit():
             first = self.session.next_id()
-            self.session.add(proposals.split(group, self.points, random_state=self.random_state, first_id=first))
+            self.session.add(query_selection.split(group, self.points, random_state=self.random_state, first_id=first))
 
     def undo(self) -> None:
         """Take back the last answer."""
@@ -162,9 +162,11 @@ class LabelSession:
         self.doubt = doubts(self.session, model.names_, model.labels_, model.embedding_, self.random_state)
         self.session.learn(model.names_, model.probabilities_, seen, self.doubt)
         if n_groups is None:
-            n_groups = proposals.how_many(self.model.n_classes, len(self.images)) // 2
+            n_groups = query_selection.how_many(self.model.n_classes, len(self.images)) // 2
         if n_groups:
-            self.session.add(proposals.next_groups(self.session, self.points, n_groups, random_state=self.random_state))
+            self.session.add(
+                query_selection.next_groups(self.session, self.points, n_groups, random_state=self.random_state)
+            )
         return self.model
 
     def regroup(self, n_groups: int | str = "elbow") -> None:
@@ -175,7 +177,7 @@ class LabelSession:
         session = self.session
         first = session.next_id()
         session.add(
-            proposals.first_groups(
+            query_selection.first_groups(
                 self.points, count, random_state=self.random_state, first_id=first, round=session.round
             )
         )

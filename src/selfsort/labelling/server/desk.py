@@ -22,7 +22,7 @@ from selfsort import runs
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.files import cell_text
-from selfsort.labelling.core import proposals
+from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.session import Event, Group, shown
 from selfsort.labelling.learning.centres import Decode, decoder_or_none
 from selfsort.labelling.places import Points
@@ -252,9 +252,9 @@ class Desk:
         """
         points = self._points()  # not within the lock: the first call may take minutes
         if nearby:
-            members = proposals.with_undrawn(members, self._atlas.layout().pictures, points)
+            members = query_selection.with_undrawn(members, self._atlas.layout().pictures, points)
         with self._lock:
-            made = proposals.lasso(self.session, members, points)
+            made = query_selection.lasso(self.session, members, points)
             added = self.store.add_groups([made], key=key, client=client)
             if not added:
                 raise Conflict("This key was used for something else before: send a new one.")
@@ -377,10 +377,10 @@ class Desk:
     def _propose(self, n_groups: int | None) -> None:
         if n_groups is None:
             n_classes = int(runs.read_run(self.run)["params"]["n_classes"])
-            n_groups = proposals.how_many(n_classes, len(self.images))
+            n_groups = query_selection.how_many(n_classes, len(self.images))
         if not 2 <= n_groups <= len(self.images):
             raise UserError(f"{n_groups} groups cannot be made of {len(self.images)} pictures: choose from 2 to that.")
-        made = proposals.first_groups(self._points(), n_groups, random_state=self.random_state)
+        made = query_selection.first_groups(self._points(), n_groups, random_state=self.random_state)
         self.session.add(self.store.add_groups(made))
         self._changed()
 
@@ -389,7 +389,7 @@ class Desk:
         with self._lock:
             waiting, points, first = self.session.unsplit(), self._points, self.session.next_id()
         for group in waiting:
-            parts = proposals.split(group, points(), random_state=self.random_state, first_id=first)
+            parts = query_selection.split(group, points(), random_state=self.random_state, first_id=first)
             with self._parts_came:
                 # The answer may have been taken back meanwhile.
                 if group.id in (other.id for other in self.session.unsplit()):

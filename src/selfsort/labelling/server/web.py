@@ -25,7 +25,7 @@ from selfsort.labelling.store import Unwritable
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 COOKIE = "selfsort_token"
-_STATIC = Path(str(files("selfsort.labelling").joinpath("static")))
+_STATIC = Path(str(files("selfsort.labelling.server").joinpath("static")))
 _LARGEST_BODY = 1_000_000
 _WRONG_PASSWORD = 1.0  # seconds that each wrong password takes, one after the other
 _HEADERS = {

@@ -3,7 +3,7 @@ import pytest
 
 from selfsort.clustering import elbow, reduce_sampled
 from selfsort.errors import UserError
-from selfsort.labelling.core import proposals
+from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.session import Event, Session
 
 
@@ -18,7 +18,7 @@ def blobs(n_blobs: int = 6, each: int = 40, seed: int = 0) -> tuple[np.ndarray, 
 
 def test_first_groups_are_a_partition_with_the_most_typical_first() -> None:
     points, kind = blobs()
-    groups = proposals.first_groups(points, 6, first_id=3)
+    groups = query_selection.first_groups(points, 6, first_id=3)
     assert [group.id for group in groups] == list(range(3, 9))
     assert sorted(np.concatenate([group.members for group in groups])) == list(range(len(points)))
     for group in groups:
@@ -33,7 +33,7 @@ def test_first_groups_are_a_partition_with_the_most_typical_first() -> None:
 def test_the_elbow_finds_separate_clouds(n_blobs: int) -> None:
     points, _ = blobs(n_blobs)
     assert elbow(points) == n_blobs
-    assert len(proposals.first_groups(points, None)) == n_blobs
+    assert len(query_selection.first_groups(points, None)) == n_blobs
 
 
 def test_the_elbow_of_few_points() -> None:
@@ -43,8 +43,8 @@ def test_the_elbow_of_few_points() -> None:
 
 def test_a_split_divides_the_members_of_one_group() -> None:
     points, kind = blobs()
-    (first, *_) = proposals.first_groups(points, 2)
-    parts = proposals.split(first, points, first_id=7)
+    (first, *_) = query_selection.first_groups(points, 2)
+    parts = query_selection.split(first, points, first_id=7)
     assert len(parts) >= 2 and {part.parent for part in parts} == {first.id}
     assert sorted(np.concatenate([part.members for part in parts])) == sorted(first.members)
     assert all(part.kind == "split" for part in parts)
@@ -52,25 +52,25 @@ def test_a_split_divides_the_members_of_one_group() -> None:
 
 def test_equal_pictures_are_split_in_halves() -> None:
     points = np.repeat(np.float32([[0, 0], [5, 5]]), 4, axis=0)
-    (group,) = [g for g in proposals.first_groups(points, 2) if 0 in g.members]
-    whole = proposals.lasso(Session(8), range(8), points)
-    assert len(proposals.split(whole, points, first_id=9)) == 2
-    assert [len(part.members) for part in proposals.split(group, points, first_id=9)] == [2, 2]
-    assert len(proposals.first_groups(points, 5)) == 2
+    (group,) = [g for g in query_selection.first_groups(points, 2) if 0 in g.members]
+    whole = query_selection.lasso(Session(8), range(8), points)
+    assert len(query_selection.split(whole, points, first_id=9)) == 2
+    assert [len(part.members) for part in query_selection.split(group, points, first_id=9)] == [2, 2]
+    assert len(query_selection.first_groups(points, 5)) == 2
     with pytest.raises(UserError, match="one picture"):
-        proposals.split(proposals.lasso(Session(8), [3], points), points, first_id=9)
+        query_selection.split(query_selection.lasso(Session(8), [3], points), points, first_id=9)
 
 
 def test_the_next_groups_are_those_in_doubt() -> None:
     points, kind = blobs()
     session = Session(len(points))
-    session.add(proposals.first_groups(points, 6))
+    session.add(query_selection.first_groups(points, 6))
     for group in list(session.open_groups()):
         session.apply(Event("name", group.id, f"kind {kind[group.members[0]] % 3}"))
     probabilities = np.eye(3, dtype=np.float32)[kind % 3]
     doubt = np.where(kind == 4, 0.9, 0.01).astype(np.float32)
     session.learn(("kind 0", "kind 1", "kind 2"), probabilities, doubt=doubt)
-    groups = proposals.next_groups(session, points, 2)
+    groups = query_selection.next_groups(session, points, 2)
     assert 1 <= len(groups) <= 2 and groups[0].round == 1
     assert (kind[groups[0].members] == 4).mean() > 0.9
     assert groups[0].id not in session.groups
@@ -78,19 +78,19 @@ def test_the_next_groups_are_those_in_doubt() -> None:
 
 def test_lasso() -> None:
     points, _ = blobs()
-    group = proposals.lasso(Session(len(points)), [5, 3, 3], points)
+    group = query_selection.lasso(Session(len(points)), [5, 3, 3], points)
     assert sorted(group.members) == [3, 5] and group.kind == "lasso"
     for wrong in ([], [-1], [len(points)]):
         with pytest.raises(UserError, match="lasso"):
-            proposals.lasso(Session(len(points)), wrong, points)
+            query_selection.lasso(Session(len(points)), wrong, points)
 
 
 def test_how_many_groups() -> None:
-    assert proposals.how_many(10, 60_000) == 40
-    assert proposals.how_many(3, 60) == 6
-    assert proposals.how_many(10, 90) == 10, "as many as classes, though of nine pictures"
-    assert proposals.how_many(3, 6) == 3
-    assert proposals.how_many(3, 4) == 2
+    assert query_selection.how_many(10, 60_000) == 40
+    assert query_selection.how_many(3, 60) == 6
+    assert query_selection.how_many(10, 90) == 10, "as many as classes, though of nine pictures"
+    assert query_selection.how_many(3, 6) == 3
+    assert query_selection.how_many(3, 4) == 2
 
 
 def test_reducing_a_sample_places_the_others_among_their_neighbours() -> None:
