@@ -181,7 +181,7 @@ def test_reading_a_folder_needs_no_heavy_library(tmp_path):
 
     Image.new("L", (5, 5)).save(tmp_path / "a.png")
     code = (
-        "import sys; from selfsort.data.image_set import load_images; "
+        "import sys; from selfsort.data.loading import load_images; "
         f"assert len(load_images({str(tmp_path)!r})) == 1; "
         "heavy = {'torch', 'torchvision', 'sklearn', 'scipy', 'datasets', 'matplotlib', 'pandas'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"

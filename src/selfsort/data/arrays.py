@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsort.data.pixels import Resize, to_pixels
+from selfsort.data.input_spec import Resize
+from selfsort.data.pixels import to_pixels
 from selfsort.errors import UserError
 
 _BLOCK = 1024

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfsort.data.arrays import to_uint8_images
+from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class ImageSet:
         """Return (height, width, channels)."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """Return the input of a network that takes these images as they are."""
+        return InputSpec.of_shape(self.image_shape, self.options.get("resize", "crop"))
 
     def subset(self, indices: ArrayLike) -> ImageSet:
         """Return the images at `indices`, integers in any order or a mask of length N.

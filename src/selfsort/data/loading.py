@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from selfsort.data.decoding import Listing
 from selfsort.data.image_set import ImageSet, as_image_set
-from selfsort.data.pixels import MAX_PIXELS, Resize
+from selfsort.data.input_spec import Resize
+from selfsort.data.pixels import MAX_PIXELS
 from selfsort.data.request import Request
 from selfsort.data.sources.folder import list_folder, list_zip, load_folder, load_zip, names_left_out
 from selfsort.errors import UserError
@@ -132,7 +133,9 @@ def _load_array(array: Any, request: Request) -> ImageSet:
 
     request.refuse("An array", "split", "fold")
     images = as_image_set(array)
-    return replace(images, images=refit(images.images, request.size, request.resize, request.channels))
+    options = images.options | request.options("size", "resize", "channels")
+    fitted = refit(images.images, request.size, request.resize, request.channels)
+    return replace(images, images=fitted, options=options)
 
 
 def _load_path(path: Path, given: str, request: Request) -> ImageSet:

@@ -15,14 +15,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-Resize = Literal["crop", "pad", "squash"]
+from selfsort.data.input_spec import Resize
 
 MAX_PIXELS = 178_956_970  # twice PIL's own limit, where it stops warning and refuses
 MAX_BYTES = 1 << 30  # of one encoded picture that is read into memory

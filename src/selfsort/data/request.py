@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from selfsort.data.pixels import MAX_PIXELS, Resize
+from selfsort.data.input_spec import Resize
+from selfsort.data.pixels import MAX_PIXELS
 from selfsort.errors import UserError
 
 MAX_SIZE = 4096

@@ -19,6 +19,7 @@ from selfsort import runs
 from selfsort.augment import Augmentation, resolved, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.data.image_set import ImageSet, as_image_set
+from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
 from selfsort.parameters import matches, plain_params, readable
 from selfsort.training.loop import (
@@ -102,6 +103,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     names_ : names of the classes, where a person has given some; then there are as many classes as names
     embedding_ : (N, D) float32 embedding of each training picture
     net_ : the network
+    input_ : what the network takes; pictures of any other shape are brought to it
     clustering_ : the clusters in the embedding; None where the network classifies by itself
     history_ : one row of figures per epoch, and warnings
     run_ : what is known of the run: data, versions, training
@@ -134,6 +136,11 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         return net.names if isinstance(net, NamedNet) else ()
 
     @property
+    def image_shape_(self) -> tuple[int, int, int]:
+        """Return the (height, width, channels) of what the network takes."""
+        return self.input_.image_shape
+
+    @property
     def n_classes_(self) -> int:
         """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
         return len(self.names_) or self.n_classes
@@ -152,7 +159,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         `embedding` that of the pictures where it is known.
         """
         model: Self = clone(self)
-        model.image_shape_, model.n_images_, model.ids_ = self.image_shape_, self.n_images_, self.ids_
+        model.input_, model.n_images_, model.ids_ = self.input_, self.n_images_, self.ids_
         model.net_, model.history_ = net, history
         model.embedding_ = model.transform(images) if embedding is None else embedding
         model.clustering_ = None if hasattr(net, "logits") else self.clustering_
@@ -196,7 +203,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         self, images: ImageSet, folder: Path | None, resume: bool, progress: bool, on_epoch: OnEpoch | None
     ) -> None:
         started = time.monotonic()
-        self.image_shape_, self.n_images_, self.ids_ = images.image_shape, len(images), images.ids
+        self.input_, self.n_images_, self.ids_ = images.input_spec, len(images), images.ids
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(self.random_state, 0))
             self.net_ = self.build(self.image_shape_, self.n_images_)
@@ -317,9 +324,8 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
         """Return the fitted model that was saved in a folder; `selfsort.load` finds the method and calls this."""
         model = cls(**params)
-        height, width, channels = run["data"]["image_shape"]
         model.run_, model.n_images_ = dict(run), run["data"]["n_images"]
-        model.image_shape_ = (height, width, channels)
+        model.input_ = InputSpec.of_run(run)
         model.net_ = model.build(model.image_shape_, model.n_images_)
         if run.get("names"):
             model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))

@@ -46,6 +46,7 @@ def describe(method: str, params: Mapping[str, Any], images: ImageSet) -> dict[s
         "method": method,
         "params": dict(params),
         "data": data,
+        "input": images.input_spec.to_json(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
         "hardware": f"{platform.machine()}, {platform.processor() or platform.system()}",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
