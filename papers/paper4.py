@@ -146,7 +146,7 @@ def _accuracy(labelling: LabelSession, test: ImageSet) -> float:
     model = labelling.model
     named = _named(labelling.session)
     if model.names_:
-        predicted = np.array(model.names_)[model.predict(test)]
+        predicted = model.predict(test)
     elif named:
         groups, names = zip(*named, strict=True)
         centres = np.stack([group.centre for group in groups])

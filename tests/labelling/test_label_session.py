@@ -38,8 +38,9 @@ def test_every_method_learns_names(name: str, fitted: dict[str, Estimator]) -> N
     before = {key: value.clone() for key, value in fitted[name].net_.state_dict().items()}
     refined = refine(fitted[name], as_image_set(pictures()), perfect(), epochs=3)
     assert refined.names_ == NAMES and refined.n_classes_ == 3 and type(refined) is type(fitted[name])
-    assert (refined.predict(pictures(60, seed=5)) == kinds(60)).mean() > 0.9
-    assert np.array_equal(refined.predict(pictures()), refined.labels_)
+    assert refined.classes_.tolist() == list(NAMES) and refined.labels_.dtype == np.int64
+    assert (refined.predict(pictures(60, seed=5)) == np.array(NAMES)[kinds(60)]).mean() > 0.9
+    assert np.array_equal(refined.predict(pictures()), np.array(NAMES)[refined.labels_])
     assert fitted[name].names_ == ()
     for key, value in fitted[name].net_.state_dict().items():
         assert torch.equal(value, before[key]), f"{key} of the model that was refined has changed"

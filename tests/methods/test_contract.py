@@ -1,5 +1,6 @@
 """What every method must do; a new file in `methods/` is tested here without being named."""
 
+import copy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 import selfsort
 from samples import kinds, pictures, quick
@@ -101,6 +103,16 @@ def test_shapes_and_types(name: str, fitted: dict[str, Estimator]) -> None:
     assert probabilities.shape == (7, 3) and probabilities.dtype == np.float32
     assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
     assert np.array_equal(model.predict(new), probabilities.argmax(1))
+    assert model.classes_.tolist() == [0, 1, 2] and model.predict(new).dtype == np.int64
+
+
+@every_method
+def test_set_output(name: str, fitted: dict[str, Estimator]) -> None:
+    model, new = copy.copy(fitted[name]).set_output(transform="pandas"), pictures(7, seed=1)
+    frame = model.transform(new)
+    assert list(frame.columns) == list(model.get_feature_names_out())
+    assert np.array_equal(frame.to_numpy(), fitted[name].transform(new))
+    assert isinstance(model.transform_and_predict(new)[0], np.ndarray)
 
 
 @every_method
@@ -222,5 +234,8 @@ def test_class_count_out_of_range(name: str, n_classes: int, tmp_path: Path) -> 
 def test_use_before_fit(name: str, tmp_path: Path) -> None:
     with pytest.raises(selfsort.UserError, match="not fitted"):
         quick(name).predict(pictures())
+    with pytest.raises(NotFittedError):
+        quick(name).transform(pictures())
+    assert not hasattr(quick(name), "classes_")
     with pytest.raises(selfsort.UserError, match="not fitted"):
         quick(name).save(tmp_path / "run")

@@ -77,7 +77,7 @@ def sort(
     folder = model_folder(run, clusters, as_json)
     model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     mode: Literal["link", "copy"] = "link" if link else "copy"
-    found, names = model.predict(images), dict(enumerate(model.names_))
+    found, names = model.predict_proba(images).argmax(1), dict(enumerate(model.names_))
     summary = sort_pictures(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
     answer("sort", {"out": str(out), "mode": mode, **picture_facts(images), **summary.to_json()}, as_json)
     say(f"Sorted {len(images):,} pictures into {out}:", as_json)

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 from selfsort import runs
@@ -41,6 +42,10 @@ from selfsort.training.loop import (
 )
 
 ClusterSpace = Literal["embedding", "umap", "pca"]
+
+
+class NotFitted(UserError, NotFittedError):  # type: ignore[misc]
+    """A method was asked for what only a fitted one has."""
 
 
 class NamedNet(Net):
@@ -83,7 +88,7 @@ class NamedNet(Net):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base of all methods: an embedding, and clusters of it.
 
     Pictures are an `ImageSet`, or arrays or tensors of uint8 or of floats in [0, 1]: (N, H, W), (N, H, W, C) or, for
@@ -101,6 +106,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     labels_ : (N,) int64 cluster of each training picture
     probabilities_ : (N, n_classes) float32 membership of each training picture
     names_ : names of the classes, where a person has given some; then there are as many classes as names
+    classes_ : what `predict` answers with: the names, else the numbers of the clusters
     embedding_ : (N, D) float32 embedding of each training picture
     net_ : the network
     input_ : what the network takes; pictures of any other shape are brought to it
@@ -145,6 +151,21 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
         return len(self.names_) or self.n_classes
 
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Return the (n_classes_,) classes in the order of `predict_proba`: the names, else int64 numbers."""
+        self._check_fitted()
+        return np.array(self.names_) if self.names_ else np.arange(self.n_classes, dtype=np.int64)
+
+    @property
+    def _n_features_out(self) -> int:
+        self._check_fitted()
+        return int(self.embedding_.shape[1])
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "net_"):
+            raise NotFitted(f"This {type(self).__name__} is not fitted yet: call fit first.")
+
     def with_net(
         self,
         net: Net,
@@ -161,7 +182,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         model: Self = clone(self)
         model.input_, model.n_images_, model.ids_ = self.input_, self.n_images_, self.ids_
         model.net_, model.history_ = net, history
-        model.embedding_ = model.transform(images) if embedding is None else embedding
+        model.embedding_ = model._embed(images) if embedding is None else embedding
         model.clustering_ = None if hasattr(net, "logits") else self.clustering_
         model.probabilities_ = model._probabilities(images, model.embedding_)
         model.labels_ = model.probabilities_.argmax(1)
@@ -208,7 +229,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
             torch.manual_seed(seed_of(self.random_state, 0))
             self.net_ = self.build(self.image_shape_, self.n_images_)
         self.history_ = self.train_net(images, folder, resume, progress, on_epoch)
-        self.embedding_ = self.transform(images)
+        self.embedding_ = self._embed(images)
         if not np.isfinite(self.embedding_).all():
             raise UserError("The embedding is not finite: lower the learning rate or use precision='32'.")
         self.clustering_ = None if hasattr(self.net_, "logits") else self._cluster()
@@ -232,8 +253,11 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
         return fit_clustering(self.embedding_, self.n_classes, space=self.cluster_space, random_state=self.random_state)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return the (N, D) float32 embedding of pictures."""
-        return in_batches(self.net_, "embed", self.like_training(X).images, self.device)
+        """Return the (N, D) float32 embedding of pictures; `set_output` can make it a data frame."""
+        return self._embed(self.like_training(X))
+
+    def _embed(self, images: ImageSet) -> NDArray[np.float32]:
+        return in_batches(self.net_, "embed", images.images, self.device)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return (N, n_classes) float32 memberships, rows summing to 1; they order pictures but are not calibrated."""
@@ -242,13 +266,13 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
     def transform_and_predict(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the (N, D) embedding and the (N, n_classes) memberships of pictures, embedding them once."""
         images = self.like_training(X)
-        embedding = self.transform(images)
+        embedding = self._embed(images)
         return embedding, self._probabilities(images, embedding)
 
-    def predict(self, X: Any) -> NDArray[np.int64]:
-        """Return the (N,) clusters of pictures, without refitting."""
-        labels: NDArray[np.int64] = self.predict_proba(X).argmax(1)
-        return labels
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the (N,) classes of pictures, without refitting: names where a person has given some, else numbers."""
+        best = self.predict_proba(X).argmax(1)
+        return cast(NDArray[Any], self.classes_[best])
 
     def _probabilities(self, images: ImageSet, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.clustering_ is not None:
@@ -260,8 +284,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
 
     def like_training(self, X: Any) -> ImageSet:
         """Return pictures as an `ImageSet`; raise `UserError` unless they have the shape of those it was fitted to."""
-        if not hasattr(self, "net_"):
-            raise UserError(f"This {type(self).__name__} is not fitted yet: call fit first.")
+        self._check_fitted()
         images = as_image_set(X)
         if images.image_shape != self.image_shape_:
             height, width, channels = self.image_shape_
@@ -308,7 +331,7 @@ class Estimator(ClusterMixin, TransformerMixin, BaseEstimator):  # type: ignore[
 
         """
         if not hasattr(self, "run_"):
-            raise UserError(f"This {type(self).__name__} is not fitted yet: call fit before save.")
+            raise NotFitted(f"This {type(self).__name__} is not fitted yet: call fit before save.")
         with runs.new_folder(Path(path)) as folder:
             self._write(folder, self.ids_)
             write_metrics(folder / "metrics.csv", self.history_)
