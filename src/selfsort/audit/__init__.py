@@ -11,13 +11,14 @@ from selfsort.audit.folder import read_rejected, write_audit
 from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, as_it_is, crashed, look, unreadable
 from selfsort.audit.outliers import strangeness
-from selfsort.data.decoding import Listing, Pictures, in_chunks, progress_bar
+from selfsort.data.decoding import Listing, Pictures, in_chunks
 from selfsort.data.image_set import ImageSet, Skipped
 from selfsort.data.loading import list_pictures
 from selfsort.data.pixels import MAX_PIXELS
 from selfsort.data.request import Request
 from selfsort.data.sources.folder import close_zips, splits_of
 from selfsort.errors import UserError
+from selfsort.progress import ProgressBar
 
 __all__ = ["Audit", "Group", "Kind", "audit", "read_rejected", "write_audit"]
 
@@ -82,8 +83,8 @@ def _listed(found: Listing | ImageSet) -> Listing:
 
 def _looks(pictures: Pictures, max_pixels: int, progress: bool) -> Looks:
     parts = [unreadable()]
-    with progress_bar(len(pictures.ids), progress) as advance:
+    with ProgressBar("Reading pictures", len(pictures.ids), shown=progress) as bar:
         for part in in_chunks(pictures, partial(look, max_pixels), crashed):
             parts.append(part)
-            advance(len(part) + len(part.failures))
+            bar.advance(len(part) + len(part.failures))
     return Looks.joined(parts)

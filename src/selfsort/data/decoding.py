@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,6 +21,7 @@ from selfsort.data.pixels import Target, explain, pillow_limits, read_header, re
 from selfsort.data.request import Request
 from selfsort.data.workers import WorkerDied, Workers
 from selfsort.errors import UserError
+from selfsort.progress import ProgressBar
 
 SAMPLE = 32
 LARGEST_NATIVE_SIZE = 96
@@ -147,13 +148,13 @@ def _obtain(pictures: Pictures, request: Request, channels: int | None) -> tuple
 def _decode_into(writer: cache.Writer, pictures: Pictures, request: Request, channels: int | None) -> cache.Notes:
     target = _target(pictures, request, channels)
     failures: list[tuple[int, str]] = []
-    with progress_bar(len(pictures.ids), request.progress) as advance:
+    with ProgressBar("Reading pictures", len(pictures.ids), shown=request.progress) as bar:
         for block in in_chunks(pictures, partial(decode_chunk, target), partial(_crashed, target)):
             if block.colour and target.channels == 1 and channels is None:
                 raise _ColourFound
             writer.append(block.images)
             failures += block.failures
-            advance(len(block.images) + len(block.failures))
+            bar.advance(len(block.images) + len(block.failures))
     if len(failures) == len(pictures.ids):
         reasons = summarise_skipped(Skipped("", reason) for _, reason in failures)
         raise UserError(f"No picture in {pictures.source!r} could be read ({reasons}); check the folder or its files.")
@@ -255,15 +256,3 @@ def _crashed(target: Target, place: int) -> Block:
 def _key(pictures: Pictures, request: Request) -> str:
     wanted = (cache.FORMAT, request.size, request.resize, request.channels, request.max_pixels)
     return hashlib.blake2b(repr(wanted).encode() + pictures.stamp, digest_size=16).hexdigest()
-
-
-@contextmanager
-def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], object]]:
-    """Draw on standard error how many of `total` pictures are read; the block is given what to tell it with."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("Reading pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.advance(task, count)
