@@ -219,7 +219,7 @@ def test_broken_state_gets_one_sentence():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"n_clusters": 1}, "at least 2"),
+        ({"n_clusters": 0}, "at least 1"),
         ({"n_clusters": 21}, "at most 20"),
         ({"space": "tsne"}, "'tsne' is no cluster space: choose one of embedding, umap, pca"),
         ({"points": np.full((20, 3), np.nan)}, "NaN"),

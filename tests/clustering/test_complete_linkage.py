@@ -222,9 +222,9 @@ def test_one_point_is_a_cluster():
         ({"distance_threshold": 1, "memory_gib": 0}, np.eye(3), "memory_gib=0 must be a number above 0"),
         ({"distance_threshold": 1}, [[0.0], [np.nan]], "NaN"),
         ({"distance_threshold": 1}, [[0.0], [-np.inf]], "infinity"),
-        ({"distance_threshold": 1}, [0.0, 1.0], r"shape \(2,\)"),
-        ({"distance_threshold": 1}, np.zeros((3, 0)), r"shape \(3, 0\)"),
-        ({"distance_threshold": 1}, np.zeros((0, 3)), "no points"),
+        ({"distance_threshold": 1}, [0.0, 1.0], "Expected 2D array"),
+        ({"distance_threshold": 1}, np.zeros((3, 0)), r"shape=\(3, 0\)"),
+        ({"distance_threshold": 1}, np.zeros((0, 3)), r"0 sample\(s\)"),
         ({"distance_threshold": 1, "metric": "cosine"}, [[1.0, 1.0], [0.0, 0.0]], "Row 1 is all zeros"),
     ],
 )

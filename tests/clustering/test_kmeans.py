@@ -130,7 +130,7 @@ def test_every_point_its_own_cluster():
 @pytest.mark.parametrize(
     ("points", "n_clusters", "sentence"),
     [
-        (np.zeros((5, 2)), 1, "at least 2"),
+        (np.zeros((5, 2)), 0, "at least 1"),
         (np.zeros((5, 2)), 6, "at most 5"),
         (np.zeros((5, 2)), 2, "fewer than 2 different"),
         (np.array([[0.0], [np.nan], [1.0]]), 2, "NaN"),

@@ -9,10 +9,12 @@ from selfsort.clustering.space import Space, reduce, reduce_sampled
 
 if TYPE_CHECKING:
     from selfsort.clustering.complete_linkage import CompleteLinkage
+    from selfsort.clustering.estimators import FaissKMeans
 
 __all__ = [
     "Clustering",
     "CompleteLinkage",
+    "FaissKMeans",
     "KMeansResult",
     "Space",
     "elbow",
@@ -24,8 +26,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "CompleteLinkage":  # it inherits from scikit-learn's classes, which take long to import
+    # They inherit from scikit-learn's classes, which take long to import.
+    if name == "CompleteLinkage":
         from selfsort.clustering.complete_linkage import CompleteLinkage
 
         return CompleteLinkage
+    if name == "FaissKMeans":
+        from selfsort.clustering.estimators import FaissKMeans
+
+        return FaissKMeans
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from selfsort.clustering.kmeans import check_n_clusters, kmeans
+from selfsort.clustering.kmeans import KMeansResult, check_n_clusters, kmeans
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.clustering.space import Space, check_space, reduce
 from selfsort.errors import UserError
@@ -92,29 +92,42 @@ class Clustering:
 def fit_clustering(
     points: ArrayLike, n_clusters: int, *, space: Space = "embedding", restarts: int = 10, random_state: int = 0
 ) -> Clustering:
-    """Cluster points (N, D) with k-means in the given space; see `reduce` and `kmeans`.
-
-    In the embedding itself the K centers vote. In a reduced space the points themselves do (a seeded sample of 20,000
-    when there are more): neighbours in the embedding stand in for the map into that space, which is thrown away.
-
-    Raises UserError for fewer than 2 clusters, more clusters than different points, an unknown space, or values that
-    are not finite.
+    """Cluster points (N, D) with k-means in the given space; see `cluster_in_space`.
 
     >>> clusters = fit_clustering([[0.0], [0.2], [5.0], [5.2]], 2)
     >>> labels = clusters.predict([[0.1], [0.3], [4.0]])
     >>> bool(labels[0] == labels[1] != labels[2])
     True
     """
+    return cluster_in_space(points, n_clusters, space=space, restarts=restarts, random_state=random_state)[1]
+
+
+def cluster_in_space(
+    points: ArrayLike,
+    n_clusters: int,
+    *,
+    space: Space = "embedding",
+    restarts: int = 10,
+    iterations: int = 100,
+    random_state: int = 0,
+) -> tuple[KMeansResult, Clustering]:
+    """Return what k-means finds in the given space, and the clusters that other points can join.
+
+    In the embedding itself the K centers vote. In a reduced space the points themselves do (a seeded sample of 20,000
+    when there are more): neighbours in the embedding stand in for the map into that space, which is thrown away.
+
+    Raises UserError for no cluster, more clusters than different points, an unknown space, or values that are not
+    finite. See `reduce` and `kmeans`.
+    """
     check_space(space)
     array = as_points(points)
     check_n_clusters(n_clusters, len(array))
-    result = kmeans(
-        reduce(array, space, random_state=random_state), n_clusters, restarts=restarts, random_state=random_state
-    )
-    if space == "embedding":
-        voters = np.arange(n_clusters, dtype=np.int64)
-        return Clustering(result.centers, voters, n_clusters, n_clusters, _scale(result.inertia / len(array)))
-    return _from_labelled(array, result.labels, n_clusters, random_state)
+    reduced = reduce(array, space, random_state=random_state)
+    result = kmeans(reduced, n_clusters, restarts=restarts, iterations=iterations, random_state=random_state)
+    if space != "embedding":
+        return result, _from_labelled(array, result.labels, n_clusters, random_state)
+    voters = np.arange(n_clusters, dtype=np.int64)
+    return result, Clustering(result.centers, voters, n_clusters, n_clusters, _scale(result.inertia / len(array)))
 
 
 def _from_labelled(

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from selfsort.clustering.agglomerate import BYTES_PER_PAIR, Merges, complete_linkage, dendrogram
 from selfsort.clustering.close_pairs import CloseFinder, Metric, Pairs, Points, TooManyPairs
 from selfsort.clustering.compiled import compiled
-from selfsort.clustering.neighbours import check_points
+from selfsort.clustering.estimators import validated
 from selfsort.errors import UserError
 
 _GIB = 1 << 30
@@ -64,7 +64,9 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     """
 
-    def __init__(self, *, distance_threshold: float, metric: Metric = "euclidean", memory_gib: float = 4.0) -> None:
+    def __init__(
+        self, *, distance_threshold: float = 1.0, metric: Metric = "euclidean", memory_gib: float = 4.0
+    ) -> None:
         self.distance_threshold, self.metric, self.memory_gib = distance_threshold, metric, memory_gib
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
@@ -74,9 +76,7 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         and, before any work, when the close pairs would not fit into `memory_gib`; it names the threshold that would.
         """
         threshold = self._checked_threshold()
-        points = check_points(X)
-        if not len(points):
-            raise UserError("There are no points to cluster: give at least one.")
+        points = validated(self, X)
         if self.metric == "cosine" and not (has_direction := np.abs(points).max(axis=1) > 0).all():
             place = int(np.argmin(has_direction))
             raise UserError(
@@ -86,7 +86,6 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         distinct = points if len(first) == len(points) else points[first]
         merges = complete_linkage(self._close_pairs(distinct, threshold), len(distinct))
         self._keep(_merges_of_equals(first, inverse), merges, first, len(points))
-        self.n_features_in_ = points.shape[1]
         return self
 
     def _checked_threshold(self) -> float:

@@ -31,7 +31,7 @@ def kmeans(
     The best of `restarts` runs of at most `iterations` steps, each begun with k-means++ (Arthur and Vassilvitskii,
     2007). The same seed gives the same bits on the same machine. No cluster is empty.
 
-    Raises UserError for fewer than 2 clusters, more clusters than different points, or values that are not finite.
+    Raises UserError for no cluster, more clusters than different points, or values that are not finite.
 
     >>> round(kmeans([[0.0], [0.2], [5.0], [5.2]], 2).inertia, 3)
     0.04
@@ -48,9 +48,9 @@ def kmeans(
 
 
 def check_n_clusters(n_clusters: int, n_points: int) -> None:
-    """Raise UserError unless 2 <= n_clusters <= n_points."""
-    if n_clusters < 2:
-        raise UserError(f"{n_clusters} is too few clusters: ask for at least 2.")
+    """Raise UserError unless 1 <= n_clusters <= n_points."""
+    if n_clusters < 1:
+        raise UserError(f"{n_clusters} is too few clusters: ask for at least 1.")
     if n_clusters > n_points:
         raise UserError(f"{n_clusters} clusters cannot be made of {n_points} points: ask for at most {n_points}.")
 
