@@ -33,7 +33,9 @@ from selfsort.losses.perceptual.spans import cut
 from selfsort.losses.perceptual.windows import Blank, make_plan
 from selfsort.methods.autoencoder import TiledAutoencoderNet
 from selfsort.methods.pseudo_label_ae import PseudoLabelAE
-from selfsort.training.loop import Pictures, make_optimizer, pick_device, pick_precision, train
+from selfsort.training.data import ImageData
+from selfsort.training.loop import train
+from selfsort.training.recipe import make_optimizer, pick_device, pick_precision
 
 BATCH = 100
 CANVAS, SIDE = 224, 64
@@ -201,8 +203,8 @@ def seconds_selfsort(images: np.ndarray) -> float:
     """Return the seconds that a step takes in a whole epoch of the product's loop."""
     method = estimator()
     net = method.build(images.shape[1:], len(images))
-    views, recipe = views_from(method.views), method.recipe()
-    return timed(lambda: train(net, images, views, method.n_views, recipe)) / (len(images) // BATCH)
+    data = ImageData(images, DEVICE, views_from(method.views), method.n_views)
+    return timed(lambda: train(net, data, method.recipe())) / (len(images) // BATCH)
 
 
 def seconds_of_parts(images: np.ndarray, rounds: int) -> dict[str, float]:
@@ -210,7 +212,7 @@ def seconds_of_parts(images: np.ndarray, rounds: int) -> dict[str, float]:
     method = estimator()
     net = method.build(images.shape[1:], len(images)).to(DEVICE, memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, method.recipe())
-    step = _Step(net, Pictures(images, DEVICE), views_from(method.views), optimizer)
+    step = _Step(net, ImageData(images, DEVICE), views_from(method.views), optimizer)
     seconds: dict[str, list[float]] = {}
     for number in range(rounds + 1):
         for name, value in step.parts().items():
@@ -221,7 +223,7 @@ def seconds_of_parts(images: np.ndarray, rounds: int) -> dict[str, float]:
 class _Step:
     """The product's training step, taken apart."""
 
-    def __init__(self, net: TiledAutoencoderNet, pictures: Pictures, make_view: Any, optimizer: Any):
+    def __init__(self, net: TiledAutoencoderNet, pictures: ImageData, make_view: Any, optimizer: Any):
         self.net, self.pictures, self.make_view, self.optimizer = net, pictures, make_view, optimizer
         self.bf16 = pick_precision("auto", DEVICE) == "bf16-mixed"
 
@@ -240,7 +242,7 @@ class _Step:
         return torch.autocast(DEVICE.type, torch.bfloat16, enabled=self.bf16)
 
     def read(self) -> None:
-        self.images = self.pictures.batch(np.random.default_rng(0).choice(len(self.pictures), BATCH, replace=False))
+        self.images = self.pictures.inputs(np.random.default_rng(0).choice(len(self.pictures), BATCH, replace=False))
 
     def augment(self) -> None:
         encoder = self.net.encoder

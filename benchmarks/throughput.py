@@ -21,7 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 from measuring import ratios_table, write_json
 from selfsort.augment import PRESETS
 from selfsort.methods.simclr import SimCLR, SimCLRNet
-from selfsort.training.loop import Batch, make_optimizer, pick_device, pick_precision, train
+from selfsort.models.base import Batch
+from selfsort.training.data import ImageData
+from selfsort.training.loop import train
+from selfsort.training.recipe import make_optimizer, pick_device, pick_precision
 
 SHAPE = (32, 32, 3)
 
@@ -73,7 +76,8 @@ def seconds_selfsort(case: Case, images: np.ndarray) -> float:
     """Time a whole epoch of the product's loop."""
     recipe = case.estimator().recipe()
     net = case.net()
-    return timed(lambda: train(net, images, PRESETS["natural"], 2, recipe), pick_device(recipe.device))
+    device = pick_device(recipe.device)
+    return timed(lambda: train(net, ImageData(images, device, PRESETS["natural"], 2), recipe), device)
 
 
 def seconds_lightly(case: Case, images: np.ndarray) -> float:

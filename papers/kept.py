@@ -4,13 +4,19 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
 from selfsort import methods, runs
 from selfsort.data.image_set import ImageSet
 from selfsort.methods.base import Estimator
-from selfsort.training.loop import OnEpoch
+from selfsort.models.base import Net
+from selfsort.training.callbacks import OnEpoch
+from selfsort.training.data import ImageData
+from selfsort.training.outputs import outputs
+from selfsort.training.recipe import Device, pick_device
 
 
 def fitted(model: Estimator, images: ImageSet, folder: Path | None, on_epoch: OnEpoch | None = None) -> Estimator:
@@ -18,6 +24,19 @@ def fitted(model: Estimator, images: ImageSet, folder: Path | None, on_epoch: On
     if folder is not None and runs.is_complete(folder):
         return methods.load(folder)
     return model.fit(images, run_dir=folder, resume=folder is not None, on_epoch=on_epoch)
+
+
+def embedded(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[np.float32]:
+    """Return the (N, D) embedding of (N, H, W, C) pictures."""
+    return outputs(net, ImageData(images, pick_device(device)))[0]
+
+
+def classified(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[np.int64]:
+    """Return the (N,) classes that a network which classifies by itself gives (N, H, W, C) pictures."""
+    logits = outputs(net, ImageData(images, pick_device(device)))[1]
+    assert logits is not None
+    classes: NDArray[np.int64] = logits.argmax(1)
+    return classes
 
 
 def packed(tensors: Mapping[str, Tensor]) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from papers.data import train_and_test
-from papers.kept import fitted
+from papers.kept import classified, fitted
 from papers.runner import Cell, Drawing, Exhibit, Outcome, Paper, Row, Scale, Where, kept_epochs
 from papers.supervised import SupervisedNet
 from selfsort import methods
@@ -30,8 +30,10 @@ from selfsort.data.sources.torchvision_sets import find
 from selfsort.errors import UserError
 from selfsort.evaluation.probes import probe, quick_linear, stratified_split
 from selfsort.methods.autoencoder import PerceptualAutoencoder, TiledAutoencoder, TiledEncoder
+from selfsort.models.base import Net, Output
 from selfsort.reporting.figures import Line, bar_chart, embedding_map, heat_map, line_chart
-from selfsort.training.loop import Net, in_batches, seed_of, train
+from selfsort.training.loop import train
+from selfsort.training.recipe import seed_of
 
 EPOCHS = 90
 SEARCH_EPOCHS = 30
@@ -129,12 +131,12 @@ def supervised_cnn(
         net = SupervisedNet(_Encoder(model), head, _labels(parts.train))
 
     def scores() -> dict[str, float]:
-        predicted = in_batches(net, "logits", parts.test.images, where.device).argmax(1)
+        predicted = classified(net, parts.test.images, where.device)
         return {"acc": float((predicted == _labels(parts.test)).mean())}
 
     rows, follow = kept_epochs(where, scores)
-    views, folder = views_from(model.views), where.folder
-    train(net, parts.train.images, views, 1, model.recipe(), run_dir=folder, resume=True, on_epoch=follow)
+    data = model.image_data(parts.train)
+    train(net, data, model.recipe(), run_dir=where.folder, resume=True, on_epoch=follow)
     return {"epochs": rows, "labels_used": len(parts.train)}
 
 
@@ -166,8 +168,8 @@ class _Encoder(Net):
         super().__init__()
         self.encoder = TiledEncoder(model.embedding_size, model.batch_norm, model.tiles)
 
-    def embed(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.encoder(images))
+    def forward(self, inputs: Tensor) -> Output:
+        return Output(cast(Tensor, self.encoder(inputs)))
 
 
 def _labels(images: ImageSet) -> NDArray[np.int64]:

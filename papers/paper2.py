@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from papers.data import Parts, train_and_test
-from papers.kept import packed, unpacked
+from papers.kept import classified, embedded, packed, unpacked
 from papers.runner import (
     Cell,
     Drawing,
@@ -38,7 +38,7 @@ from papers.runner import (
 )
 from papers.supervised import SupervisedNet
 from selfsort import methods
-from selfsort.augment import resolved, views_from
+from selfsort.augment import resolved
 from selfsort.clustering.layout import project
 from selfsort.clustering.neighbours import nearest
 from selfsort.data.image_set import ImageSet
@@ -46,8 +46,10 @@ from selfsort.errors import UserError
 from selfsort.evaluation.probes import few_shot
 from selfsort.methods.conv_autoencoder import ConvAutoencoder, ConvAutoencoderNet
 from selfsort.models.backbones import Backbone, make_backbone
+from selfsort.models.base import Batch, Net, Output
 from selfsort.reporting.figures import Line, bar_chart, contact_sheet, embedding_map, line_chart
-from selfsort.training.loop import Batch, Net, in_batches, pick_device, seed_of, train
+from selfsort.training.loop import train
+from selfsort.training.recipe import pick_device, seed_of
 
 DATASET = "cifar10"
 EPOCHS = 100
@@ -133,7 +135,7 @@ def feature_map(where: Where, *, encoder: str, kind: Literal["pca", "tsne"], **s
     """Lay the feature maps of test pictures out in the plane (section II-B)."""
     run = _Run(where, **scale)
     test = run.parts.test
-    embedding = in_batches(run.encoder(encoder, "flattened"), "embed", test.images, where.device)
+    embedding = embedded(run.encoder(encoder, "flattened"), test.images, where.device)
     rows, points = project(embedding, kind=kind, sample=_POINTS[kind], random_state=run.seed)
     points, labels = points / np.abs(points).max(), _labels(test)[rows]
     return {
@@ -173,8 +175,8 @@ class _StandardAutoencoder(Net):
         logits = self.decoder(self.widen(self.encoder(batch.views[0]))).float()
         return F.binary_cross_entropy_with_logits(logits, batch.views[0])
 
-    def embed(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.encoder(images))
+    def forward(self, inputs: Tensor) -> Output:
+        return Output(cast(Tensor, self.encoder(inputs)))
 
 
 class _Redrawing(Net):
@@ -184,8 +186,8 @@ class _Redrawing(Net):
         super().__init__()
         self.net = net
 
-    def embed(self, images: Tensor) -> Tensor:
-        return self.net.decode(self.net.encoder(images))
+    def forward(self, inputs: Tensor) -> Output:
+        return Output(self.net.decode(self.net.encoder(inputs)))
 
 
 @dataclass(frozen=True)
@@ -238,14 +240,14 @@ class _Run:
 
     def embedded(self, net: Net) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the embeddings of the training and the test pictures."""
-        train_x, test_x = (in_batches(net, "embed", part.images, self.where.device) for part in self.parts)
+        train_x, test_x = (embedded(net, part.images, self.where.device) for part in self.parts)
         return train_x, test_x
 
     def train(self, net: Net, model: ConvAutoencoder, scores: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
         """Train a network, going on where a stopped measurement was; return the figures of each epoch."""
         rows, follow = kept_epochs(self.where, scores)
-        images, views, folder = self.parts.train.images, views_from(model.views), self.where.folder
-        train(net, images, views, 1, model.recipe(), run_dir=folder, resume=True, on_epoch=follow)
+        data = model.image_data(self.parts.train)
+        train(net, data, model.recipe(), run_dir=self.where.folder, resume=True, on_epoch=follow)
         return rows
 
     def probe(self, net: Net, model: ConvAutoencoder) -> list[dict[str, float]]:
@@ -270,11 +272,11 @@ class _Run:
         more: Callable[[], dict[str, float]] = dict,
     ) -> list[dict[str, float]]:
         """Train a network and the linear classifier on it."""
-        dim = in_batches(net, "embed", self.parts.train.images[:1], self.where.device).shape[1]
+        dim = embedded(net, self.parts.train.images[:1], self.where.device).shape[1]
         classifier = SupervisedNet(net, self.head(dim), _labels(self.parts.train), own_weight=own_weight)
 
         def scores() -> dict[str, float]:
-            predicted = in_batches(classifier, "logits", self.parts.test.images, self.where.device).argmax(1)
+            predicted = classified(classifier, self.parts.test.images, self.where.device)
             return _by_class(predicted, self.parts.test) | more()
 
         return self.train(classifier, model, scores)
@@ -286,7 +288,7 @@ class _Run:
 
     def redrawn(self, net: ConvAutoencoderNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, H, W, C) reconstructions in [0, 1]."""
-        return in_batches(_Redrawing(net), "embed", pictures, self.where.device).transpose(0, 2, 3, 1)
+        return embedded(_Redrawing(net), pictures, self.where.device).transpose(0, 2, 3, 1)
 
     def closeness(self, net: ConvAutoencoderNet) -> float:
         """Return one minus the mean absolute error on test pictures, by which all losses can be compared."""

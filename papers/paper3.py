@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from papers.data import is_folder, load_part
-from papers.kept import fitted, packed, unpacked
+from papers.kept import classified, embedded, fitted, packed, unpacked
 from papers.runner import (
     Cell,
     Drawing,
@@ -50,9 +50,12 @@ from selfsort.evaluation.protocol import Labelled, evaluate_folds, seeded_folds
 from selfsort.methods.base import TrainedEstimator
 from selfsort.methods.exemplar_cnn import ExemplarCNN
 from selfsort.models.backbones import Backbone, make_backbone
+from selfsort.models.base import Net, Output
 from selfsort.parameters import parse
 from selfsort.reporting.figures import bar_chart, contact_sheet, views_sheet
-from selfsort.training.loop import Net, in_batches, seed_of, train
+from selfsort.training.data import ImageData
+from selfsort.training.loop import train
+from selfsort.training.recipe import pick_device, seed_of
 
 Rows = NDArray[np.int64]
 
@@ -139,7 +142,7 @@ def baselines(where: Where, *, dataset: str, seed: int, settings: Mapping[str, s
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(seed, 0))
         net = model.build(data.unlabelled.image_shape, len(data.unlabelled))
-    random = _scores(lambda part: in_batches(net, "embed", part.images, where.device), data, seed)
+    random = _scores(lambda part: embedded(net, part.images, where.device), data, seed)
     pixels = _scores(_pixels, data, seed)
     scores = {"random-network": random, "raw-pixels": pixels}
     return {"epochs": [{METRIC: random["accuracy"]}], "scores": scores}
@@ -210,16 +213,15 @@ def semi_supervised(
         net = SupervisedNet(encoder, nn.Linear(encoder.backbone.width, len(data.test.label_names)), called.labels[kept])
 
     def scores() -> dict[str, float]:
-        predicted = in_batches(net, "logits", data.test.images, where.device).argmax(1)
+        predicted = classified(net, data.test.images, where.device)
         return {"acc": float((predicted == data.test.labels).mean())}
 
     rows, follow = kept_epochs(where, scores)
     recipe = methods.make("simclr", {}).set_params(epochs=epochs, random_state=seed, device=where.device)
+    views = views_from(settings["resnet_views"])
     train(
         net,
-        data.unlabelled.images[kept],
-        views_from(settings["resnet_views"]),
-        1,
+        ImageData(data.unlabelled.images[kept], pick_device(where.device), views, 1),
         cast(TrainedEstimator, recipe).recipe(),
         run_dir=where.folder,
         resume=True,
@@ -234,8 +236,8 @@ class _Encoder(Net):
         super().__init__()
         self.backbone = backbone
 
-    def embed(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.backbone(images))
+    def forward(self, inputs: Tensor) -> Output:
+        return Output(cast(Tensor, self.backbone(inputs)))
 
 
 def patches(

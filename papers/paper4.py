@@ -32,7 +32,7 @@ from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.methods.base import Estimator, NamedNet
 from selfsort.methods.topdown_vae import TopdownVAE, TopdownVAENet
 from selfsort.reporting.figures import Line, contact_sheet, line_chart
-from selfsort.training.loop import seed_of
+from selfsort.training.recipe import seed_of
 
 DATASET = "mnist"
 EPOCHS = 5
@@ -75,7 +75,7 @@ def unsupervised(where: Where, *, seed: int, epochs: int, subset: int | None, z_
     rows = [_reconstruction(model, data.validation)]
     for epoch in range(2, epochs + 1):
         # Each epoch begins with a fresh optimiser, as it does where answers come in between.
-        model.set_params(random_state=_later_seed(seed, epoch)).train_net(data.train, None, False, False)
+        model.set_params(random_state=_later_seed(seed, epoch)).train_stages(data.train)
         rows.append(_reconstruction(model, data.validation))
     return {"epochs": rows}
 

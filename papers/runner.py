@@ -28,7 +28,8 @@ from selfsort.files import atomic_path, new_parents, remove, write_json, write_t
 from selfsort.reporting.figures import save_png
 
 if TYPE_CHECKING:
-    from selfsort.training.loop import Device, History, OnEpoch
+    from selfsort.training.callbacks import History, OnEpoch
+    from selfsort.training.recipe import Device
 
 Say = Callable[[str], None]
 _LONGEST_NAME = 40  # of settings in an experiment's name

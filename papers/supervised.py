@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
-from selfsort.training.loop import Batch, Net
+from selfsort.models.base import Batch, Net, Output
+from selfsort.models.per_image import PerImage
 
 
 class SupervisedNet(Net):
@@ -29,9 +30,6 @@ class SupervisedNet(Net):
     known : (N, D) embedding of the pictures by a frozen network, to be looked up instead of computed at each step
 
     """
-
-    labels: Tensor
-    known: Tensor | None
 
     def __init__(
         self,
@@ -49,8 +47,8 @@ class SupervisedNet(Net):
             raise UserError("Some pictures have no label: leave them out, for a classifier is to learn from them all.")
         self.net, self.head, self.frozen, self.own_weight = net, head, frozen, own_weight
         self.net.requires_grad_(not frozen)
-        self.register_buffer("labels", torch.from_numpy(numbers), persistent=False)
-        self.register_buffer("known", None if known is None else torch.from_numpy(known), persistent=False)
+        self.labels = PerImage(torch.from_numpy(numbers))
+        self.known = None if known is None else PerImage(torch.from_numpy(known))
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy of the views' labels, and the network's own loss where it has a weight."""
@@ -60,15 +58,12 @@ class SupervisedNet(Net):
 
     def _embedding(self, batch: Batch) -> Tensor:
         with torch.no_grad() if self.frozen else nullcontext():
-            return self.net.embed(batch.views[0])
+            return self.net(batch.views[0]).embedding
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the network's (B, D) embedding."""
-        return self.net.embed(images)
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the (B, K) scores of the labels."""
-        return cast(Tensor, self.head(self.net.embed(images)))
+    def forward(self, inputs: Tensor) -> Output:
+        """Return the network's (B, D) embedding and the (B, K) scores of the labels."""
+        embedding = self.net(inputs).embedding
+        return Output(embedding, cast(Tensor, self.head(embedding)))
 
     def train(self, mode: bool = True) -> "SupervisedNet":
         """Set the mode; a frozen network stays in evaluation mode, for its running means would move, too."""

@@ -17,7 +17,7 @@ from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import _Learner, default_epochs, refine
 from selfsort.methods.base import Estimator, NamedNet
-from selfsort.training.loop import Batch
+from selfsort.models.base import Batch
 
 NAMES = ("across", "down", "block")
 every_method = pytest.mark.parametrize("name", methods.names())
@@ -87,7 +87,7 @@ def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
     indices = torch.tensor([0, 7, 14, 20, 33, 47])
     batch = Batch(images, (images,), indices)
     with torch.no_grad():
-        own, shares = named.loss(batch).item(), torch.softmax(named.logits(images), 1).tolist()
+        own, shares = named.loss(batch).item(), torch.softmax(named(images).logits, 1).tolist()
     rows = enumerate(indices.tolist())
     by_hand = sum(-targets.weights[i] * np.log(shares[row][kinds()[i]]) for row, i in rows)
     assert _Learner(named, targets, 150.0, True).loss(batch).item() == pytest.approx(own + 150 * by_hand / 6, rel=1e-5)
@@ -96,9 +96,9 @@ def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
 
 def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> None:
     learner = _Learner(NamedNet(fitted["kmeans"].net_, (16, 16, 3), NAMES), perfect(3), 1.0, True)
-    learner.evidence.zero_()
+    learner.evidence.rows.zero_()
     learner.reconsider(torch.tensor([[1.0, 0, 0], [0.4, 0.35, 0.25], [0.8, 0.1, 0.1]]))
-    sums = learner.targets.sum(1)
+    sums = learner.targets.rows.sum(1)
     assert sums[0] == 1 and sums[1] == 0 and 0 < sums[2] < 1
 
 

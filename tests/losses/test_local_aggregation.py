@@ -13,7 +13,7 @@ from samples import pictures, quick
 from selfsort.errors import UserError
 from selfsort.losses.local_aggregation import LocalAggregation, local_aggregation_loss
 from selfsort.methods.base import Estimator
-from selfsort.training import loop as training
+from selfsort.training import loop
 
 TEMPERATURE = 0.07
 
@@ -90,10 +90,10 @@ def memory(n: int = 8, momentum: float = 0.5) -> LocalAggregation:
 def test_memory_is_a_running_mean_of_unit_vectors_that_begins_with_the_first() -> None:
     kept, v = memory(), torch.tensor([[3.0, 0.0, 0.0]])
     kept(v, torch.tensor([5]))
-    assert torch.equal(kept.bank[5], torch.tensor([1.0, 0.0, 0.0]))
-    assert not kept.bank[[0, 1, 2, 3, 4, 6, 7]].any()
+    assert torch.equal(kept.bank.rows[5], torch.tensor([1.0, 0.0, 0.0]))
+    assert not kept.bank.rows[[0, 1, 2, 3, 4, 6, 7]].any()
     kept(torch.tensor([[0.0, 9.0, 0.0]]), torch.tensor([5]))
-    assert torch.allclose(kept.bank[5], torch.tensor([math.sqrt(0.5), math.sqrt(0.5), 0.0]))
+    assert torch.allclose(kept.bank.rows[5], torch.tensor([math.sqrt(0.5), math.sqrt(0.5), 0.0]))
 
 
 def test_first_epoch_only_fills_the_memory_and_each_later_one_begins_with_new_clusters() -> None:
@@ -102,7 +102,7 @@ def test_first_epoch_only_fills_the_memory_and_each_later_one_begins_with_new_cl
     for start in range(0, 8, 2):
         assert float(kept(points[start : start + 2], torch.arange(start, start + 2))) == 0
     assert not kept.clusters.any()
-    assert torch.allclose(kept.bank, F.normalize(points))
+    assert torch.allclose(kept.bank.rows, F.normalize(points))
     points.requires_grad_()
     loss = kept(points[:2], torch.arange(2))
     assert loss > 0 and kept.clusters.any()
@@ -115,11 +115,13 @@ def test_first_epoch_only_fills_the_memory_and_each_later_one_begins_with_new_cl
 
 def test_loss_is_computed_in_full_precision_also_within_autocast() -> None:
     kept = memory()
-    kept.bank = F.normalize(torch.randn(8, 3))
+    kept.bank.replace(F.normalize(torch.randn(8, 3)))
     kept.clusters[:, 4:] = 1
     kept.steps.fill_(5)
     given, indices = torch.randn(2, 3), torch.tensor([0, 6])
-    expected = local_aggregation_loss(F.normalize(given), indices, kept.bank, kept.clusters, 8, TEMPERATURE)
+    expected = local_aggregation_loss(
+        F.normalize(given), indices, kept.bank.rows.clone(), kept.clusters, 8, TEMPERATURE
+    )
     with torch.autocast("cpu", torch.bfloat16):
         assert float(kept(given, indices)) == pytest.approx(float(expected))
 
@@ -146,20 +148,20 @@ def test_kinds_are_clusters_and_move_apart() -> None:
 @pytest.mark.parametrize("steps", [2, 4, 7])
 def test_resumed_run_equals_an_uninterrupted_one(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = aggregating().fit(pictures())
-    one_step = training._Loop.one_step
+    one_step = loop.Loop.one_step
 
     def dies(loop: Any) -> None:
         if loop.step == steps:
             raise SystemError("as if killed")
         one_step(loop)
 
-    monkeypatch.setattr(training._Loop, "one_step", dies)
+    monkeypatch.setattr(loop.Loop, "one_step", dies)
     with pytest.raises(SystemError):
         aggregating(checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "run")
-    monkeypatch.setattr(training._Loop, "one_step", one_step)
+    monkeypatch.setattr(loop.Loop, "one_step", one_step)
     resumed = aggregating(checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "run", resume=True)
     expected, found = whole.net_.state_dict(), resumed.net_.state_dict()
-    assert expected.keys() == found.keys() and {"aggregation.bank", "aggregation.clusters"} <= expected.keys()
+    assert expected.keys() == found.keys() and {"aggregation.bank.rows", "aggregation.clusters"} <= expected.keys()
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
     assert [row["loss"] for row in resumed.history_.rows] == [row["loss"] for row in whole.history_.rows]
 
@@ -170,8 +172,10 @@ def test_memory_is_saved_with_the_model_and_absent_without_the_loss(tmp_path: Pa
     model = aggregating(pooled=True).fit(pictures())
     model.save(tmp_path / "run")
     again = selfsort.load(tmp_path / "run")
-    assert torch.equal(again.net_.state_dict()["aggregation.bank"], model.net_.state_dict()["aggregation.bank"])
-    assert model.net_.state_dict()["aggregation.bank"].shape == (48, 48)
+    assert torch.equal(
+        again.net_.state_dict()["aggregation.bank.rows"], model.net_.state_dict()["aggregation.bank.rows"]
+    )
+    assert model.net_.state_dict()["aggregation.bank.rows"].shape == (48, 48)
     plain = quick("conv-autoencoder").fit(pictures())
     assert not any(name.startswith("aggregation") for name in plain.net_.state_dict())
 

@@ -17,7 +17,9 @@ from selfsort.errors import UserError
 from selfsort.labelling.learning.centres import decoder
 from selfsort.methods.autoencoder import FromOnePixel, Periodic
 from selfsort.methods.base import TrainedEstimator
-from selfsort.training.loop import Batch, train
+from selfsort.models.base import Batch
+from selfsort.training.data import ImageData
+from selfsort.training.loop import train
 
 ALL = ("basic-ae", "perceptual-ae", "augmented-ae", "pseudo-label-ae")
 PERCEPTUAL = ALL[1:]
@@ -60,7 +62,7 @@ def test_the_network_is_that_of_figure_9() -> None:
     assert isinstance(list(net.decoder)[-1], nn.Sigmoid)
     tile = net.encoder.rescaled(torch.rand(2, 1, 28, 28))
     assert net.encoder.layers[:-2](tile).shape == (2, 256, 2, 2)
-    assert net.decoder(net.embed(torch.rand(2, 1, 28, 28))).shape == (2, 3, 64, 64)
+    assert net.decoder(net(torch.rand(2, 1, 28, 28)).embedding).shape == (2, 3, 64, 64)
 
 
 def test_the_first_transposed_convolution_is_one() -> None:
@@ -83,14 +85,14 @@ def test_pictures_are_rescaled_to_32_and_tiled_two_by_two(size: int, channels: i
 def test_one_tile_is_the_picture_at_64() -> None:
     net, images = built("basic-ae", tiles=1), torch.rand(2, 3, 64, 64)
     assert torch.equal(net.encoder.laid_out(net.encoder.rescaled(images)), images)
-    assert net.embed(images).shape == (2, 300)
+    assert net(images).embedding.shape == (2, 300)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_one_tile_is_encoded_as_if_all_were_seen(batch_norm: bool) -> None:
     net = built("basic-ae", batch_norm=batch_norm).eval()
     images = torch.rand(3, 1, 28, 28, requires_grad=True)
-    codes, expected = net.embed(images), encoded(net, tiled(images))
+    codes, expected = net(images).embedding, encoded(net, tiled(images))
     assert torch.allclose(codes, expected, atol=1e-5)
     weights = [images, *net.encoder.parameters()]
     found, wanted = (torch.autograd.grad(each.square().sum(), weights) for each in (codes, expected))
@@ -232,7 +234,7 @@ class TestSupervised:
 
     def test_the_loss_is_cross_entropy_by_index_and_the_own_loss(self) -> None:
         net, batch = self.net(), self.batch()
-        expected = F.cross_entropy(net.head(net.net.embed(batch.images)), torch.arange(8) % 3)
+        expected = F.cross_entropy(net.head(net.net(batch.inputs).embedding), torch.arange(8) % 3)
         assert torch.allclose(net.loss(batch), expected)
         joint = self.net(own_weight=2.0)
         joint.load_state_dict(net.state_dict())
@@ -243,7 +245,8 @@ class TestSupervised:
         assert isinstance(model, TrainedEstimator)
         frozen = self.net(frozen=True)
         before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}
-        train(frozen, pictures(), lambda images: images, 1, model.recipe())
+        data = ImageData(pictures(), torch.device("cpu"), lambda images: images, 1)
+        train(frozen, data, model.recipe())
         changed = {name for name, tensor in frozen.state_dict().items() if not torch.equal(tensor, before[name])}
         assert changed == {"head.weight", "head.bias"}
 

@@ -1,7 +1,6 @@
 """What every method must do; a new file in `methods/` is tested here without being named."""
 
 import copy
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,13 @@ from sklearn.exceptions import NotFittedError
 
 import selfsort
 from samples import kinds, pictures, quick
-from selfsort import methods, training
+from selfsort import methods
 from selfsort.data.image_set import ImageSet
 from selfsort.methods.base import Estimator, TrainedEstimator
-from selfsort.training.loop import Batch, in_batches
+from selfsort.models.base import Batch
+from selfsort.training import loop
+from selfsort.training.data import ImageData
+from selfsort.training.outputs import outputs
 
 METHODS = methods.names()
 TRAINED = [name for name in METHODS if issubclass(methods.find(name), TrainedEstimator)]
@@ -40,7 +42,7 @@ def assert_same_weights(one: Estimator, other: Estimator) -> None:
 
 
 def test_a_batch_cannot_hold_labels() -> None:
-    assert [field.name for field in fields(Batch)] == ["images", "views", "indices"]
+    assert Batch._fields == ("inputs", "views", "indices")
 
 
 @every_method
@@ -86,11 +88,11 @@ def test_no_code_of_a_method_is_handed_a_label(name: str, monkeypatch: pytest.Mo
 
         return spy
 
-    for hook in ("check", "train_net"):
+    for hook in ("check", "stages"):
         monkeypatch.setattr(cls, hook, spied(hook))
     labelled = ImageSet(pictures(), tuple(map(str, range(48))), labels=kinds(), label_names=("a", "b", "c"))
     quick(name).fit(labelled)
-    assert sorted(seen) == [("check", None, ()), ("train_net", None, ())]
+    assert sorted(seen) == [("check", None, ()), ("stages", None, ())]
 
 
 @every_method
@@ -123,9 +125,10 @@ def test_training_pictures_are_predicted_as_labelled(name: str, fitted: dict[str
 @every_method
 def test_embedding_does_not_depend_on_the_batch(name: str, fitted: dict[str, Estimator]) -> None:
     model, images = fitted[name], pictures(20)
-    whole = in_batches(model.net_, "embed", images, batch_size=20)
+    data = ImageData(images, torch.device("cpu"))
+    whole = outputs(model.net_, data, batch_size=20)[0]
     for size in (1, 3, 7):
-        parts = in_batches(model.net_, "embed", images, batch_size=size)
+        parts = outputs(model.net_, data, batch_size=size)[0]
         assert np.allclose(whole, parts, rtol=1e-4, atol=1e-5)
 
 
@@ -154,17 +157,17 @@ def test_a_run_folder_is_a_saved_model(name: str, fitted: dict[str, Estimator], 
 def test_resumed_run_equals_an_uninterrupted_one(
     name: str, steps: int, fitted: dict[str, Estimator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_step = training._Loop.one_step
+    one_step = loop.Loop.one_step
 
     def dies(loop: Any) -> None:
         if loop.step == steps:
             raise SystemError("as if killed")
         one_step(loop)
 
-    monkeypatch.setattr(training._Loop, "one_step", dies)
+    monkeypatch.setattr(loop.Loop, "one_step", dies)
     with pytest.raises(SystemError):
         quick(name, checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "run")
-    monkeypatch.setattr(training._Loop, "one_step", one_step)
+    monkeypatch.setattr(loop.Loop, "one_step", one_step)
     resumed = quick(name, checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "run", resume=True)
     assert_same_weights(resumed, fitted[name])
     assert [r["loss"] for r in resumed.history_.rows] == [r["loss"] for r in fitted[name].history_.rows]

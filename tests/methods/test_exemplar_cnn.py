@@ -14,13 +14,15 @@ from PIL import Image
 
 import selfsort
 from samples import pictures, quick
-from selfsort import UserError, training
+from selfsort import UserError
 from selfsort.clustering import CompleteLinkage
 from selfsort.clustering.complete_linkage import ThresholdTooLarge
 from selfsort.clustering.surrogates import surrogate_classes
-from selfsort.methods import exemplar_cnn
+from selfsort.methods import exemplar_cnn, stage
 from selfsort.methods.exemplar_cnn import ExemplarCNN, ExemplarNet
-from selfsort.training.loop import Batch, learning_rate, make_optimizer
+from selfsort.models.base import Batch
+from selfsort.training import loop
+from selfsort.training.recipe import make_optimizer, rate_factor
 
 
 def net(n_classes: int = 5, patch_size: int = 32) -> ExemplarNet:
@@ -36,7 +38,7 @@ def exemplar(**changes: Any) -> ExemplarCNN:
 
 def rounds_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int, **changes: Any) -> None:
     """Train until a step of the second round, as if killed there."""
-    one_step, steps = training._Loop.one_step, 0
+    one_step, steps = loop.Loop.one_step, 0
 
     def counted(loop: Any) -> None:
         nonlocal steps
@@ -45,10 +47,10 @@ def rounds_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: int, **c
         steps += 1
         one_step(loop)
 
-    monkeypatch.setattr(training._Loop, "one_step", counted)
+    monkeypatch.setattr(loop.Loop, "one_step", counted)
     with pytest.raises(SystemError):
         exemplar(**changes).fit(pictures(), run_dir=tmp_path / "run")
-    monkeypatch.setattr(training._Loop, "one_step", one_step)
+    monkeypatch.setattr(loop.Loop, "one_step", one_step)
 
 
 def test_layers_are_those_of_table_1() -> None:
@@ -80,27 +82,27 @@ def test_optimiser_is_that_of_section_4_1() -> None:
 
 def test_the_rates_reach_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    one_step = training._Loop.one_step
+    one_step = loop.Loop.one_step
 
     def spy(loop: Any) -> None:
         one_step(loop)
         seen.append([group["lr"] for group in loop.optimizer.param_groups])
 
-    monkeypatch.setattr(training._Loop, "one_step", spy)
+    monkeypatch.setattr(loop.Loop, "one_step", spy)
     exemplar(epochs=1).fit(pictures())
     assert seen[0] == pytest.approx([0.01, 0.01, 0.0025, 0.02])
 
 
 def test_schedule_is_that_of_section_4_1() -> None:
     recipe = ExemplarCNN().recipe()
-    rates = [learning_rate(recipe, epoch, 1) for epoch in range(110)]
+    rates = [rate_factor(recipe, epoch, 1) for epoch in range(110)]
     falls = {epoch: rates[epoch] / rates[epoch - 1] for epoch in range(1, 110) if rates[epoch] != rates[epoch - 1]}
     assert falls == {75: pytest.approx(0.4), 85: pytest.approx(0.25), 92: pytest.approx(0.4), 100: pytest.approx(0.25)}
 
 
 def test_loss_is_the_cross_entropy_of_the_surrogate_classes() -> None:
     network = net()
-    network.classes = torch.tensor([4, 4, 0, 1])
+    network.classes.replace(torch.tensor([4, 4, 0, 1]))
     patches, indices = torch.rand(3, 3, 32, 32), torch.tensor([1, 3, 2])
     expected = F.cross_entropy(network.scores(patches), torch.tensor([4, 1, 0]))
     assert torch.allclose(network.loss(Batch(patches, (patches,), indices)), expected)
@@ -116,7 +118,7 @@ def test_features_of_a_patch_are_its_maps_in_quarters_and_its_dense_outputs() ->
     network.mean, network.deviation = torch.full((3, 1, 1), 0.4), torch.full((3, 1, 1), 0.2)
     patch = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        features = network.embed(patch)
+        features = network(patch).embedding
         first = F.relu(network.conv1((patch - 0.4) / 0.2))
         assert torch.allclose(features[:, :4], first[:, 0].reshape(2, 2, 16, 2, 16).amax((2, 4)).flatten(1), atol=1e-6)
         assert torch.allclose(features[:, -5:], network.scores(patch), atol=1e-4)
@@ -128,7 +130,7 @@ def test_dense_layers_see_windows_of_larger_pictures(shape: tuple[int, int]) -> 
     network = net()
     image = torch.rand(1, 3, *shape)
     with torch.no_grad():
-        features = network.embed(image)
+        features = network(image).embedding
         third = F.relu(network.conv1(image))
         third = F.max_pool2d(F.relu(network.conv2(F.max_pool2d(third, 3, 2))), 3, 2)
         third = F.relu(network.conv3(third))
@@ -161,11 +163,11 @@ def test_patches_of_a_class_are_of_its_pictures(monkeypatch: pytest.MonkeyPatch)
     made = {}
 
     def spy(network: Any, patches: Any, *rest: Any, **more: Any) -> Any:
-        made["classes"], made["patches"] = network.classes.clone(), np.array(patches.images)
+        made["classes"], made["patches"] = network.classes.rows.clone(), np.array(patches.images)
         return train(network, patches, *rest, **more)
 
-    train = exemplar_cnn.train
-    monkeypatch.setattr(exemplar_cnn, "train", spy)
+    train = stage.train
+    monkeypatch.setattr(stage, "train", spy)
     model = exemplar(surrogate_classes=4, epochs=1)
     model.fit(images)
     assert made["classes"].tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
@@ -259,7 +261,7 @@ def test_warnings_of_all_rounds_and_a_lowered_distance_are_kept(
         return fit(linkage, points)
 
     monkeypatch.setattr(CompleteLinkage, "fit", short_of_memory)
-    monkeypatch.setattr(training, "collapse_warning", lambda epoch, gauge: f"Epoch {epoch}: as if collapsed.")
+    monkeypatch.setattr(loop, "collapse_warning", lambda epoch, gauge: f"Epoch {epoch}: as if collapsed.")
     model = exemplar(clustered=True, surrogate_classes=10, epochs=2).fit(pictures(), run_dir=tmp_path / "run")
     lowered = "Too many pictures lie within cluster_distance=1.25 of each other for the memory: it is lowered to 1."
     first, last = "Training 1 of 2: Epoch 2: as if collapsed.", "Epoch 2: as if collapsed."

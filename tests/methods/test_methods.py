@@ -15,7 +15,7 @@ from selfsort.methods.conv_autoencoder import ConvAutoencoderNet
 from selfsort.methods.self_classifier import CosineClassifier, self_classifier_loss
 from selfsort.methods.simclr import nt_xent
 from selfsort.models.backbones import make_backbone
-from selfsort.training.loop import Batch
+from selfsort.models.base import Batch
 
 
 def nt_xent_by_the_formula(first: torch.Tensor, second: torch.Tensor, temperature: float) -> float:
@@ -131,8 +131,8 @@ def test_conv_autoencoder_is_the_papers_network() -> None:
     assert net.decode(code).shape == (2, 3, 32, 32)
     shapes = [tuple(p.shape) for name, p in net.encoder.named_parameters() if "weight" in name]
     assert shapes == [(12, 3, 4, 4), (24, 12, 4, 4), (48, 24, 4, 4)]
-    assert net.embed(torch.rand(2, 3, 32, 32)).shape == (2, 768)
-    assert ConvAutoencoderNet(3, "bce", pooled=True).embed(torch.rand(2, 3, 32, 32)).shape == (2, 48)
+    assert net(torch.rand(2, 3, 32, 32)).embedding.shape == (2, 768)
+    assert ConvAutoencoderNet(3, "bce", pooled=True)(torch.rand(2, 3, 32, 32)).embedding.shape == (2, 48)
 
 
 @pytest.mark.parametrize("kind", ["bce", "l1", "mse"])

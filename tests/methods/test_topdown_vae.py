@@ -11,7 +11,7 @@ from samples import pictures, quick
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.methods.topdown_vae import TopdownVAENet, vae_loss
-from selfsort.training.loop import Batch
+from selfsort.models.base import Batch
 
 
 def by_the_formula(shown: torch.Tensor, target: torch.Tensor, m: torch.Tensor, v: torch.Tensor, beta: float) -> float:
@@ -63,7 +63,7 @@ def test_the_loss_is_finite_for_logits_that_are_certain_and_wrong() -> None:
 def test_pictures_of_any_size_and_back(network: str, shape: tuple[int, int, int]) -> None:
     net = TopdownVAENet(shape, network, 10, 5.0)
     images = torch.rand(4, shape[2], *shape[:2])
-    z = net.embed(images)
+    z = net(images).embedding
     assert z.shape == (4, 10)
     drawn = net.decode(z)
     assert drawn.shape == images.shape and 0 <= drawn.min() and drawn.max() <= 1
@@ -90,7 +90,7 @@ def test_the_loss_is_of_the_view_and_draws_a_code() -> None:
 
     assert loss(0, images, view) == loss(0, view, view)
     assert loss(0, images, view) != loss(1, images, view)
-    assert torch.equal(net.embed(view), net.embed(view))
+    assert torch.equal(net(view).embedding, net(view).embedding)
 
 
 def test_codes_do_not_fall_silent() -> None:

@@ -18,7 +18,7 @@ from papers.runner import Outcome, Scale, Where, kept_epochs, reproduce
 from selfsort import __main__ as entry
 from selfsort import load_images
 from selfsort.errors import UserError
-from selfsort.training.loop import History
+from selfsort.training.callbacks import History
 
 SMALL = {"perceptual_network": "squeezenet1_1", "perceptual_layer": "2", "perceptual_weights": "random"}
 SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]

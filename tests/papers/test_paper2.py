@@ -16,7 +16,8 @@ from papers import data, paper2
 from papers.kept import unpacked
 from papers.runner import Cell, Outcome, Scale, Where, measure
 from selfsort import __main__ as entry
-from selfsort import load_images, training
+from selfsort import load_images
+from selfsort.training import loop
 
 HERE = Where("cpu")
 FACTS: dict[str, Any] = {"seed": 0, "epochs": 2, "subset": 300, "settings": {}}
@@ -149,17 +150,17 @@ def test_a_killed_measurement_goes_on_to_the_same_figures(
         "standard": Cell(paper2.standard, FACTS | {"network": "small-conv", "training": "pre-trained"}),
     }
     (whole,) = measured([cells[which]], tmp_path / "whole")
-    one_step, done = training._Loop.one_step, []
+    one_step, done = loop.Loop.one_step, []
 
     def dies(loop: Any) -> None:
         if len(done) == 6:  # in the second epoch of the first training
             raise SystemError("as if killed")
         done.append(one_step(loop))
 
-    monkeypatch.setattr(training._Loop, "one_step", dies)
+    monkeypatch.setattr(loop.Loop, "one_step", dies)
     with pytest.raises(SystemError):
         measured([cells[which]], tmp_path / "out")
-    monkeypatch.setattr(training._Loop, "one_step", lambda loop: done.append(one_step(loop)))
+    monkeypatch.setattr(loop.Loop, "one_step", lambda loop: done.append(one_step(loop)))
     (resumed,) = measured([cells[which]], tmp_path / "out")
     assert figures(resumed) == figures(whole)
     assert resumed.result.get("weights") == whole.result.get("weights")

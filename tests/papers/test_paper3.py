@@ -15,8 +15,9 @@ from papers import paper3
 from papers.runner import Cell, Outcome, Scale, Where
 from samples import pictures
 from selfsort import __main__ as entry
-from selfsort import methods, training
+from selfsort import methods
 from selfsort.errors import UserError
+from selfsort.training import loop
 
 SMALL = {
     "patches": "4",
@@ -162,7 +163,7 @@ def test_a_lowered_cluster_distance_stands_in_the_note(root: Path, monkeypatch: 
 def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL | {"checkpoint_minutes": "0"}}
     whole = paper3.exemplar(Where("cpu", root), **facts)
-    one_step, steps = training._Loop.one_step, 0
+    one_step, steps = loop.Loop.one_step, 0
 
     def counted(loop: Any) -> None:
         nonlocal steps
@@ -171,11 +172,11 @@ def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytes
         steps += 1
         one_step(loop)
 
-    monkeypatch.setattr(training._Loop, "one_step", counted)
+    monkeypatch.setattr(loop.Loop, "one_step", counted)
     where = Where("cpu", root, tmp_path / "out" / "cells" / "one")
     with pytest.raises(SystemError):
         paper3.exemplar(where, **facts)
-    monkeypatch.setattr(training._Loop, "one_step", one_step)
+    monkeypatch.setattr(loop.Loop, "one_step", one_step)
     again = paper3.exemplar(where, **facts)
     assert again["scores"] == whole["scores"] and again["classes"] == whole["classes"]
 

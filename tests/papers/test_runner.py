@@ -247,7 +247,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 import test_runner as here
 from papers.runner import Cell, Exhibit, Scale, reproduce
 
@@ -265,7 +265,8 @@ reproduce(here.PAPER, exhibit, Scale(), here.HERE, Path(sys.argv[1]), "", lambda
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_where_it_was(signal_number: int, tmp_path: Path) -> None:
-    words = [sys.executable, "-c", KILLED, str(tmp_path / "out"), str(Path(__file__).parent)]
+    here = Path(__file__)
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "out"), str(here.parent), str(here.parents[2])]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None and process.stdout.readline() == "measuring\n"
     os.kill(process.pid, signal_number)

@@ -6,20 +6,23 @@ import pytest
 import torch
 from torch import nn
 
+from papers.kept import embedded
 from papers.supervised import SupervisedNet
 from samples import kinds, pictures, quick
 from selfsort.augment import views_from
 from selfsort.errors import UserError
-from selfsort.training.loop import in_batches, train
+from selfsort.training.data import ImageData
+from selfsort.training.loop import train
 
 
 def learnt(*, looked_up: bool, **settings: Any) -> SupervisedNet:
     torch.manual_seed(0)
     images, model = pictures(48), quick("conv-autoencoder", views="none", precision="32", epochs=2)
     net, head = model.build((16, 16, 3), 48), nn.Linear(192, 3)
-    known = in_batches(net, "embed", images, "cpu") if looked_up else None
+    known = embedded(net, images, "cpu") if looked_up else None
     classifier = SupervisedNet(net, head, kinds(), known=known, **settings)
-    train(classifier, images, views_from("none"), 1, model.recipe())  # type: ignore[attr-defined]
+    data = ImageData(images, torch.device("cpu"), views_from("none"), 1)
+    train(classifier, data, model.recipe())  # type: ignore[attr-defined]
     return classifier
 
 

@@ -19,22 +19,14 @@ from torch import Tensor, nn
 import selfsort
 from samples import pictures, quick
 from selfsort.errors import UserError
-from selfsort.methods import base as estimator
+from selfsort.methods import stage
+from selfsort.models.base import Net, Output
+from selfsort.training.callbacks import History
 from selfsort.training.checkpoints import Checkpoints
-from selfsort.training.loop import (
-    History,
-    Net,
-    Pictures,
-    Recipe,
-    collapse_warning,
-    learning_rate,
-    make_optimizer,
-    measure_collapse,
-    pick_device,
-    pick_precision,
-    seed_of,
-    train,
-)
+from selfsort.training.collapse import collapse_warning, measure_collapse
+from selfsort.training.data import ImageData
+from selfsort.training.loop import train
+from selfsort.training.recipe import Recipe, make_optimizer, make_schedule, pick_device, pick_precision, seed_of
 
 RECIPE = Recipe(
     epochs=10,
@@ -60,7 +52,7 @@ quick("simclr", schedule="constant", epochs=400, checkpoint_minutes=0.0).fit(pic
 
 
 def start(run: Path) -> "subprocess.Popen[bytes]":
-    script = SCRIPT.format(tests=str(Path(__file__).parent), run=str(run))
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), run=str(run))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len(list(run.glob("checkpoints/step-*.safetensors"))) < 2:
@@ -133,9 +125,13 @@ def test_metrics_and_tensorboard_logs(tmp_path: Path) -> None:
     assert logged == pytest.approx([row["loss"] for row in model.history_.rows])
 
 
+class Linear(nn.Linear, Net):
+    """The smallest network."""
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "lars"])
 def test_optimisers_lower_a_loss_and_spare_biases_from_decay(optimizer: str) -> None:
-    net = nn.Linear(4, 4)
+    net = Linear(4, 4)
     chosen = make_optimizer(net, replace(RECIPE, optimizer=optimizer, learning_rate=0.1))  # type: ignore[arg-type]
     assert [group["weight_decay"] for group in chosen.param_groups] == [0.1, 0.0]
     assert [p.ndim for group in chosen.param_groups for p in group["params"]] == [2, 1]
@@ -151,7 +147,13 @@ def test_optimisers_lower_a_loss_and_spare_biases_from_decay(optimizer: str) -> 
 def test_schedules() -> None:
     def rates(**changes: object) -> list[float]:
         recipe = replace(RECIPE, **changes)  # type: ignore[arg-type]
-        return [learning_rate(recipe, step, 10) for step in range(100)]
+        optimizer = make_optimizer(Linear(2, 2), recipe)
+        schedule, found = make_schedule(optimizer, recipe, 10, 0), []
+        for _ in range(100):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
 
     assert rates() == [1.0] * 100
     warm = rates(warmup_epochs=2)
@@ -162,6 +164,13 @@ def test_schedules() -> None:
     assert steps[59] == 1 and steps[60] == pytest.approx(0.1) and steps[80] == pytest.approx(0.01)
     both = rates(schedule="cosine", warmup_epochs=5)
     assert max(both) == both[50] == 1.0 and both[-1] < 0.01
+
+
+def test_a_schedule_goes_on_where_it_was_and_keeps_the_groups_factors() -> None:
+    recipe = replace(RECIPE, schedule="cosine", learning_rate=0.3)
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "rate": 0.25}], lr=0.3)
+    make_schedule(optimizer, recipe, 10, 50)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.25 * 0.3 / 2)
 
 
 def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +201,7 @@ def test_both_precisions_train_and_are_really_used(precision: str, monkeypatch: 
             patch.setattr(nn.Conv2d, "forward", spying)
             return train(*arguments, **settings)
 
-    monkeypatch.setattr(estimator, "train", trains)
+    monkeypatch.setattr(stage, "train", trains)
     model = quick("simclr", precision=precision, epochs=6).fit(pictures())
     assert model.history_.rows[-1]["loss"] < model.history_.rows[0]["loss"]
     assert all(p.dtype == torch.float32 for p in model.net_.parameters())
@@ -202,15 +211,13 @@ def test_both_precisions_train_and_are_really_used(precision: str, monkeypatch: 
 class Constant(Net):
     """Gives every picture nearly the same embedding and class."""
 
-    def embed(self, images: Tensor) -> Tensor:
-        return torch.ones(len(images), 8) + 1e-3 * images.mean((1, 2, 3))[:, None]
-
-    def logits(self, images: Tensor) -> Tensor:  # type: ignore[override]
-        return torch.tensor([[0.0, 5.0, 0.0]]).expand(len(images), -1)
+    def forward(self, inputs: Tensor) -> Output:
+        embedding = torch.ones(len(inputs), 8) + 1e-3 * inputs.mean((1, 2, 3))[:, None]
+        return Output(embedding, torch.tensor([[0.0, 5.0, 0.0]]).expand(len(inputs), -1))
 
 
 def test_the_gauge_sees_a_collapse_and_says_so() -> None:
-    gauge = measure_collapse(Constant(), Pictures(pictures(), torch.device("cpu")), 16)
+    gauge = measure_collapse(Constant(), ImageData(pictures(), torch.device("cpu")), 16)
     assert gauge["effective_rank"] < 1.5 and gauge["largest_class"] == 1.0 and gauge["class_entropy"] == 0.0
     warning = collapse_warning(3, gauge)
     assert warning is not None and "look nearly alike" in warning
@@ -235,7 +242,7 @@ def test_pictures_of_a_memory_map_are_fetched_whole(tmp_path: Path) -> None:
     images = pictures(10)
     mapped = np.memmap(tmp_path / "pictures", np.uint8, "w+", shape=images.shape)
     mapped[:] = images
-    batch = Pictures(mapped, torch.device("cpu")).batch(np.array([7, 2]))
+    batch = ImageData(mapped, torch.device("cpu")).inputs(np.array([7, 2]))
     assert torch.allclose(batch, torch.from_numpy(images[[7, 2]]).permute(0, 3, 1, 2) / 255)
     assert batch.is_contiguous()
 

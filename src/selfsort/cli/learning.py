@@ -73,14 +73,14 @@ def views(
 
     from selfsort.augment import views_from
     from selfsort.reporting.figures import save_png, views_sheet
-    from selfsort.training.loop import Pictures
+    from selfsort.training.data import ImageData
 
     check_seed(seed)
     preset = views_from(views)
     images = load_pictures(source, size=size, resize=resize, split=split, data_root=data_root)
     torch.manual_seed(seed)
     chosen = torch.randperm(len(images))[:count].sort().values.numpy()
-    originals = Pictures(images.images, torch.device("cpu")).batch(chosen)
+    originals = ImageData(images.images, torch.device("cpu")).inputs(chosen)
     drawn = torch.stack([preset(originals) for _ in range(6)], 1)  # (n, 6, C, H, W)
     pixels = (drawn * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
     save_png(views_sheet(images.images[chosen], pixels), out)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsort.clustering.kmeans import kmeans
+from selfsort.models.per_image import PerImage
 
 _ITERATIONS = 20  # of each k-means; the clusters are made anew after each epoch, so they need not have settled
 
@@ -44,7 +45,6 @@ class LocalAggregation(nn.Module):
 
     """
 
-    bank: Tensor
     clusters: Tensor
     steps: Tensor
 
@@ -62,7 +62,7 @@ class LocalAggregation(nn.Module):
         super().__init__()
         self.neighbours, self.temperature, self.momentum = neighbours, temperature, momentum
         self.n_clusters = max(2, n_images // cluster_size)
-        self.register_buffer("bank", torch.zeros(n_images, dim))
+        self.bank = PerImage(torch.zeros(n_images, dim), trained=True)
         self.register_buffer("clusters", torch.zeros(clusterings, n_images, dtype=torch.int32))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -79,7 +79,7 @@ class LocalAggregation(nn.Module):
                 if step == 0:
                     self._cluster()
                 loss = local_aggregation_loss(
-                    unit, indices, self.bank, self.clusters, self.neighbours, self.temperature
+                    unit, indices, self.bank.rows, self.clusters, self.neighbours, self.temperature
                 )
         self._remember(unit.detach(), indices)
         return loss
@@ -87,13 +87,13 @@ class LocalAggregation(nn.Module):
     def _remember(self, unit: Tensor, indices: Tensor) -> None:
         # The loss needs the memory as it was: it must not change in place before the gradient is taken.
         mean = (1 - self.momentum) * self.bank[indices] + self.momentum * unit
-        self.bank = self.bank.index_copy(0, indices, F.normalize(mean))
+        self.bank.put(indices, F.normalize(mean))
         self.steps += 1
 
     def _cluster(self) -> None:
         # The training loop seeds torch's generator at each step, so that a resumed run makes the same clusters.
         seeds = torch.randint(2**31, (len(self.clusters),)).tolist()
-        points = self.bank.cpu().numpy()
+        points = self.bank.rows.cpu().numpy()
         for row, seed in enumerate(seeds):
             found = kmeans(points, self.n_clusters, restarts=1, iterations=_ITERATIONS, random_state=seed)
             self.clusters[row] = torch.from_numpy(found.labels).to(self.clusters)

@@ -13,7 +13,7 @@ from selfsort.errors import UserError
 from selfsort.methods.base import Estimator
 from selfsort.parameters import from_plain, matches, parse, plain
 
-_SHARED = ("autoencoder", "base")  # what methods have in common
+_SHARED = ("autoencoder", "base", "stage")  # what methods have in common
 
 
 def names() -> list[str]:

@@ -1,8 +1,8 @@
 """What paper 1's four auto-encoders share: they differ in what they are shown, what they redraw, and in the loss."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -16,7 +16,8 @@ from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.losses.perceptual import PerceptualLoss, feature_layers, load_weights
 from selfsort.methods.base import TrainedEstimator
-from selfsort.training.loop import Batch, History, Net, OnEpoch
+from selfsort.methods.stage import Context, Stage
+from selfsort.models.base import Batch, Net, Output
 
 SIDE = 64  # of what the network sees
 _COLOUR_SAMPLE = 1000  # pictures whose mean colour a decoder begins with
@@ -146,15 +147,15 @@ class TiledAutoencoderNet(Net):
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean squared difference between the target and what is drawn of the view (equations 3, 4, 9)."""
         seen = self.encoder.rescaled(batch.views[0])
-        target = self.encoder.laid_out(self.encoder.rescaled(batch.images) if self.original else seen)
+        target = self.encoder.laid_out(self.encoder.rescaled(batch.inputs) if self.original else seen)
         drawn: Tensor = self.decoder(self.encoder.encode(seen))
         if self.perceptual is not None:
             return self.perceptual.loss(drawn, target)
         return F.mse_loss(drawn.float(), target)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Output:
         """Return the (B, embedding_size) codes."""
-        return cast(Tensor, self.encoder(images))
+        return Output(cast(Tensor, self.encoder(inputs)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Return (B, C, H, W) pictures in [0, 1] for (B, embedding_size) codes: the mean of their tiles."""
@@ -209,17 +210,10 @@ class TiledAutoencoder(TrainedEstimator):
         """Return what to compare by, with random weights; None compares pixels."""
         return None
 
-    def train_net(
-        self,
-        images: ImageSet,
-        run_dir: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None = None,
-    ) -> History:
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Train `net_`, which begins with the pictures' mean colour."""
         cast(TiledAutoencoderNet, self.net_).begin_with(images.images)
-        return super().train_net(images, run_dir, resume, progress, on_epoch)
+        yield from super().stages(images, context)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -260,17 +254,10 @@ class PerceptualAutoencoder(TiledAutoencoder):
             sigmoid=self.perceptual_sigmoid,
         )
 
-    def train_net(
-        self,
-        images: ImageSet,
-        run_dir: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None = None,
-    ) -> History:
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Train `net_` against the frozen network."""
         self._load(cast(TiledAutoencoderNet, self.net_).perceptual)
-        return super().train_net(images, run_dir, resume, progress, on_epoch)
+        yield from super().stages(images, context)
 
     def _load(self, perceptual: PerceptualLoss | None) -> None:
         assert perceptual is not None

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,23 +22,21 @@ from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
+from selfsort.methods.stage import Context, Stage
+from selfsort.models.base import Batch, Net, Output
 from selfsort.parameters import matches, plain_params, readable
-from selfsort.training.loop import (
+from selfsort.training.callbacks import History, OnEpoch, write_metrics
+from selfsort.training.data import ImageData
+from selfsort.training.outputs import outputs
+from selfsort.training.recipe import (
     MILESTONES,
-    Batch,
     Device,
-    History,
-    Net,
-    OnEpoch,
     OptimizerName,
     Precision,
     Recipe,
     Schedule,
-    in_batches,
     pick_device,
     seed_of,
-    train,
-    write_metrics,
 )
 
 ClusterSpace = Literal["embedding", "umap", "pca"]
@@ -63,7 +61,7 @@ class NamedNet(Net):
         height, width, channels = image_shape
         training = net.training
         with torch.inference_mode():
-            dim = net.eval().embed(torch.zeros(1, channels, height, width)).shape[1]
+            dim = net.eval()(torch.zeros(1, channels, height, width)).embedding.shape[1]
         net.train(training)
         # Embeddings come in every scale: the normalisation makes one learning rate fit them all.
         self.head = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, len(names)))
@@ -72,13 +70,10 @@ class NamedNet(Net):
         """Return the method's own loss."""
         return self.net.loss(batch)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the method's own (B, D) embedding."""
-        return self.net.embed(images)
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the (B, K) scores of the names."""
-        return cast(Tensor, self.head(self.net.embed(images)))
+    def forward(self, inputs: Tensor) -> Output:
+        """Return the method's own (B, D) embedding and the (B, K) scores of the names."""
+        embedding = self.net(inputs).embedding
+        return Output(embedding, cast(Tensor, self.head(embedding)))
 
     def shares(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (N, K) shares of the names for (N, D) embedded pictures, rows summing to 1."""
@@ -122,6 +117,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     random_state: int = 0
 
     method: ClassVar[str]
+    # Weights that had another name in runs of earlier versions: then and now.
+    renamed: ClassVar[Mapping[str, str]] = {}
     # How groups of pictures are named: where they are looked for, and the weight of the names in the loss.
     label_space: ClassVar[ClusterSpace] = "umap"
     name_weight: ClassVar[float] = 1.0
@@ -182,9 +179,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         model: Self = clone(self)
         model.input_, model.n_images_, model.ids_ = self.input_, self.n_images_, self.ids_
         model.net_, model.history_ = net, history
-        model.embedding_ = model._embed(images) if embedding is None else embedding
-        model.clustering_ = None if hasattr(net, "logits") else self.clustering_
-        model.probabilities_ = model._probabilities(images, model.embedding_)
+        model.embedding_, logits = (embedding, None) if embedding is not None else model._outputs(images)
+        model.clustering_ = None if isinstance(net, NamedNet) else self.clustering_
+        model.probabilities_ = model._probabilities(model.embedding_, logits)
         model.labels_ = model.probabilities_.argmax(1)
         model.run_ = {**self.run_, "names": list(model.names_), **facts}
         return model
@@ -225,39 +222,41 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     ) -> None:
         started = time.monotonic()
         self.input_, self.n_images_, self.ids_ = images.input_spec, len(images), images.ids
-        with torch.random.fork_rng():
-            torch.manual_seed(seed_of(self.random_state, 0))
-            self.net_ = self.build(self.image_shape_, self.n_images_)
-        self.history_ = self.train_net(images, folder, resume, progress, on_epoch)
-        self.embedding_ = self._embed(images)
+        self.net_ = self._untrained(images)
+        self.history_ = self.train_stages(images, Context(folder, resume, progress, on_epoch))
+        self.embedding_, logits = self._outputs(images)
         if not np.isfinite(self.embedding_).all():
             raise UserError("The embedding is not finite: lower the learning rate or use precision='32'.")
-        self.clustering_ = None if hasattr(self.net_, "logits") else self._cluster()
-        self.probabilities_ = self._probabilities(images, self.embedding_)
+        self.clustering_ = self._cluster() if logits is None else None
+        self.probabilities_ = self._probabilities(self.embedding_, logits)
         self.labels_ = self.probabilities_.argmax(1)
         # A resumed run counts its earlier sittings, too.
         self.minutes_ = max(time.monotonic() - started, self.history_.seconds) / 60
 
-    def train_net(
-        self,
-        images: ImageSet,
-        run_dir: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None = None,
-    ) -> History:
-        """Train `net_`; nothing to do for a method that does not learn."""
-        return History()
+    def _untrained(self, images: ImageSet) -> Net:
+        """Return a network whose first weights follow from the seed alone."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(self.random_state, 0))
+            return self.build(images.image_shape, len(images))
+
+    def train_stages(self, images: ImageSet, context: Context | None = None) -> History:
+        """Train `net_` in all stages of the method, in place."""
+        context = context or Context()
+        return context.train(self.stages(images, context))
+
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
+        """Yield what is to be trained, one stage after the other: each is trained before the next is asked for.
+
+        A stage may so build on what the one before has learnt. There is none for a method that does not learn.
+        """
+        yield from ()
 
     def _cluster(self) -> Clustering:
         return fit_clustering(self.embedding_, self.n_classes, space=self.cluster_space, random_state=self.random_state)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the (N, D) float32 embedding of pictures; `set_output` can make it a data frame."""
-        return self._embed(self.like_training(X))
-
-    def _embed(self, images: ImageSet) -> NDArray[np.float32]:
-        return in_batches(self.net_, "embed", images.images, self.device)
+        return self._outputs(self.like_training(X))[0]
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return (N, n_classes) float32 memberships, rows summing to 1; they order pictures but are not calibrated."""
@@ -265,21 +264,24 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     def transform_and_predict(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the (N, D) embedding and the (N, n_classes) memberships of pictures, embedding them once."""
-        images = self.like_training(X)
-        embedding = self._embed(images)
-        return embedding, self._probabilities(images, embedding)
+        embedding, logits = self._outputs(self.like_training(X))
+        return embedding, self._probabilities(embedding, logits)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the (N,) classes of pictures, without refitting: names where a person has given some, else numbers."""
         best = self.predict_proba(X).argmax(1)
         return cast(NDArray[Any], self.classes_[best])
 
-    def _probabilities(self, images: ImageSet, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the embedding and, where the network classifies by itself, the logits of pictures, in one pass."""
+        return outputs(self.net_, ImageData(images.images, pick_device(self.device)))
+
+    def _probabilities(self, embedding: NDArray[np.float32], logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if self.clustering_ is not None:
             return self.clustering_.predict_proba(embedding)
         if isinstance(self.net_, NamedNet):
             return self.net_.shares(embedding)
-        logits = in_batches(self.net_, "logits", images.images, self.device)
+        assert logits is not None
         return torch.softmax(torch.from_numpy(logits), 1).numpy()
 
     def like_training(self, X: Any) -> ImageSet:
@@ -354,7 +356,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))
         path = folder / "model.safetensors"
         tensors = runs.read_tensors(path)
-        _load_exactly(model.net_, _under("net.", tensors), path)
+        weights = {cls.renamed.get(name, name): tensor for name, tensor in _under("net.", tensors).items()}
+        _load_exactly(model.net_, weights, path)
         clustering = {name: tensor.numpy() for name, tensor in _under("clustering.", tensors).items()}
         model.clustering_ = Clustering.from_state(clustering) if clustering else None
         model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
@@ -431,27 +434,13 @@ class TrainedEstimator(Estimator):
         """Return how to train on with names that a person gave; the number of epochs is another one then."""
         return self.recipe()
 
-    def train_net(
-        self,
-        images: ImageSet,
-        run_dir: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None = None,
-    ) -> History:
-        """Train `net_` on random views of the pictures."""
-        views = views_from(self.views)
-        return train(
-            self.net_,
-            images.images,
-            views,
-            self.n_views,
-            self.recipe(),
-            run_dir=run_dir,
-            resume=resume,
-            progress=progress,
-            on_epoch=on_epoch,
-        )
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
+        """Train `net_` once, on random views of the pictures."""
+        yield Stage(self.net_, self.image_data(images), self.recipe())
+
+    def image_data(self, images: ImageSet) -> ImageData:
+        """Return pictures with the method's random views, as its network trains on them."""
+        return ImageData(images.images, pick_device(self.device), views_from(self.views), self.n_views)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.losses.local_aggregation import LocalAggregation
 from selfsort.methods.base import TrainedEstimator
-from selfsort.training.loop import Batch, Net
+from selfsort.models.base import Batch, Net, Output
 
 Loss = Literal["bce", "l1", "mse"]
 
@@ -56,9 +56,9 @@ class ConvAutoencoderNet(Net):
         difference = F.l1_loss if self.kind == "l1" else F.mse_loss
         return difference(logits.sigmoid(), target)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Output:
         """Return the (B, 48 * H / 8 * W / 8) code, or its (B, 48) average over positions."""
-        return self._embedding(self.encoder(images))
+        return Output(self._embedding(self.encoder(inputs)))
 
     def _embedding(self, code: Tensor) -> Tensor:  # of (B, 48, H / 8, W / 8)
         return code.mean((2, 3)) if self.pooled else code.flatten(1)
@@ -96,6 +96,7 @@ class ConvAutoencoder(TrainedEstimator):
     views: str | Augmentation = "none"
 
     n_views = 1
+    renamed: ClassVar = {"aggregation.bank": "aggregation.bank.rows"}
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters and that three halvings fit the pictures."""

@@ -3,13 +3,10 @@
 Dosovitskiy et al., "Discriminative unsupervised feature learning with exemplar convolutional neural networks", 2016.
 """
 
-import logging
 import math
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -28,21 +25,12 @@ from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, remove, write_table
 from selfsort.methods.base import Estimator, TrainedEstimator
-from selfsort.training.loop import (
-    Batch,
-    History,
-    Net,
-    OnEpoch,
-    OptimizerName,
-    ParameterGroup,
-    Pictures,
-    Recipe,
-    Schedule,
-    in_batches,
-    pick_device,
-    seed_of,
-    train,
-)
+from selfsort.methods.stage import Context, Stage
+from selfsort.models.base import Batch, Net, Output, ParameterGroup
+from selfsort.models.per_image import PerImage
+from selfsort.training.data import ImageData, TrainingData, ViewMaker
+from selfsort.training.loop import Validate
+from selfsort.training.recipe import OptimizerName, Recipe, Schedule, pick_device, seed_of
 
 Network = Literal["64-128-256", "92-256-512"]
 Rows = NDArray[np.int64]
@@ -59,8 +47,6 @@ _VALIDATED = 5000  # patches that are recognised after each epoch
 _GIB = 1 << 30
 _SPARE = 0.9  # of the memory or disk that is free
 
-_log = logging.getLogger(__name__)
-
 
 class ExemplarNet(Net):
     """Three convolutions and two dense layers (table 1), a class for each surrogate class.
@@ -74,7 +60,6 @@ class ExemplarNet(Net):
 
     mean: Tensor
     deviation: Tensor
-    classes: Tensor
 
     def __init__(self, channels: int, patch_size: int, network: Network, n_classes: int):
         super().__init__()
@@ -92,7 +77,7 @@ class ExemplarNet(Net):
         nn.init.zeros_(self.dense2.bias)
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("deviation", torch.ones(channels, 1, 1))
-        self.register_buffer("classes", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.classes = PerImage(torch.zeros(0, dtype=torch.int64))
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy between the patches' surrogate classes and the scores (section 4.1).
@@ -100,7 +85,7 @@ class ExemplarNet(Net):
         Without patches, as when names are learnt from whole pictures, the network has no loss of its own.
         """
         if not len(self.classes):
-            return batch.images.new_zeros(())
+            return batch.inputs.new_zeros(())
         return F.cross_entropy(self.scores(batch.views[0]).float(), self.classes[batch.indices])
 
     def scores(self, patches: Tensor) -> Tensor:
@@ -112,14 +97,14 @@ class ExemplarNet(Net):
         x = F.dropout(F.relu(self.dense1(x.flatten(1))), 0.5, self.training)
         return cast(Tensor, self.dense2(x))
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Output:
         """Return the (B, D) features of (B, C, H, W) pictures (section 3.2.1).
 
         Those are the largest values of each convolution's maps in each quarter of the picture (Dosovitskiy et al.
         2016, section 4.2) and the outputs of both dense layers, the second without the softmax. The dense layers see
         windows of the size of a patch, half a patch apart; of a larger picture they give the largest values.
         """
-        return torch.cat([self._features(part) for part in torch.split(images, _PARTS)])
+        return Output(torch.cat([self._features(part) for part in torch.split(inputs, _PARTS)]))
 
     def _features(self, images: Tensor) -> Tensor:
         first = F.relu(self.conv1(self._normalised(images)))
@@ -134,7 +119,7 @@ class ExemplarNet(Net):
     def _normalised(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.deviation
 
-    def parameter_groups(self, recipe: Recipe) -> list[ParameterGroup]:
+    def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
         """Return what the optimiser treats alike (section 4.1).
 
         Biases learn twice as fast as weights, the last layer's weights at a quarter of the rate. Only the dense
@@ -142,11 +127,10 @@ class ExemplarNet(Net):
         """
         biases = [parameter for parameter in self.parameters() if parameter.ndim == 1]
         convolutions = [self.conv1.weight, self.conv2.weight, self.conv3.weight]
-        decay = recipe.weight_decay
         return [
             {"params": convolutions, "weight_decay": 0.0},
-            {"params": [self.dense1.weight], "weight_decay": decay},
-            {"params": [self.dense2.weight], "weight_decay": 4 * decay, "rate": 0.25},
+            {"params": [self.dense1.weight], "weight_decay": weight_decay},
+            {"params": [self.dense2.weight], "weight_decay": 4 * weight_decay, "rate": 0.25},
             {"params": biases, "weight_decay": 0.0, "rate": 2.0},
         ]
 
@@ -255,7 +239,7 @@ class ExemplarCNN(TrainedEstimator):
     def _check_memory(self, images: ImageSet) -> None:
         with torch.device("meta"):
             net = self.build(images.image_shape, len(images))
-            features = net.embed(torch.zeros(1, images.image_shape[2], *images.image_shape[:2])).shape[1]
+            features = net(torch.zeros(1, images.image_shape[2], *images.image_shape[:2])).embedding.shape[1]
         weights = sum(parameter.numel() for parameter in net.parameters())
         free = _free_memory(pick_device(self.device))
         # Weights, gradients and momentum, all float32.
@@ -277,49 +261,28 @@ class ExemplarCNN(TrainedEstimator):
         """Return the untrained network."""
         return ExemplarNet(image_shape[2], self.patch_size, self.network, self._n_surrogates(n_images))
 
-    def train_net(
-        self,
-        images: ImageSet,
-        run_dir: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None = None,
-    ) -> History:
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Train `net_` on patches; if clustered, several networks one after the other, each on classes of the last."""
         maker = PatchMaker(images.images, self.patch_size, pick_device(self.device))
-        warnings = _plain_pictures(images.images)
+        _warn_of_plain(images.images, context)
         rounds = self.rounds if self.clustered else 0
         classes = [np.array([row]) for row in self._chosen(len(images))]
         for number in range(rounds):
-            # It is kept until the end: to go on with a later round, the last state of an earlier one is all it takes.
-            folder = None if run_dir is None else run_dir / f"round-{number + 1}"
             if number == 0 and self.encoder is not None:
-                classes = self._clustered(_embedded(self.encoder, images), images.ids, warnings)
+                classes = self._clustered(_embedded(self.encoder, images), images.ids, context)
                 continue
-            earlier = self._train_round(number, maker, classes, folder, resume, progress, None)
-            warnings += [f"Training {number + 1} of {rounds + 1}: {warning}" for warning in earlier.warnings]
-            features = in_batches(self.net_, "embed", images.images, self.device)
-            classes = self._clustered(features, images.ids, warnings)
-            with torch.random.fork_rng():
-                torch.manual_seed(seed_of(self.random_state, 0))
-                self.net_ = self.build(images.image_shape, len(images))
+            yield from self._round(number, maker, classes, context)
+            classes = self._clustered(self._outputs(images)[0], images.ids, context)
+            self.net_ = self._untrained(images)
         self.surrogate_classes_ = tuple(classes)
-        history = self._train_round(rounds, maker, classes, run_dir, resume, progress, on_epoch)
-        for number in range(rounds):
-            if run_dir is not None:
-                remove(run_dir / f"round-{number + 1}")
-        return History(history.rows, [*warnings, *history.warnings], history.seconds)
+        yield from self._round(rounds, maker, classes, context)
 
     def _chosen(self, n_images: int) -> Rows:
         """Draw the pictures that are classes of their own."""
         rng = np.random.default_rng((self.random_state, 8))
         return np.sort(rng.permutation(n_images)[: self._n_surrogates(n_images)])
 
-    def _clustered(self, features: NDArray[np.float32], ids: Sequence[str], warnings: list[str]) -> list[Rows]:
-        def warn(sentence: str) -> None:
-            _log.warning(sentence)
-            warnings.append(sentence)
-
+    def _clustered(self, features: NDArray[np.float32], ids: Sequence[str], context: Context) -> list[Rows]:
         return surrogate_classes(
             features,
             self._n_surrogates(len(features)),
@@ -327,55 +290,43 @@ class ExemplarCNN(TrainedEstimator):
             largest=self.largest_cluster,
             neighbours=self.neighbours,
             random_state=self.random_state,
-            warn=warn,
+            warn=context.warn,
             ids=ids,
         )
 
-    def _train_round(
-        self,
-        number: int,
-        maker: PatchMaker,
-        classes: Sequence[Rows],
-        folder: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None,
-    ) -> History:
+    def _round(self, number: int, maker: PatchMaker, classes: Sequence[Rows], context: Context) -> Iterator[Stage]:
         """Train `net_` on the patches of surrogate classes; they are kept in a folder while it lasts."""
-        net = cast(ExemplarNet, self.net_)
-        if progress and self.clustered:
-            what = f"{len(classes):,} classes of {sum(map(len, classes)):,} pictures"
-            print(f"training {number + 1} of {self.rounds + 1}: {what}", file=sys.stderr, flush=True)
+        net, last = cast(ExemplarNet, self.net_), number == (self.rounds if self.clustered else 0)
+        name = "" if last else f"round-{number + 1}"
         rows, owners = np.concatenate(classes), np.repeat(np.arange(len(classes)), [len(each) for each in classes])
-        with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        with context.place(name) as place:
             seeds = [seed_of(self.random_state, 9, number, part) for part in range(3)]
-            known = _made(Path(place, "patches-to-validate.npy"), maker, rows, self.validation_patches, seeds[0])
-            if self.fresh:
-                pictures: Pictures = _Fresh(maker, rows, self.patches)
-            else:
-                made = _made(Path(place, "patches.npy"), maker, rows, self.patches, seeds[1])
-                pictures = Pictures(made, maker.device)
+            held_out, made = place / "patches-to-validate.npy", place / "patches.npy"
+            known = _made(held_out, maker, rows, self.validation_patches, seeds[0])
+            patches = self._patches(made, maker, rows, seeds[1])
             with torch.random.fork_rng():
                 torch.manual_seed(seeds[2])
-                net.mean, net.deviation = _statistics(pictures, every=not self.fresh)
-            net.classes = torch.from_numpy(np.repeat(owners, self.patches))
+                net.mean, net.deviation = _statistics(patches, every=not self.fresh)
+            net.classes.replace(torch.from_numpy(np.repeat(owners, self.patches)))
             answers = np.repeat(owners, self.validation_patches)
-            history = train(
-                net,
-                pictures,
-                views_from(self.views),
-                self.n_views,
-                self.recipe(),
-                run_dir=folder,
-                resume=resume,
-                progress=progress,
-                on_epoch=on_epoch,
-                validate=_validation(net, known, answers, maker.device) if len(known) else None,
-            )
-            net.classes = torch.zeros(0, dtype=torch.int64)
-            for name in ("patches.npy", "patches-to-validate.npy"):
-                remove(Path(place, name))
-        return history
+            validate = _validation(net, known, answers, maker.device) if len(known) else None
+            title = self._title(number, classes)
+            yield Stage(net, patches, self.recipe(), name=name, title=title, validate=validate)
+            net.classes.replace(torch.zeros(0, dtype=torch.int64))
+            remove(held_out)
+            remove(made)
+
+    def _title(self, number: int, classes: Sequence[Rows]) -> str:
+        if not self.clustered:
+            return ""
+        what = f"{len(classes):,} classes of {sum(map(len, classes)):,} pictures"
+        return f"training {number + 1} of {self.rounds + 1}: {what}"
+
+    def _patches(self, path: Path, maker: PatchMaker, rows: Rows, seed: int) -> TrainingData:
+        view = views_from(self.views)
+        if self.fresh:
+            return _FreshPatches(maker, rows, self.patches, view)
+        return ImageData(_made(path, maker, rows, self.patches, seed), maker.device, view, self.n_views)
 
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
         if hasattr(self, "surrogate_classes_"):  # a model that was given another network has none
@@ -402,17 +353,22 @@ def _embedded(encoder: Estimator, images: ImageSet) -> NDArray[np.float32]:
     return encoder.embedding_ if same else encoder.transform(images)
 
 
-class _Fresh(Pictures):
+class _FreshPatches:
     """Patches that are drawn when they are asked for."""
 
-    def __init__(self, maker: PatchMaker, rows: Rows, count: int):
+    def __init__(self, maker: PatchMaker, rows: Rows, count: int, make_view: ViewMaker):
         self.maker, self.rows, self.count, self.device = maker, rows, count, maker.device
+        self.make_view = make_view
 
     def __len__(self) -> int:
         return len(self.rows) * self.count
 
-    def batch(self, indices: Rows) -> Tensor:
+    def inputs(self, indices: Rows) -> Tensor:
         return self.maker.draw(self.rows[indices // self.count], 1)
+
+    def batch(self, indices: Rows) -> Batch:
+        patches = self.inputs(indices)
+        return Batch(patches, (self.make_view(patches),), torch.from_numpy(indices).to(self.device))
 
 
 def _made(path: Path, maker: PatchMaker, rows: Rows, count: int, seed: int) -> NDArray[np.uint8]:
@@ -445,14 +401,14 @@ def _check_disk(folder: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _statistics(patches: Pictures, every: bool) -> tuple[Tensor, Tensor]:
+def _statistics(patches: TrainingData, every: bool) -> tuple[Tensor, Tensor]:
     """Return the (C, 1, 1) mean and standard deviation of all patches, or of ten thousand."""
     count = len(patches) if every else min(len(patches), _STATISTICS)
     places = np.linspace(0, len(patches) - 1, count).astype(np.int64)
     total, squares = torch.zeros(2, dtype=torch.float64).unbind()
     seen = 0
     for indices in np.array_split(places, math.ceil(count / _BLOCK)):
-        pixels = patches.batch(indices)
+        pixels = patches.inputs(indices)
         total = total + pixels.sum((0, 2, 3), dtype=torch.float64).cpu()
         squares = squares + pixels.square().sum((0, 2, 3), dtype=torch.float64).cpu()
         seen += pixels.numel() // pixels.shape[1]
@@ -462,33 +418,30 @@ def _statistics(patches: Pictures, every: bool) -> tuple[Tensor, Tensor]:
     return mean.float()[:, None, None], deviation.clamp(min=1 / 255).float()[:, None, None]
 
 
-def _validation(
-    net: ExemplarNet, patches: NDArray[np.uint8], answers: Rows, device: torch.device
-) -> Callable[[], dict[str, float]]:
+def _validation(net: ExemplarNet, patches: NDArray[np.uint8], answers: Rows, device: torch.device) -> Validate:
     """Return what measures how many of some patches that were not learnt from are recognised."""
-    pictures = Pictures(patches, device)
+    held_out = ImageData(patches, device)
     places = np.unique(np.linspace(0, len(patches) - 1, min(len(patches), _VALIDATED)).astype(np.int64))
 
     def accuracy() -> dict[str, float]:
         net.eval()
         with torch.no_grad():
             parts = np.array_split(places, math.ceil(len(places) / 256))
-            found = np.concatenate([net.scores(pictures.batch(part)).argmax(1).cpu().numpy() for part in parts])
+            found = np.concatenate([net.scores(held_out.inputs(part)).argmax(1).cpu().numpy() for part in parts])
         net.train()
         return {"patch_accuracy": float((found == answers[places]).mean())}
 
     return accuracy
 
 
-def _plain_pictures(images: NDArray[np.uint8]) -> list[str]:
+def _warn_of_plain(images: NDArray[np.uint8], context: Context) -> None:
     """Warn of pictures of one colour, which have no edges to draw patches at."""
     blocks = (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
     plain = sum(int((block.min((1, 2)) == block.max((1, 2))).all(1).sum()) for block in blocks)
-    if not plain:
-        return []
-    warning = f"{plain:,} of {len(images):,} pictures are of one colour: their patches are drawn anywhere in them."
-    _log.warning(warning)
-    return [warning]
+    if plain:
+        context.warn(
+            f"{plain:,} of {len(images):,} pictures are of one colour: their patches are drawn anywhere in them."
+        )
 
 
 def _free_memory(device: torch.device) -> int:

@@ -1,7 +1,7 @@
 """k-means on pixels, or on another method's embedding: the baseline that every other method has to beat."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from sklearn.base import clone
@@ -10,15 +10,16 @@ from torch import Tensor
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import Estimator
-from selfsort.training.loop import History, Net, OnEpoch
+from selfsort.methods.stage import Context, Stage
+from selfsort.models.base import Net, Output
 
 
 class Pixels(Net):
     """The pixels themselves as embedding."""
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Output:
         """Return (B, C * H * W) pixels in [0, 1]."""
-        return images.flatten(1)
+        return Output(inputs.flatten(1))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -53,20 +54,12 @@ class KMeans(Estimator):
         net = self.encoder.net_ if hasattr(self.encoder, "net_") else self.encoder.build(image_shape, n_images)
         return _Embedder(net)
 
-    def train_net(
-        self,
-        images: ImageSet,
-        run_dir: Path | None,
-        resume: bool,
-        progress: bool,
-        on_epoch: OnEpoch | None = None,
-    ) -> History:
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Train the encoder if it is not fitted; k-means itself comes after."""
-        if self.encoder is None or hasattr(self.encoder, "net_"):
-            return History()
-        encoder: Estimator = clone(self.encoder)
-        encoder.net_ = cast(_Embedder, self.net_).net
-        return encoder.train_net(images, run_dir, resume, progress, on_epoch)
+        if self.encoder is not None and not hasattr(self.encoder, "net_"):
+            encoder: Estimator = clone(self.encoder)
+            encoder.net_ = cast(_Embedder, self.net_).net
+            yield from encoder.stages(images, context)
 
 
 class _Embedder(Net):
@@ -76,5 +69,5 @@ class _Embedder(Net):
         super().__init__()
         self.net: Net = net
 
-    def embed(self, images: Tensor) -> Tensor:
-        return self.net.embed(images)
+    def forward(self, inputs: Tensor) -> Output:
+        return Output(self.net(inputs).embedding)

@@ -16,7 +16,8 @@ from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
-from selfsort.training.loop import Batch, Net, OptimizerName
+from selfsort.models.base import Batch, Net, Output
+from selfsort.training.recipe import OptimizerName
 
 
 def self_classifier_loss(first: Tensor, second: Tensor, row: float, column: float) -> Tensor:
@@ -61,23 +62,20 @@ class SelfClassifierNet(Net):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of the two views, averaged over the heads."""
-        z = self._project(torch.cat(batch.views))
+        z = self._project(self.backbone(torch.cat(batch.views)))
         losses = []
         for head in self.heads:
             first, second = head(z).float().chunk(2)
             losses.append(self_classifier_loss(first, second, self.row, self.column))
         return torch.stack(losses).mean()
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the (B, D) features of the backbone."""
-        return cast(Tensor, self.backbone(images))
+    def forward(self, inputs: Tensor) -> Output:
+        """Return the (B, D) features of the backbone and the (B, K) class scores of the first head."""
+        features = self.backbone(inputs)
+        return Output(features, cast(Tensor, self.heads[0](self._project(features))) / self.row)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the (B, K) class scores of the first head."""
-        return cast(Tensor, self.heads[0](self._project(images))) / self.row
-
-    def _project(self, images: Tensor) -> Tensor:
-        return F.normalize(self.mlp(self.backbone(images)))
+    def _project(self, features: Tensor) -> Tensor:
+        return F.normalize(self.mlp(features))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -13,7 +13,7 @@ from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
-from selfsort.training.loop import Batch, Net
+from selfsort.models.base import Batch, Net, Output
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -41,9 +41,9 @@ class SimCLRNet(Net):
         first, second = self.head(self.backbone(torch.cat(batch.views))).chunk(2)
         return nt_xent(first, second, self.temperature)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Output:
         """Return the (B, D) features before the projection head, of unit length."""
-        return F.normalize(self.backbone(images))
+        return Output(F.normalize(self.backbone(inputs)))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

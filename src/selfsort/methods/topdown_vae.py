@@ -16,7 +16,7 @@ from selfsort.augment import Augmentation
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
-from selfsort.training.loop import Batch, Net
+from selfsort.models.base import Batch, Net, Output
 
 Network = Literal["dense", "conv"]
 _FIRST_LOG_VARIANCE = -3.0
@@ -66,9 +66,9 @@ class TopdownVAENet(Net):
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         return vae_loss(self.decoder(z), target, mean, log_variance, self.beta)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Output:
         """Return the (B, z_dim) means of the codes."""
-        return self._distribution(images)[0]
+        return Output(self._distribution(inputs)[0])
 
     def decode(self, z: Tensor) -> Tensor:
         """Return (B, C, H, W) pictures in [0, 1] for (B, z_dim) codes."""

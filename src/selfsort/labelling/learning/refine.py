@@ -12,12 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from selfsort.augment import views_from
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.labelling.core.session import Targets
 from selfsort.methods.base import Estimator, NamedNet, TrainedEstimator
-from selfsort.training.loop import Batch, History, Net, Pictures, in_batches, pick_device, seed_of, train
+from selfsort.methods.stage import Context, Stage
+from selfsort.models.base import Batch, Net, Output
+from selfsort.models.per_image import PerImage
+from selfsort.training.callbacks import History
+from selfsort.training.data import ImageData
+from selfsort.training.outputs import outputs
+from selfsort.training.recipe import pick_device, seed_of
 
 Progress = Callable[[int, int, float], None]
 
@@ -72,7 +77,7 @@ def refine(
         history = _train(learner, model, images, epochs, random_state, progress)
     embedding = model.embedding_
     if history.rows:
-        embedding = in_batches(net, "embed", images.images, model.device)
+        embedding = outputs(net, ImageData(images.images, pick_device(model.device)))[0]
         _normalise_by(net, torch.from_numpy(embedding))
     facts = _facts(model, targets, history, time.monotonic() - started)
     return model.with_net(net, images, history, facts, embedding)
@@ -134,36 +139,29 @@ class _Learner(Net):
     def __init__(self, named: NamedNet, targets: Targets, weight: float, own_loss: bool):
         super().__init__()
         self.named, self.weight, self.own_loss = named, weight, own_loss
-        self.evidence: Tensor
-        self.targets: Tensor
         evidence = torch.from_numpy(targets.soft * targets.weights[:, None])
-        self.register_buffer("evidence", evidence, persistent=False)
-        self.register_buffer("targets", evidence, persistent=False)
+        self.evidence, self.targets = PerImage(evidence), PerImage(evidence)
 
     def reconsider(self, shares: Tensor) -> None:
         """Mix the answers' evidence with the (N, K) shares that the network gives the names.
 
         A picture that both leave open counts for little, one that they agree on for 1.
         """
-        mixed = self.evidence + shares.to(self.evidence.device)
+        mixed = self.evidence.rows + shares.to(self.evidence.rows.device)
         mixed = mixed / mixed.sum(1, keepdim=True)
         certainty = ((mixed.amax(1, keepdim=True) - _OPEN) / (_SURE - _OPEN)).clamp(0, 1)
         sharpened = mixed**2
-        self.targets = certainty * sharpened / sharpened.sum(1, keepdim=True)
+        self.targets.replace(certainty * sharpened / sharpened.sum(1, keepdim=True))
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the method's own loss plus the weighted cross-entropy with the targets."""
-        log_shares = torch.log_softmax(self.named.logits(batch.views[0]).float(), 1)
+        log_shares = torch.log_softmax(cast(Tensor, self.named(batch.views[0]).logits).float(), 1)
         named = -self.weight * (self.targets[batch.indices] * log_shares).sum(1).mean()
         return named + self.named.loss(batch) if self.own_loss else named
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the embedding."""
-        return self.named.embed(images)
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the scores of the names."""
-        return self.named.logits(images)
+    def forward(self, inputs: Tensor) -> Output:
+        """Return the embedding and the scores of the names."""
+        return self.named(inputs)
 
 
 def _train(
@@ -179,22 +177,22 @@ def _train(
     def on_epoch(history: History) -> None:
         epoch = len(history.rows)
         if epoch < epochs:
-            learner.reconsider(_shares(learner, pictures))
+            learner.reconsider(_shares(learner, data))
         if progress:
             progress(epoch, epochs, history.rows[-1]["loss"])
 
     recipe = replace(model.refining_recipe(), epochs=epochs, warmup_epochs=0.0, seed=seed_of(random_state, 5))
-    pictures = Pictures(images.images, pick_device(model.device))
-    learner.reconsider(_shares(learner, pictures))
-    return train(learner, images.images, views_from(model.views), model.n_views, recipe, on_epoch=on_epoch)
+    data = model.image_data(images)
+    learner.reconsider(_shares(learner, data))
+    return Context(on_epoch=on_epoch).train(iter([Stage(learner, data, recipe)]))
 
 
-def _shares(learner: _Learner, pictures: Pictures, batch_size: int = 1024) -> Tensor:
+def _shares(learner: _Learner, data: ImageData, batch_size: int = 1024) -> Tensor:
     """Return the (N, K) shares that the network gives the names of all pictures."""
     learner.eval()
-    batches = np.array_split(np.arange(len(pictures)), math.ceil(len(pictures) / batch_size))
+    batches = np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size))
     with torch.no_grad():
-        embedding = torch.cat([learner.embed(pictures.batch(indices)).float() for indices in batches])
+        embedding = torch.cat([learner(data.inputs(indices)).embedding.float() for indices in batches])
         _normalise_by(learner.named, embedding)
         return torch.softmax(learner.named.head(embedding).float(), 1)
 

@@ -1,0 +1,47 @@
+"""The gauge that tells, without labels, whether training collapses."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from selfsort.evaluation.metrics import class_use, effective_rank
+from selfsort.models.base import Net
+from selfsort.training.data import TrainingData
+
+
+def measure_collapse(net: Net, data: TrainingData, batch_size: int) -> dict[str, float]:
+    """Measure on a fixed sample how many dimensions and classes the network uses.
+
+    Returns `effective_rank` (Roy and Vetterli 2007; NaN for an embedding that is not finite) and, for a network that
+    classifies by itself, `class_entropy` (0 to 1) and the shares of pictures in the `largest_class` and the
+    `smallest_class`.
+    """
+    # A tenth of the pictures, 256 to 2,048: enough to see a collapse, at a few per cent of an epoch's work.
+    size = min(len(data), max(256, min(2048, len(data) // 10)))
+    sample = np.linspace(0, len(data) - 1, size).astype(np.int64)
+    net.eval()
+    with torch.no_grad():
+        found = [net(data.inputs(indices)) for indices in np.array_split(sample, math.ceil(size / batch_size))]
+    net.train()
+    embedding = torch.cat([each.embedding.float() for each in found]).cpu().numpy()
+    figures = {"effective_rank": effective_rank(embedding) if np.isfinite(embedding).all() else math.nan}
+    scores = [each.logits.float() for each in found if each.logits is not None]
+    if scores:
+        logits = torch.cat(scores).cpu().numpy()
+        use = class_use(logits.argmax(1), logits.shape[1])
+        figures |= {"class_entropy": use.entropy, "largest_class": use.largest, "smallest_class": use.smallest}
+    return figures
+
+
+def collapse_warning(epoch: int, gauge: Mapping[str, float]) -> str | None:
+    """Say in plain language what has collapsed, or return None."""
+    advice = "try a lower learning rate, a larger batch or weaker views"
+    if gauge["effective_rank"] < 2:
+        rank = gauge["effective_rank"]
+        return f"Epoch {epoch}: all pictures look nearly alike to the network (effective rank {rank:.1f}); {advice}."
+    if gauge.get("class_entropy", 1.0) < 0.5:
+        share = gauge["largest_class"]
+        return f"Epoch {epoch}: {share:.0%} of the pictures fall into one class, so the classes mean little; {advice}."
+    return None
