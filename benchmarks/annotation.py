@@ -79,7 +79,7 @@ class Person:
         """Return the group to answer, with its pictures, as the page loads them."""
         group = self.get(f"/api/group?client={self.name}").json()["group"]
         for picture in [] if group is None else group["typical"] + group["random"] + group["borderline"]:
-            self.get(f"/api/pictures/{picture}.png")
+            self.get(f"/api/images/{picture}/thumbnail")
         return group
 
     def answer(self, group: dict[str, Any]) -> tuple[str, float]:
@@ -132,12 +132,12 @@ def answers_during_refinement(run: Path, groups: int, most: int) -> tuple[list[f
             group = person.see()
             assert group is not None
             person.answer(group)
-        person.post("/api/improve", "improve", epochs=50)
+        person.post("/api/refine", "refine", epochs=50)
         times: list[float] = []
         running = 0
         while len(times) < most and (group := person.see()) is not None:
             times.append(person.answer(group)[1])
-            running += person.get("/api/state").json()["improve"]["state"] == "running"
+            running += person.get("/api/state").json()["refinement"]["state"] == "running"
         return times, running / max(1, len(times))
 
 

@@ -26,7 +26,8 @@ from selfsort.evaluation.certificate import Certificate
 from selfsort.labelling.checks import open_checks
 from selfsort.labelling.core.session import Targets
 from selfsort.labelling.learning.refine import refine
-from selfsort.labelling.server.desk import Conflict, Desk
+from selfsort.labelling.server.journal import Conflict
+from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.store import Store
 
 NAMES = ("kind-0", "kind|1", "kind-2")
@@ -250,7 +251,7 @@ class TestByAPerson:
             asked = servers[0].post(picture=picture, name=right[picture].upper()).raise_for_status().json()
         refused = servers[0].post(picture=seen[0], name="kind-0")
         assert refused.status_code == 409 and servers[0].post(picture=asked["picture"], name=" \n").status_code == 422
-        assert servers[0].post("/api/improve").status_code == 409
+        assert servers[0].post("/api/refine").status_code == 409
         servers[0].end(kill=True)
         assert not (run / "named" / "certificate.json").exists()
 
@@ -291,10 +292,10 @@ class TestByAPerson:
             checks, _ = open_checks(store, NAMES, probabilities, 5)
         asked = []
         monkeypatch.setattr("selfsort.labelling.places.points_of", lambda *given, **more: asked.append(given))
-        with closing(Desk(run, images, checks=checks)) as desk:
-            desk.settle()
-            assert desk.next_check()["picture"] is not None and desk.next_group("me") is None
-            assert desk.state()["open_groups"] == 0 and not desk.session.groups
+        with closing(LabelService(run, images, checks=checks)) as service:
+            service.settle()
+            assert service.certification.next()["picture"] is not None and service.next_group("me") is None
+            assert service.state()["open_groups"] == 0 and not service.session.groups
         assert not asked
 
     def test_undo_leaves_the_checks_of_an_earlier_sample_alone(self, run, folder):
@@ -303,11 +304,11 @@ class TestByAPerson:
             with closing(Store.open(run)) as store:
                 checks, redrawn = open_checks(store, NAMES, probabilities, budget)
             assert redrawn == (budget == 6) and checks.done == 0
-            with closing(Desk(run, images, checks=checks)) as desk:
+            with closing(LabelService(run, images, checks=checks)) as service:
                 with pytest.raises(Conflict, match="no check to take back"):
-                    desk.undo_check("undo")
+                    service.certification.undo("undo")
                 if budget == 5:
-                    desk.add_check("key", "me", checks.next(), "kind-0")
+                    service.certification.add("key", "me", checks.next(), "kind-0")
         with closing(Store.open(run)) as store:
             assert len(store.checks()) == 1
 

@@ -23,9 +23,9 @@ from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import load_images
 from selfsort.labelling.core.session import Event
 from selfsort.labelling.core.simulated import SimulatedAnnotator
-from selfsort.labelling.learning.rounds import renew
-from selfsort.labelling.locks import held, refining
-from selfsort.labelling.server.desk import Desk
+from selfsort.labelling.learning.rounds import refine_run
+from selfsort.labelling.locks import label_lock, refine_lock
+from selfsort.labelling.server.service import LabelService
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def run(tmp_path: Path, images: ImageSet) -> Path:
 
 
 def answer(run: Path, images: ImageSet) -> None:
-    with closing(Desk(run, images, n_groups=6)) as desk:
-        desk.answer_all(SimulatedAnnotator(images.labels, images.label_names).answer, 12)
+    with closing(LabelService(run, images, n_groups=6)) as service:
+        service.answer_all(SimulatedAnnotator(images.labels, images.label_names).answer, 12)
 
 
 @pytest.fixture
 def named(run: Path, images: ImageSet) -> Path:
     answer(run, images)
-    renew(run, images, frozen=True)
+    refine_run(run, images, frozen=True)
     return run
 
 
@@ -94,23 +94,23 @@ class TestRefinedModel:
         assert not (run / "labels.sqlite").exists()
 
     def test_deleted_it_is_learnt_again(self, named, images, monkeypatch, capsys):
-        with closing(Desk(named, images)) as desk:
-            before, proposed = desk.state(), set(desk.session.groups)
+        with closing(LabelService(named, images)) as service:
+            before, proposed = service.state(), set(service.session.groups)
         shutil.rmtree(named / "named")
-        with closing(Desk(named, images)) as desk:
-            state = desk.state()
+        with closing(LabelService(named, images)) as service:
+            state = service.state()
             assert [entry["name"] for entry in state["names"]] == [entry["name"] for entry in before["names"]]
             assert (state["answers"], state["round"], state["open_groups"]) == (
                 before["answers"],
                 1,
                 before["open_groups"],
             )
-            group = desk.next_group("ann")
+            group = service.next_group("ann")
             assert group["id"] in proposed and group["round"] == 1
-            desk.answer("k", "ann", Event("name", group["id"], "kind-0"))
+            service.answer("k", "ann", Event("name", group["id"], "kind-0"))
         assert command(monkeypatch, "refine", named, "--frozen") == 0
-        with closing(Desk(named, images)) as desk:
-            assert desk.state()["round"] == 2 and desk.state()["answers"] == before["answers"] + 1
+        with closing(LabelService(named, images)) as service:
+            assert service.state()["round"] == 2 and service.state()["answers"] == before["answers"] + 1
 
     @pytest.mark.parametrize("name", ["model.safetensors", "embedding.npy", "run.json"])
     def test_damaged_the_way_out_is_named(self, name, named, monkeypatch, capsys):
@@ -121,40 +121,40 @@ class TestRefinedModel:
         assert command(monkeypatch, "refine", named, "--frozen") == 0
 
     @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 90), lambda path: np.save(path, np.zeros(7))])
-    def test_its_doubts_are_damaged(self, damage, named, images, monkeypatch, capsys):
+    def test_its_error_probabilities_are_damaged(self, damage, named, images, monkeypatch, capsys):
         damage(named / "named" / "doubt.npy")
         assert "doubt.npy' is damaged: delete it" in complaint(monkeypatch, capsys, "label", named, "--no-browser")
         (named / "named" / "doubt.npy").unlink()
-        with closing(Desk(named, images)) as desk:
-            assert desk.state()["round"] == 1
+        with closing(LabelService(named, images)) as service:
+            assert service.state()["round"] == 1
 
 
 class TestTwoAtOnce:
     def test_a_model_stays_as_it_is_while_it_is_certified(self, named, monkeypatch, capsys):
-        with held(named, 8573, certifying=True):
+        with label_lock(named, 8573, certifying=True):
             said = complaint(monkeypatch, capsys, "refine", named, "--frozen")
             assert f"is being certified already, by process {os.getpid()} on port 8573: finish or stop that" in said
         assert command(monkeypatch, "refine", named, "--frozen") == 0
 
     def test_a_model_that_is_refined_is_not_certified(self, named, monkeypatch, capsys):
-        with refining(named):
+        with refine_lock(named):
             said = complaint(monkeypatch, capsys, "certify", named, "--no-browser")
             assert "is going on: wait until it is done" in said
             assert "Another refinement" in complaint(monkeypatch, capsys, "refine", named)
 
     def test_naming_goes_on_while_a_model_is_refined(self, named, monkeypatch):
-        with held(named, 8573):
+        with label_lock(named, 8573):
             assert command(monkeypatch, "refine", named, "--frozen") == 0
-        with refining(named), held(named):
+        with refine_lock(named), label_lock(named):
             pass
 
 
 class TestExports:
     def test_no_spreadsheet_computes_a_name(self, run, folder, images, tmp_path, monkeypatch):
-        with closing(Desk(run, images, n_groups=3)) as desk:
+        with closing(LabelService(run, images, n_groups=3)) as service:
             for number, name in enumerate(["=1+1", "@SUM(A1)", "rose"]):
-                desk.answer(f"k{number}", "ann", Event("name", desk.next_group("ann")["id"], name))
-        renew(run, images, frozen=True)
+                service.answer(f"k{number}", "ann", Event("name", service.next_group("ann")["id"], name))
+        refine_run(run, images, frozen=True)
         assert command(monkeypatch, "predict", run, folder, "--out", tmp_path / "p.csv") == 0
         with open(tmp_path / "p.csv", newline="") as file:
             assert {row["name"] for row in csv.DictReader(file)} <= {"'=1+1", "'@SUM(A1)", "rose"}

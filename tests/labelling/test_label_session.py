@@ -11,7 +11,7 @@ from samples import kinds, pictures, quick
 from selfsort import methods
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
-from selfsort.labelling.core.error_probability import doubts, judged_targets
+from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
 from selfsort.labelling.core.session import Event, Group, Session, Targets, shown
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
@@ -220,9 +220,9 @@ def test_a_wrong_answer_is_doubted_because_of_the_others() -> None:
         )
         session.apply(Event("name", number, NAMES[kind[20 * number]] if number != 2 else "block"))
     chosen = np.where(np.arange(240) // 20 == 2, 2, kind)
-    doubt = doubts(session, NAMES, chosen, points)
+    error_probability = error_probabilities(session, NAMES, chosen, points)
     wrong = np.arange(240) // 20 == 2
-    assert doubt[wrong].mean() > 0.5 and doubt[~wrong].mean() < 0.1
+    assert error_probability[wrong].mean() > 0.5 and error_probability[~wrong].mean() < 0.1
     session.add([Group(12, np.flatnonzero(wrong), np.zeros(20, np.float32), None, "lasso", 0)])
     session.apply(Event("name", 12, "across"))
     targets = judged_targets(session, points)

@@ -12,17 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 import selfsort
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
-from selfsort.reporting import figures, gallery
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = sync_api.expect
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 
 # Each begins with a letter or digit that is a command together with Alt.
 NAMES = ("mouse", "junco", "snail", "zebra", "1st kind", "ibis", "hen", "newt", "ant", "yak")
@@ -138,14 +132,6 @@ def certifying(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     running = Server(run, "certify", "--budget", "4")
     yield running
     running.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
@@ -371,7 +357,7 @@ def test_pictures_are_checked_one_by_one_up_to_the_certificate(open_tab: Any, ce
     progress = tab.page.locator("#check-progress")
     expect(tab.page.locator("#right-name")).to_be_focused()
     expect(progress).to_have_text("0 of 4 checked")
-    for part in ("#improve", "nav [data-view=ask]", ".figures"):
+    for part in ("#refine", "nav [data-view=ask]", ".figures"):
         expect(tab.page.locator(part)).to_be_hidden()
     assert focusable_without_name(tab) == []
     tab.key("Enter")
@@ -478,9 +464,9 @@ def test_a_finger_can_use_it_on_a_small_screen(open_tab: Any, viewport: dict[str
 
 
 @pytest.fixture(scope="module")
-def improvable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def refinable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve a run of few pictures, whose thirty epochs take seconds, by a method that looks for groups at once."""
-    folder = tmp_path_factory.mktemp("improvable")
+    folder = tmp_path_factory.mktemp("refinable")
     np.save(folder / "few.npy", selfsort.load_images("digits").images[:240])
     words = ["fit", str(folder / "few.npy"), "--out", str(folder / "few"), "--method", "topdown-vae", "--epochs", "1"]
     subprocess.run([sys.executable, "-m", "selfsort", *words], check=True, stdout=subprocess.DEVNULL)
@@ -489,12 +475,12 @@ def improvable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.kill()
 
 
-def test_improve_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: Any, improvable: Server) -> None:
-    tab = open_tab(at=improvable)
+def test_refine_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: Any, refinable: Server) -> None:
+    tab = open_tab(at=refinable)
     tab.expected = ("409",)
-    notice, progress = tab.page.locator("#notice-text"), tab.page.locator("#improving")
+    notice, progress = tab.page.locator("#notice-text"), tab.page.locator("#refining")
     tab.group_after("Enter", text="heron")
-    tab.page.locator("#improve").click()
+    tab.page.locator("#refine").click()
     expect(notice).to_contain_text("Name groups of at least two kinds first")
     tab.page.locator("#notice-close").click()
     tab.group_after("Enter", text="egret")
@@ -502,14 +488,14 @@ def test_improve_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: A
 
     tab.key("Alt+i")
     expect(progress).to_be_visible()
-    expect(tab.page.locator("#improve")).to_be_disabled()
+    expect(tab.page.locator("#refine")).to_be_disabled()
     tab.group_after("Enter", text="stork")
-    assert tab.state()["improve"]["state"] == "running" and "stork" in tab.counts()
+    assert tab.state()["refinement"]["state"] == "running" and "stork" in tab.counts()
     expect(tab.page.locator("#epoch")).to_contain_text(re.compile(r"Epoch \d+ of 30, loss"), timeout=600_000)
     tab.page.keyboard.type("bit")  # the notice must not take the letters
-    expect(notice).to_have_text(re.compile(r"Improved: there are \d+ new groups to ask about"), timeout=600_000)
+    expect(notice).to_have_text(re.compile(r"Refined: there are \d+ new groups to ask about"), timeout=600_000)
     expect(progress).to_be_hidden()
-    expect(tab.page.locator("#improve")).to_be_enabled()
+    expect(tab.page.locator("#refine")).to_be_enabled()
     expect(tab.page.locator("#name")).to_have_value("bit")
     # Before the next answer: its group may be all the pictures that had one of these names.
     assert {"heron", "egret", "stork"} <= set(tab.counts())
@@ -549,10 +535,3 @@ def test_others_come_in_by_the_password_alone(browser: Any, locked: Server, opti
     expect(page.locator(".picture").first).to_be_visible()
     assert page.url == f"http://127.0.0.1:{locked.port}/"
     page.close()
-
-
-def test_the_map_has_the_colours_and_marks_of_the_report() -> None:
-    source = Path(selfsort.__file__).parent / "labelling" / "server" / "static" / "marks.js"
-    quoted = re.findall(r'"([^"]+)"', source.read_text())
-    assert [text for text in quoted if text.startswith("#")] == list(figures.COLOURS)
-    assert [text for text in quoted if text.startswith("M")] == list(gallery._MARKS.values())

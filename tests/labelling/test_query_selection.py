@@ -68,8 +68,8 @@ def test_the_next_groups_are_those_in_doubt() -> None:
     for group in list(session.open_groups()):
         session.apply(Event("name", group.id, f"kind {kind[group.members[0]] % 3}"))
     probabilities = np.eye(3, dtype=np.float32)[kind % 3]
-    doubt = np.where(kind == 4, 0.9, 0.01).astype(np.float32)
-    session.learn(("kind 0", "kind 1", "kind 2"), probabilities, doubt=doubt)
+    error_probability = np.where(kind == 4, 0.9, 0.01).astype(np.float32)
+    session.learn(("kind 0", "kind 1", "kind 2"), probabilities, error_probability=error_probability)
     groups = query_selection.next_groups(session, points, 2)
     assert 1 <= len(groups) <= 2 and groups[0].round == 1
     assert (kind[groups[0].members] == 4).mean() > 0.9

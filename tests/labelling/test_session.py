@@ -191,7 +191,9 @@ def test_gain_is_the_number_of_pictures_that_lack_a_sure_name() -> None:
     assert named.gain(named.groups[0]) == 5
     named.apply(Event("name", 0, "cat"))
     assert named.gain(named.groups[0]) == pytest.approx(0)
-    named.learn(("cat", "dog"), np.tile(np.float32([0.8, 0.2]), (10, 1)), doubt=np.full(10, 0.5, np.float32))
+    named.learn(
+        ("cat", "dog"), np.tile(np.float32([0.8, 0.2]), (10, 1)), error_probability=np.full(10, 0.5, np.float32)
+    )
     assert named.gain(named.groups[0]) == pytest.approx(2.5)
 
 

@@ -35,7 +35,7 @@ def replayed(session):
     fresh.add(session.groups.values())
     if session.model_probabilities is not None:
         fresh.round = session.round - 1
-        fresh.learn(session.model_names, session.model_probabilities, session._learnt_from, session.doubt)
+        fresh.learn(session.model_names, session.model_probabilities, session._learnt_from, session.error_probability)
     return fresh
 
 
@@ -47,8 +47,8 @@ def test_same_as_replaying_everything(seed):
     for step in range(60):
         if step in (20, 40) and len(session.names()) > 1:
             probabilities = rng.dirichlet(np.ones(len(session.names())), N).astype(np.float32)
-            doubt = rng.random(N).astype(np.float32) if step == 40 else None
-            session.learn(session.names(), probabilities, len(session.events) - 2, doubt)
+            error_probability = rng.random(N).astype(np.float32) if step == 40 else None
+            session.learn(session.names(), probabilities, len(session.events) - 2, error_probability)
             session.add(groups(rng, 100 * step, session.round))
         try:
             session.apply(any_event(rng, session))

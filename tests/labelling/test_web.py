@@ -27,9 +27,9 @@ from starlette.testclient import TestClient
 from samples import quick
 from selfsort.data.loading import load_images
 from selfsort.labelling.places import NAME, stamp_of
-from selfsort.labelling.server.desk import Desk
-from selfsort.labelling.server.pictures import full
+from selfsort.labelling.server.image_files import original
 from selfsort.labelling.server.serve import _listen
+from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
 from selfsort.labelling.store import Store
 
@@ -38,14 +38,14 @@ HOME = "http://127.0.0.1:8573"
 
 
 @pytest.fixture
-def desk(run, images):
-    with closing(Desk(run, images, n_groups=6)) as desk:
-        yield desk
+def service(run, images):
+    with closing(LabelService(run, images, n_groups=6)) as service:
+        yield service
 
 
 @pytest.fixture
-def app(desk):
-    return make_app(desk, TOKEN)
+def app(service):
+    return make_app(service, TOKEN)
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ class TestToken:
 
 class TestPassword:
     @pytest.fixture
-    def guest(self, desk):
-        app = make_app(desk, TOKEN, hosts=("127.0.0.1", "lab.local"), password="sésame")
+    def guest(self, service):
+        app = make_app(service, TOKEN, hosts=("127.0.0.1", "lab.local"), password="sésame")
         return TestClient(app, base_url="http://lab.local:8573", follow_redirects=False)
 
     def test_the_right_one_opens_the_page(self, guest):
@@ -133,7 +133,7 @@ class TestPassword:
         assert guest.get("/api/state").status_code == 200
 
     def test_a_wrong_one_takes_time_and_opens_nothing(self, guest, monkeypatch):
-        monkeypatch.setattr("selfsort.labelling.server.web._WRONG_PASSWORD", 0.3)
+        monkeypatch.setattr("selfsort.labelling.server.web.routes._WRONG_PASSWORD", 0.3)
         for body in (b"password=x", b"", b"password=", b"\xff\xfe=%zz", b"password=s\xc3"):
             answer = guest.post("/login", content=body)
             assert answer.headers["location"] == "/?wrong" and "set-cookie" not in answer.headers
@@ -141,7 +141,7 @@ class TestPassword:
         assert guest.get("/api/state").status_code == 401
 
     def test_no_such_page_on_this_machine(self, client, stranger, monkeypatch):
-        monkeypatch.setattr("selfsort.labelling.server.web._WRONG_PASSWORD", 0.0)
+        monkeypatch.setattr("selfsort.labelling.server.web.routes._WRONG_PASSWORD", 0.0)
         assert stranger.post("/login", data={"password": ""}).status_code == 401
         assert "set-cookie" not in client.post("/login", data={"password": ""}).headers
 
@@ -160,16 +160,16 @@ class TestOtherSites:
         "origin",
         ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:8573", "http://localhost:8573"],
     )
-    def test_foreign_origins(self, client, desk, origin):
+    def test_foreign_origins(self, client, service, origin):
         body = {"key": "k", "client": "c", "group": 0, "kind": "skip"}
         assert client.post("/api/answers", json=body, headers={"Origin": origin}).status_code == 403
-        assert desk.state()["answers"] == 0
+        assert service.state()["answers"] == 0
 
     def test_own_origin(self, client):
         body = {"key": "k", "client": "c", "group": 0, "kind": "skip"}
         assert client.post("/api/answers", json=body, headers={"Origin": HOME}).status_code == 200
 
-    @pytest.mark.parametrize("path", ["/", "/api/state", "/static/app.js", "/api/pictures/1.png", "/nothing"])
+    @pytest.mark.parametrize("path", ["/", "/api/state", "/static/app.js", "/api/images/1/thumbnail", "/nothing"])
     def test_every_answer_is_sealed(self, client, stranger, path):
         for answer in (client.get(path), stranger.get(path), stranger.get(path, headers={"Host": "evil.example"})):
             policy = answer.headers["content-security-policy"]
@@ -180,7 +180,7 @@ class TestOtherSites:
 
     def test_what_may_be_kept(self, client):
         assert client.get("/api/state").headers["cache-control"] == "no-store"
-        picture = client.get("/api/pictures/1.png").headers
+        picture = client.get("/api/images/1/thumbnail").headers
         assert "private" in picture["cache-control"] and "max-age" in picture["cache-control"]
         assert picture["vary"] == "Cookie", "another server's pictures must not be taken for this one's"
 
@@ -196,9 +196,9 @@ class TestFiles:
             "/static//etc/passwd",
             "/static/%00",
             "/static/",
-            "/api/pictures/..%2f..%2fetc%2fpasswd",
-            "/api/pictures/../../etc/passwd.png",
-            "/api/pictures/%2fetc%2fpasswd/full",
+            "/api/images/..%2f..%2fetc%2fpasswd",
+            "/api/images/../../etc/passwd",
+            "/api/images/%2fetc%2fpasswd/original",
             "/api/groups/..%2f1/centre.png",
             "//etc/passwd",
         ],
@@ -223,7 +223,7 @@ class TestFiles:
         (folder / "05.jpg").unlink()
         (folder / "05.jpg").symlink_to("/etc/passwd")
         for index in range(8):
-            content, kind = full(images, index)
+            content, kind = original(images, index)
             whole = index not in (3, 4, 5)
             assert kind == ("image/jpeg" if whole else "image/png")
             with Image.open(io.BytesIO(content)) as drawn:
@@ -231,12 +231,12 @@ class TestFiles:
 
 
 class TestBadInput:
-    def test_large_bodies(self, client, desk):
+    def test_large_bodies(self, client, service):
         body = json.dumps({"key": "k", "client": "c", "pictures": [1] * 600_000}).encode()
         assert len(body) > 1_000_000
         assert client.post("/api/lasso", content=body).status_code == 413
         assert client.post("/api/lasso", content=iter([body[:500_000]] * 3)).status_code == 413
-        assert len(desk.session.groups) == 6
+        assert len(service.session.groups) == 6
 
     def test_fields_are_limited(self, client):
         good = {"key": "k", "client": "c", "group": 0, "kind": "name", "name": "rose"}
@@ -279,12 +279,12 @@ class TestBadInput:
         empty = send(client, "/api/answers", "d", "bob", group=other["id"], kind="name", name=" ")
         assert empty.status_code == 422 and "empty" in empty.json()["detail"]
         assert send(client, "/api/undo", "e", "carl").status_code == 409
-        assert send(client, "/api/improve", "f").status_code == 409
-        assert client.get("/api/pictures/60").status_code == 404
+        assert send(client, "/api/refine", "f").status_code == 409
+        assert client.get("/api/images/60").status_code == 404
         assert client.get("/api/check").status_code == 404
         assert client.get("/api/names/pictures?name=none").status_code == 404
 
-    def test_a_store_that_cannot_be_written(self, client, desk):
+    def test_a_store_that_cannot_be_written(self, client, service):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         try:
@@ -301,8 +301,19 @@ class TestBadInput:
 def test_a_whole_session(client):
     state = client.get("/api/state").json()
     assert set(state) == {
-        *("run", "pictures", "covered", "answers", "open_groups", "round", "version", "names", "estimate", "improve"),
-        *("can_undo", "certify", "shape", "labels_csv"),
+        *(
+            "run",
+            "pictures",
+            "covered",
+            "answers",
+            "open_groups",
+            "round",
+            "version",
+            "names",
+            "estimate",
+            "refinement",
+        ),
+        *("can_undo", "certify", "shape", "generation", "map"),
     }
     group = client.get("/api/group?client=ann").json()["group"]
     assert set(group) == {
@@ -457,8 +468,8 @@ def test_a_refinement_ends_with_its_server(served, trained, how):
         for name in ("rose", "tulip"):
             group = client.get("/api/group?client=ann").json()["group"]["id"]
             send(client, "/api/answers", name, "ann", group=group, kind="name", name=name).raise_for_status()
-        send(client, "/api/improve", "improve", "ann", epochs=10_000).raise_for_status()
-        while (now := client.get("/api/state").json()["improve"])["epoch"] < 2:
+        send(client, "/api/refine", "refine", "ann", epochs=10_000).raise_for_status()
+        while (now := client.get("/api/state").json()["refinement"])["epoch"] < 2:
             assert now["state"] == "running", now["message"]
             time.sleep(0.2)
     lock = FileLock(trained / ".refine.lock")

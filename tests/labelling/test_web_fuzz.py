@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from selfsort.labelling.server.desk import Desk
+from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
 
 OWN_HOST = {"Host": "127.0.0.1"}
@@ -28,9 +28,9 @@ moderately = settings(
 @pytest.fixture(scope="module")
 def app(finished, images, tmp_path_factory):
     run = shutil.copytree(finished, tmp_path_factory.mktemp("fuzzed") / "run")
-    with closing(Desk(run, images, n_groups=6)) as desk:
-        desk.refine_command = lambda run, epochs: ["false"]  # a refinement that ends at once
-        yield make_app(desk, "a-token")
+    with closing(LabelService(run, images, n_groups=6)) as service:
+        service.refinement.words = lambda epochs: ["false"]  # a refinement that ends at once
+        yield make_app(service, "a-token")
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))

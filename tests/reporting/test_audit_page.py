@@ -106,16 +106,10 @@ def test_a_picture_that_is_gone_is_left_out_of_the_page(tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_browser_shows_the_page_on_a_phone(browser, troubled, tmp_path, scheme):
+def test_browser_shows_the_page_on_a_phone(phone, troubled, tmp_path, scheme):
     render(troubled, tmp_path)
-    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get((tmp_path / PAGE).as_uri())
-    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
-    page = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert page == {"light": "rgb(244, 243, 239)", "dark": "rgb(17, 20, 23)"}[scheme]
-    assert browser.get_log("browser") == []
+    page = phone(tmp_path / PAGE, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(244, 243, 239)", "dark": "rgb(17, 20, 23)"}[scheme]

@@ -323,21 +323,15 @@ def test_printable_shows_what_does_not_print():
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_browser_shows_the_report_on_a_phone(browser, tmp_path, scheme):
+def test_browser_shows_the_report_on_a_phone(phone, tmp_path, scheme):
     long_name = "a-very-long-file-name-without-any-place-to-break" * 6
     long_names = tuple(f"{long_name[:90]}-{number}" for number in range(4))
     data = report_data(n=80, title=long_name, warnings=[long_name], skipped=[(long_name, long_name)], names=long_names)
     data = dataclasses.replace(data, certificate=certificate(long_names, target=0.5))
     data = dataclasses.replace(data, config={**data.config, long_name: long_name})
     write_report(data, tmp_path / "report.html", map_kind="pca")
-    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    browser.get((tmp_path / "report.html").as_uri())
-    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    assert browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
-    page = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert page == {"light": "rgb(244, 243, 239)", "dark": "rgb(17, 20, 23)"}[scheme]
-    assert browser.get_log("browser") == []
+    page = phone(tmp_path / "report.html", scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(244, 243, 239)", "dark": "rgb(17, 20, 23)"}[scheme]

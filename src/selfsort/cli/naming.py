@@ -70,14 +70,14 @@ def _name_by_simulation(
     from contextlib import closing
 
     from selfsort.labelling.core.simulated import SimulatedAnnotator
-    from selfsort.labelling.locks import held
-    from selfsort.labelling.server.desk import Desk
+    from selfsort.labelling.locks import label_lock
+    from selfsort.labelling.server.service import LabelService
 
     labels, names = _true_labels(source, images, quiet)
     annotator = SimulatedAnnotator(labels, names, error_rate=errors, random_state=seed)
-    with held(run), closing(Desk(run, images, n_groups=groups, random_state=seed)) as desk:
-        given = desk.answer_all(annotator.answer, answers)
-        state = desk.state()
+    with label_lock(run), closing(LabelService(run, images, n_groups=groups, random_state=seed)) as service:
+        given = service.answer_all(annotator.answer, answers)
+        state = service.state()
     found = {"run": str(run), "given": given} | {name: state[name] for name in _LABELLED}
     answer("label", found, quiet)
     counts = ", ".join(f"{each['name']} {each['count']:,}" for each in state["names"])
@@ -118,11 +118,11 @@ def refine(
 ) -> None:
     """Learn from the names given with `selfsort label`: trains the model on and keeps it in RUN/named."""
     from selfsort import runs
-    from selfsort.labelling.server.improvement import end_with_input
+    from selfsort.labelling.server.refinement import end_with_input
 
     if until_input_ends:
         end_with_input()
-    from selfsort.labelling.learning.rounds import renew  # torch: seconds in which the one who asked may be killed
+    from selfsort.labelling.learning.rounds import refine_run  # torch: seconds in which the one who asked may be killed
 
     pictures = training_images(run, runs.read_run(run), images, as_json or json_progress)
 
@@ -133,7 +133,7 @@ def refine(
             print(f"epoch {epoch}/{total} loss {loss:.4f}", file=sys.stderr, flush=True)
 
     with resumable(run, "nothing has changed, refine again when you like"):
-        model = renew(run, pictures, epochs=epochs, frozen=frozen, n_groups=groups, progress=progress)
+        model = refine_run(run, pictures, epochs=epochs, frozen=frozen, n_groups=groups, progress=progress)
     facts = model.run_["refined"]
     quiet = as_json or json_progress
     answer("refine", {"run": str(run), "names": list(model.names_), **facts}, as_json)
@@ -212,10 +212,10 @@ def _open_checks(
 
     from selfsort import runs
     from selfsort.labelling.checks import open_checks
-    from selfsort.labelling.locks import held
+    from selfsort.labelling.locks import label_lock
     from selfsort.labelling.store import Store
 
-    with held(run, certifying=True), closing(Store.open(run)) as store:
+    with label_lock(run, certifying=True), closing(Store.open(run)) as store:
         names, probabilities = tuple(runs.read_run(folder)["names"]), runs.read_training_arrays(folder)[1]
         checks, redrawn = open_checks(store, names, probabilities, budget, random_state=seed, target=reject)
         answers = len(store.events())

@@ -1,4 +1,4 @@
-"""Who works on a run: one process at a time names or certifies it, one refines it, none does the last two at once."""
+"""Run locks: one process at a time names or certifies a run, one refines it, and none does the last two at once."""
 
 import os
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ _NAMING, _REFINING = ".label.lock", ".refine.lock"
 
 
 @contextmanager
-def held(run: Path, port: int | None = None, *, certifying: bool = False) -> Iterator[None]:
-    """Hold a run against other processes that would name or certify it, too.
+def label_lock(run: Path, port: int | None = None, *, certifying: bool = False) -> Iterator[None]:
+    """Lock a run against other processes that would name or certify it, too.
 
-    Raises `UserError` with the number of the process that has it, and for `certifying` while the run is refined.
+    Raises `UserError` with the number of the process that has locked it, and for `certifying` while the run is refined.
     """
     with closing(Store.open(run)) as store:
         lock = FileLock(Path(run) / _NAMING)
@@ -30,7 +30,7 @@ def held(run: Path, port: int | None = None, *, certifying: bool = False) -> Ite
             raise write_error(Path(run), error) from error
         try:
             store.put("server", {"process": os.getpid(), "port": port, "certifying": certifying})
-            if certifying and _is_held(run, _REFINING):
+            if certifying and _is_locked(run, _REFINING):
                 raise UserError(f"A refinement of {str(run)!r} is going on: wait until it is done.")
             yield
         finally:
@@ -38,8 +38,8 @@ def held(run: Path, port: int | None = None, *, certifying: bool = False) -> Ite
 
 
 @contextmanager
-def refining(run: Path) -> Iterator[None]:
-    """Hold a run against other refinements; raises `UserError` for one that is going on, and while it is certified."""
+def refine_lock(run: Path) -> Iterator[None]:
+    """Lock a run against other refinements; raises `UserError` for one that is going on, and while it is certified."""
     lock = FileLock(Path(run) / _REFINING)
     try:
         with lock.acquire(timeout=0):
@@ -53,7 +53,7 @@ def refining(run: Path) -> Iterator[None]:
 
 def _check_not_certified(run: Path) -> None:
     with closing(Store.open(run, create=False)) as store:
-        if _is_held(run, _NAMING) and (store.get("server") or {}).get("certifying"):
+        if _is_locked(run, _NAMING) and (store.get("server") or {}).get("certifying"):
             raise UserError(
                 f"{str(run)!r} is being {_doing(store)}: finish or stop that first, for the sample is of the model "
                 "as it is."
@@ -61,13 +61,13 @@ def _check_not_certified(run: Path) -> None:
 
 
 def _doing(store: Store) -> str:
-    """Say what the process does that holds a run, and where."""
+    """Say what the process does that has locked a run, and where."""
     holder = {"process": "unknown", "port": None, "certifying": False} | (store.get("server") or {})
     where = f" on port {holder['port']}" if holder["port"] else ""
     return f"{'certified' if holder['certifying'] else 'named'} already, by process {holder['process']}{where}"
 
 
-def _is_held(run: Path, name: str) -> bool:
+def _is_locked(run: Path, name: str) -> bool:
     try:
         with FileLock(Path(run) / name).acquire(timeout=0):
             return False

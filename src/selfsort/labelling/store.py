@@ -23,7 +23,7 @@ from selfsort.labelling.core.session import Event, Group, Session
 
 FORMAT = 1
 NAME = "labels.sqlite"
-DOUBT = "doubt.npy"  # in the folder of a refined model: the chance (N,) that its names are wrong
+ERROR_PROBABILITY = "doubt.npy"  # in the folder of a refined model: (N,), the probability that its name is wrong
 _APPLICATION = 0x73656C66  # "self": tells this file from other programs' databases
 _PATIENCE = 10.0  # seconds that another process may keep the file to itself
 
@@ -330,7 +330,7 @@ class Opinion(NamedTuple):
 
     names: tuple[str, ...]
     probabilities: NDArray[np.float32]
-    doubt: NDArray[np.float32] | None = None
+    error_probability: NDArray[np.float32] | None = None
 
 
 def opinion_of(folder: Path, probabilities: NDArray[np.float32] | None = None) -> Opinion:
@@ -338,20 +338,20 @@ def opinion_of(folder: Path, probabilities: NDArray[np.float32] | None = None) -
     names = tuple(runs.read_run(folder).get("names", ()))
     if probabilities is None:
         probabilities = runs.read_training_arrays(folder)[1]
-    return Opinion(names, probabilities, _doubt_of(folder, len(probabilities)))
+    return Opinion(names, probabilities, _error_probability_of(folder, len(probabilities)))
 
 
-def _doubt_of(folder: Path, n_images: int) -> NDArray[np.float32] | None:
-    path = folder / DOUBT
+def _error_probability_of(folder: Path, n_images: int) -> NDArray[np.float32] | None:
+    path = folder / ERROR_PROBABILITY
     if not path.exists():
         return None
     try:
-        doubt: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        if doubt.shape != (n_images,):
-            raise ValueError(f"it is {doubt.shape}")
+        error_probability: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        if error_probability.shape != (n_images,):
+            raise ValueError(f"it is {error_probability.shape}")
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{str(path)!r} is damaged: delete it; the next refinement makes it anew.") from error
-    return doubt
+    return error_probability
 
 
 def load_session(store: Store, run: Path, opinion: Opinion | None = None) -> Session:
@@ -372,9 +372,11 @@ def load_session(store: Store, run: Path, opinion: Opinion | None = None) -> Ses
     if not rounds:
         return session
     session.round = len(rounds) - 1
-    names, probabilities, doubt = opinion or opinion_of(newest_model(store, run))
+    names, probabilities, error_probability = opinion or opinion_of(newest_model(store, run))
     if names:
-        session.learn(names, probabilities, sum(item.seq <= rounds[-1]["after_seq"] for item in stored), doubt)
+        session.learn(
+            names, probabilities, sum(item.seq <= rounds[-1]["after_seq"] for item in stored), error_probability
+        )
     else:  # the refined model was deleted: what was answered and proposed stays
         session.round = len(rounds)
     return session

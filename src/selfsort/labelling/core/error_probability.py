@@ -27,7 +27,7 @@ def opinions(session: Session, embedding: NDArray[np.float32], seed: int = 0) ->
     return chosen
 
 
-def doubts(
+def error_probabilities(
     session: Session, names: tuple[str, ...], chosen: NDArray[np.int64], embedding: NDArray[np.float32], seed: int = 0
 ) -> NDArray[np.float32]:
     """Return the chance (N,) that the `chosen` one (N,) of the `names` is wrong for each picture; see `opinions`."""
@@ -35,8 +35,8 @@ def doubts(
     # A name that no answer gives any more cannot be right.
     shares = np.pad(opinions(session, embedding, seed), ((0, 0), (0, 1)))
     column = np.array([known.index(name) if name in known else len(known) for name in names])
-    doubt: NDArray[np.float32] = 1 - shares[np.arange(len(shares)), column[chosen]]
-    return doubt
+    error_probability: NDArray[np.float32] = 1 - shares[np.arange(len(shares)), column[chosen]]
+    return error_probability
 
 
 def judged_targets(session: Session, embedding: NDArray[np.float32], seed: int = 0) -> Targets:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import stratified_interval
 
-Kind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
+EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
 GroupKind = Literal["cluster", "split", "lasso"]
 
 JUNK = "junk"
@@ -78,7 +78,7 @@ class Event:
 
     """
 
-    kind: Kind
+    kind: EventKind
     group: int | None = None
     name: str | None = None
     confidence: int = 5
@@ -196,7 +196,7 @@ class Session:
         self.round = 0
         self.model_names: tuple[str, ...] = ()
         self.model_probabilities: NDArray[np.float32] | None = None
-        self.doubt: NDArray[np.float32] | None = None
+        self.error_probability: NDArray[np.float32] | None = None
         self._learnt_from = 0
         self._children: dict[int, list[int]] = {}
 
@@ -291,18 +291,19 @@ class Session:
         names: tuple[str, ...],
         probabilities: NDArray[np.float32],
         seen: int | None = None,
-        doubt: NDArray[np.float32] | None = None,
+        error_probability: NDArray[np.float32] | None = None,
     ) -> None:
         """Take over a refined model's (N, K) opinion, which was trained on the first `seen` answers; begin a round.
 
-        Answers given since then count for more than the model, earlier ones for less. `doubt` (N,) is the chance that
-        the model's name is wrong (see `error_probability.doubts`), else what its own probabilities leave.
+        Answers given since then count for more than the model, earlier ones for less. `error_probability` (N,) is how
+        likely the model's name is wrong (see `error_probability.error_probabilities`), else what its own probabilities
+        leave.
         """
         if probabilities.shape != (self.n_images, len(names)):
             raise ValueError(
                 f"{probabilities.shape} probabilities for {self.n_images} pictures and {len(names)} names."
             )
-        self.model_names, self.model_probabilities, self.doubt = names, probabilities, doubt
+        self.model_names, self.model_probabilities, self.error_probability = names, probabilities, error_probability
         self._learnt_from = len(self.events) if seen is None else seen
         self.round += 1
         self._changed()
@@ -555,7 +556,7 @@ class _Replay:
             if self._opinion is None:
                 self._form_opinion(self.session.model_probabilities)
             asked = (self.latest < self.session._learnt_from) & (self.by_hand < 0)
-            sure = self._chance if self.session.doubt is None else 1 - self.session.doubt
+            sure = self._chance if self.session.error_probability is None else 1 - self.session.error_probability
             name_of[asked], confidence[asked] = self._choice[asked], sure[asked]
             given &= ~asked
         return Labels(names, name_of, confidence.astype(np.float32), given)

@@ -11,7 +11,7 @@ from selfsort.clustering import Space, reduce_sampled
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
-from selfsort.labelling.core.error_probability import doubts, judged_targets
+from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
 from selfsort.labelling.core.session import Event, Group, Session, shown
 from selfsort.labelling.learning.refine import Progress, refine
 from selfsort.methods.base import Estimator
@@ -42,7 +42,7 @@ class LabelSession:
     ----------
     session : all groups and answers; `labels()`, `targets()`, `estimate()`, …
     model : the model, refined as often as `refine` was called
-    doubt : (N,) chance that the refined model's name is wrong; None before the first refinement
+    error_probability : (N,) how likely the refined model's name is wrong; None before the first refinement
 
     """
 
@@ -62,7 +62,7 @@ class LabelSession:
             raise UserError(f"This {type(model).__name__} is not fitted yet: call fit first.")
         if self.images.ids != model.ids_:
             raise UserError("These are not the pictures that the model was fitted to: give those.")
-        self.doubt: NDArray[np.float32] | None = None
+        self.error_probability: NDArray[np.float32] | None = None
         self.model, self.space, self.random_state = model, space or model.label_space, random_state
         self.session = session or Session(len(self.images), decay)
         if session is None:
@@ -159,8 +159,10 @@ class LabelSession:
         model = self.model
         if not np.array_equal(model.embedding_, before):
             self.__dict__.pop("points", None)
-        self.doubt = doubts(self.session, model.names_, model.labels_, model.embedding_, self.random_state)
-        self.session.learn(model.names_, model.probabilities_, seen, self.doubt)
+        self.error_probability = error_probabilities(
+            self.session, model.names_, model.labels_, model.embedding_, self.random_state
+        )
+        self.session.learn(model.names_, model.probabilities_, seen, self.error_probability)
         if n_groups is None:
             n_groups = query_selection.how_many(self.model.n_classes, len(self.images)) // 2
         if n_groups:

@@ -11,12 +11,12 @@ from selfsort.files import atomic_path, swap_folder
 from selfsort.labelling import places
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import Progress
-from selfsort.labelling.locks import refining
-from selfsort.labelling.store import DOUBT, Store, load_session, newest_model
+from selfsort.labelling.locks import refine_lock
+from selfsort.labelling.store import ERROR_PROBABILITY, Store, load_session, newest_model
 from selfsort.methods.base import Estimator
 
 
-def renew(
+def refine_run(
     run: Path,
     images: ImageSet,
     *,
@@ -37,11 +37,11 @@ def renew(
         nothing can be written.
 
     """
-    with refining(run):
-        return _renew(run, images, epochs, frozen, n_groups, progress)
+    with refine_lock(run):
+        return _refine_run(run, images, epochs, frozen, n_groups, progress)
 
 
-def _renew(
+def _refine_run(
     run: Path, images: ImageSet, epochs: int | None, frozen: bool, n_groups: int | None, progress: Progress | None
 ) -> Estimator:
     store = Store.open(run, create=False)
@@ -65,12 +65,12 @@ def _renew(
 def _replace(folder: Path, labelling: LabelSession) -> None:
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # what a killed refinement left
-    model, doubt = labelling.model, labelling.doubt
+    model, error_probability = labelling.model, labelling.error_probability
     model.save(new)
     try:
-        assert doubt is not None
-        with atomic_path(new / DOUBT) as path, open(path, "wb") as file:
-            np.save(file, doubt)
+        assert error_probability is not None
+        with atomic_path(new / ERROR_PROBABILITY) as path, open(path, "wb") as file:
+            np.save(file, error_probability)
         places.keep(new, model.embedding_, labelling.points)
         swap_folder(new, folder)
     finally:

@@ -21,17 +21,20 @@ NAME = "map.npz"
 _POINTS = 6000
 
 
-class Layout(NamedTuple):
+class MapLayout(NamedTuple):
     """Places of pictures in the plane: their positions (n,) in the run and points (n, 2) from 0 to 1."""
 
     kind: Literal["pca", "tsne"]
-    pictures: NDArray[np.int64]
+    indices: NDArray[np.int64]
     points: NDArray[np.float64]
     version: int = 0  # later ones are larger, also those of later servers
 
 
-class Atlas:
-    """Draws maps of embeddings in the background, once somebody looks; `changed` is called when there is a new one."""
+class EmbeddingMap:
+    """Draws a map of a run's embedding in the background, once somebody looks.
+
+    `changed` is called whenever there is a better one.
+    """
 
     def __init__(self, run: Path, changed: Callable[[], None]):
         self._path, self._changed = Path(run) / NAME, changed
@@ -39,14 +42,19 @@ class Atlas:
         self._ready = threading.Event()
         self._to_draw: tuple[NDArray[np.float32], int] | None = None
         self._latest = 0
-        self._layout: Layout | None = None
+        self._layout: MapLayout | None = None
 
     def put(self, embedding: NDArray[np.float32], random_state: int) -> None:
         """Let the next map be that of an embedding (N, D)."""
         with self._lock:
             self._to_draw = embedding, random_state
 
-    def layout(self) -> Layout:
+    @property
+    def version(self) -> int:
+        """Return the version of the newest map, 0 before the first."""
+        return 0 if self._layout is None else self._layout.version
+
+    def layout(self) -> MapLayout:
         """Return the best map there is, after waiting for the first."""
         with self._lock:
             if self._to_draw is not None:
@@ -70,10 +78,10 @@ class Atlas:
         layout = _layout("tsne", embedding, random_state)
         # A map is a convenience: it is shown also where it cannot be kept.
         with suppress(UserError), atomic_path(self._path) as partial, open(partial, "wb") as file:
-            np.savez(file, stamp=stamp, pictures=layout.pictures, points=layout.points)
+            np.savez(file, stamp=stamp, pictures=layout.indices, points=layout.points)
         self._show(number, layout)
 
-    def _show(self, number: int, layout: Layout) -> None:
+    def _show(self, number: int, layout: MapLayout) -> None:
         with self._lock:
             if number != self._latest:
                 return
@@ -81,22 +89,22 @@ class Atlas:
         self._ready.set()
         self._changed()
 
-    def _read(self, stamp: str) -> Layout | None:
+    def _read(self, stamp: str) -> MapLayout | None:
         try:
             with np.load(self._path, allow_pickle=False) as kept:
                 if str(kept["stamp"]) == stamp:
-                    return Layout("tsne", kept["pictures"], kept["points"])
+                    return MapLayout("tsne", kept["pictures"], kept["points"])
         except Exception:  # not there, or damaged: it is drawn again
             return None
         return None
 
 
-def _layout(kind: Literal["pca", "tsne"], embedding: NDArray[np.float32], random_state: int) -> Layout:
-    pictures, points = project(embedding, kind=kind, sample=_POINTS, random_state=random_state)
+def _layout(kind: Literal["pca", "tsne"], embedding: NDArray[np.float32], random_state: int) -> MapLayout:
+    indices, points = project(embedding, kind=kind, sample=_POINTS, random_state=random_state)
     low, high = points.min(0, initial=np.inf), points.max(0, initial=-np.inf)
     spans = np.where(high > low, high - low, 1.0)
     # One scale for both directions, so that distances keep their meaning.
-    return Layout(kind, pictures, (points - (low + high) / 2) / spans.max() + 0.5)
+    return MapLayout(kind, indices, (points - (low + high) / 2) / spans.max() + 0.5)
 
 
 def _give_way() -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.labelling.locks import held
-from selfsort.labelling.server.desk import Desk
+from selfsort.labelling.locks import label_lock
+from selfsort.labelling.server.service import LabelService
 
 if TYPE_CHECKING:
     from selfsort.labelling.checks import Checks
@@ -56,10 +56,12 @@ def serve(
         stack.enter_context(_sigterm_as_ctrl_c())
         listener = stack.enter_context(closing(_listen(host, port)))
         number = listener.getsockname()[1]
-        stack.enter_context(held(run, number, certifying=checks is not None))
+        stack.enter_context(label_lock(run, number, certifying=checks is not None))
         if checks is None:
             say("Looking for groups; with many pictures this takes minutes the first time …")
-        with closing(Desk(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)) as desk:
+        with closing(
+            LabelService(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)
+        ) as service:
             token = secrets.token_urlsafe(24)
             home = f"http://{_in_address(host or '127.0.0.1')}:{number}/"
             address = f"{home}?token={token}"
@@ -70,7 +72,7 @@ def serve(
             if open_browser:
                 # Not waited for: some browsers keep the one who starts them until they are closed.
                 threading.Thread(target=_open, args=(address, say), name="browser", daemon=True).start()
-            _run(desk, token, listener, host, password)
+            _run(service, token, listener, host, password)
 
 
 @contextmanager
@@ -141,13 +143,13 @@ def _open(address: str, say: Callable[[str], None]) -> None:
         say("No browser could be opened here: open the address yourself.")
 
 
-def _run(desk: Desk, token: str, listener: socket.socket, host: str | None, password: str | None) -> None:
+def _run(service: LabelService, token: str, listener: socket.socket, host: str | None, password: str | None) -> None:
     import uvicorn
 
     from selfsort.labelling.server.web import LOCAL_HOSTS, make_app
 
     hosts = LOCAL_HOSTS if host is None else (*LOCAL_HOSTS, _in_address(host).lower())
-    app = make_app(desk, token, hosts=hosts, password=password if host else None)
+    app = make_app(service, token, hosts=hosts, password=password if host else None)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2
     )

@@ -3,10 +3,12 @@
 import { Refused, get, onOutage, post, sendKept } from "./api.js";
 import { Ask } from "./ask.js";
 import { Check } from "./check.js";
-import { $, SMALL, announce, closable, complain, count, element, fill, interval, percent, pictures, show } from "./dom.js";
+import { $, SMALL, announce, closable, complain, element, fill, show } from "./dom.js";
+import { commandOf } from "./keys.js";
 import { PictureMap } from "./map.js";
-import { markSvg } from "./marks.js";
+import { markerSvg } from "./markers.js";
 import { Names } from "./names.js";
+import { count, interval, percent, pictures } from "./words.js";
 
 const POLL = { running: 1000, idle: 3000 }; // ms
 const VIEWS = ["ask", "names", "check"];
@@ -41,15 +43,19 @@ function showState(state, before) {
   $("#run").textContent = state.run;
   showCovered(state.covered, state.pictures);
   showEstimate(state.estimate);
-  showImprovement(state, before);
+  showRefinement(state, before);
   showPurpose(state);
   for (const button of document.querySelectorAll("[data-command=undo]")) {
     if (!button.closest("#check-view")) button.disabled = !state.can_undo;
   }
-  if (state.version === before?.version) return;
+  if (state.generation !== before?.generation) namesChanged(state);
+  map.update(state);
+}
+
+// The figures above have changed with the names already; the rest follows them.
+function namesChanged(state) {
   showNames(state.names);
-  map.update(state.version);
-  ask.wake();
+  ask.follow(state.generation);
   if (view() === "names") names.open(chosenName());
 }
 
@@ -59,7 +65,7 @@ function showPurpose({ certify, names: given, open_groups: open }) {
   show($("nav [data-view=check]"), checking);
   const naming = !checking || given.length > 0 || open > 0;
   for (const part of ["nav [data-view=ask]", "nav [data-view=names]", ".figures", "#labels"]) show($(part), naming);
-  for (const part of document.querySelectorAll(".improves")) show(part, !checking);
+  for (const part of document.querySelectorAll(".refines")) show(part, !checking);
 }
 
 function showCovered(covered, all) {
@@ -78,17 +84,17 @@ function groundsOf({ accuracy, looked_at: seen, ...bounds }) {
   return range === percent(accuracy) ? from : `${range}, ${from}`;
 }
 
-function showImprovement({ improve, open_groups: open }, before) {
-  const { state, epoch, epochs, loss, message } = improve;
+function showRefinement({ refinement, open_groups: open }, before) {
+  const { state, epoch, epochs, loss, message } = refinement;
   const running = state === "running";
-  show($("#improving"), running);
-  $("#improve").disabled = running;
+  show($("#refining"), running);
+  $("#refine").disabled = running;
   const lossNow = typeof loss === "number" ? `, loss ${loss.toPrecision(3)}` : "";
   $("#epoch").textContent = epoch ? `Epoch ${epoch} of ${epochs}${lossNow}` : "Starting";
   fill($("#epoch-bar"), epochs ? epoch / epochs : 0, `epoch ${epoch} of ${epochs}`);
-  if (!before || before.improve.state !== "running" || running) return;
+  if (!before || before.refinement.state !== "running" || running) return;
   const groups = open === 1 ? "is 1 new group" : `are ${count(open)} new groups`;
-  app.say(state === "failed" ? `The improvement failed. ${message}` : `Improved: there ${groups} to ask about. ${message}`);
+  app.say(state === "failed" ? `The refinement failed. ${message}` : `Refined: there ${groups} to ask about. ${message}`);
 }
 
 function showNames(given) {
@@ -99,7 +105,7 @@ function showNames(given) {
 
 function legendRow({ name, count: number, colour }) {
   const link = element("a", { href: `#names/${encodeURIComponent(name)}`, "aria-label": `${name}, ${pictures(number)}` });
-  link.append(markSvg(colour), element("span", {}, name), element("b", {}, count(number)));
+  link.append(markerSvg(colour), element("span", {}, name), element("b", {}, count(number)));
   if (view() === "names" && names.name === name) link.setAttribute("aria-current", "true");
   return element("li", {}, link);
 }
@@ -126,7 +132,8 @@ async function openView() {
   for (const name of VIEWS) {
     show($(`#${name}-view`), name === now);
     const link = $(`nav [data-view=${name}]`);
-    name === now ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+    if (name === now) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   show($("#aside"), now !== "check");
   document.body.dataset.view = now;
@@ -142,24 +149,12 @@ async function openView() {
 
 const commands = {
   undo: () => ({ ask, names, check })[view()].undo(),
-  improve,
+  refine,
   help: () => $("#helping").open || $("#helping").showModal(),
   rename: () => view() === "names" && names.startRenaming(),
   confirm: () => view() === "check" && check.confirm(),
   ask: () => (location.hash = "#ask"),
   names: () => (location.hash = "#names"),
-};
-const KEYS = {
-  M: "mixed",
-  J: "junk",
-  S: "skip",
-  Z: "undo",
-  I: "improve",
-  H: "help",
-  R: "rename",
-  Y: "confirm",
-  A: "ask",
-  N: "names",
 };
 
 function run(command) {
@@ -167,21 +162,15 @@ function run(command) {
   else if (view() === "ask") ask.command(command);
 }
 
-async function improve() {
+async function refine() {
   try {
-    app.take((await post("/api/improve", { epochs: null })).state);
-    announce("Improving; go on naming meanwhile.");
+    app.take((await post("/api/refine", { epochs: null })).state);
+    announce("Refining; go on naming meanwhile.");
     poll();
   } catch (refusal) {
     if (!(refusal instanceof Refused)) throw refusal;
     app.say(refusal.message);
   }
-}
-
-// Letters by their place on the keyboard would be wrong on other layouts, but Alt changes the letter on a Mac.
-function commandOf(event) {
-  if (/^Digit[1-5]$/.test(event.code)) return event.code.at(-1);
-  return KEYS[/^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "")];
 }
 
 addEventListener("keydown", (event) => {
@@ -192,7 +181,8 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     if (!document.querySelector("dialog[open]")) run(command);
   } else if (event.target === document.body && event.key.length === 1 && !event.altKey && !other) {
-    event.key === "?" ? commands.help() : writeName(event);
+    if (event.key === "?") commands.help();
+    else writeName(event);
   }
 });
 
@@ -244,7 +234,7 @@ async function poll() {
   const state = document.hidden ? before : await get("/api/state");
   if (app.state === before && state !== before) app.take(state); // else an answer has brought a newer one
   clearTimeout(timer);
-  timer = setTimeout(poll, POLL[app.state.improve.state] ?? POLL.idle);
+  timer = setTimeout(poll, POLL[app.state.refinement.state] ?? POLL.idle);
 }
 
 async function begin() {

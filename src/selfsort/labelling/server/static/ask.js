@@ -2,19 +2,10 @@
 
 import { Refused, get, post, postKept, client } from "./api.js";
 import { Combobox } from "./combobox.js";
-import {
-  $,
-  announce,
-  byTouch,
-  complain,
-  element,
-  hasKeyboard,
-  show,
-  thumbnail,
-  pictures as ofPictures,
-} from "./dom.js";
+import { $, announce, byTouch, complain, element, hasKeyboard, show, thumbnail } from "./dom.js";
 import { enlarge } from "./enlarge.js";
 import { chooseSimilar } from "./similar.js";
+import { pictures as ofPictures } from "./words.js";
 
 const ROWS = [["typical", "Most typical"], ["random", "At random"], ["borderline", "Borderline"]];
 const SURE = ["a guess", "doubtful", "likely", "quite sure", "sure"];
@@ -49,13 +40,23 @@ export class Ask {
 
   async next(typedAhead = "") {
     const { group, state } = await get(`/api/group?client=${client}`);
+    this.generation = state.generation;
     this.app.take(state);
     this.put(group, typedAhead);
   }
 
-  // When there was nothing to ask, new groups are shown as soon as there are some.
-  wake() {
-    if (this.started && !this.group && !this.busy && this.app.state.open_groups > 0) this.next();
+  // Names that changed elsewhere change what is asked: another suggestion, another gain, or groups where there were
+  // none. What a person has begun to answer stays; an own answer brings its own next group.
+  async follow(generation) {
+    if (!this.started || this.busy || this.generation === generation) return;
+    this.generation = generation;
+    if (!this.group && this.app.state.open_groups === 0) return;
+    const { group } = await get(`/api/group?client=${client}`);
+    if (!this.busy && (group?.id === this.group?.id || this.#untouched())) this.put(group, this.field.value);
+  }
+
+  #untouched() {
+    return !this.field.input.value && this.out.size === 0;
   }
 
   // What is typed while an answer is on its way belongs to the next group, and stays.
@@ -63,6 +64,7 @@ export class Ask {
     const same = group !== null && group.id === this.group?.id;
     this.group = group;
     if (!same) this.#clear(typedAhead);
+    else this.#suggest();
     show($("#asking"), group !== null);
     show($("#nothing"), group === null);
     $("#ask-title").textContent = group ? title(group) : "Nothing left to ask";
@@ -75,9 +77,13 @@ export class Ask {
   #clear(typedAhead) {
     this.out.clear();
     this.field.value = typedAhead;
-    this.field.input.placeholder = this.group?.suggestion ? `${this.group.suggestion}?` : "Type a name";
     this.#setConfidence(5);
     complain($("#answer-error"), null);
+    this.#suggest();
+  }
+
+  #suggest() {
+    this.field.input.placeholder = this.group?.suggestion ? `${this.group.suggestion}?` : "Type a name";
     this.#hint();
   }
 
@@ -193,6 +199,7 @@ export class Ask {
     this.#wait(true);
     try {
       const { state, group } = await sending();
+      this.generation = state.generation;
       this.app.take(state);
       const typed = this.field.value;
       await this.#arrive(group, what, typed.startsWith(sent) ? typed.slice(sent.length) : "");
@@ -268,7 +275,8 @@ export class Ask {
       const cell = event.target.closest(".picture");
       if (!cell) return;
       this.#rove(cell, false);
-      event.shiftKey ? this.#enlarge(cell) : this.toggle(Number(cell.dataset.picture));
+      if (event.shiftKey) this.#enlarge(cell);
+      else this.toggle(Number(cell.dataset.picture));
     });
     rows.addEventListener("dblclick", (event) => {
       const cell = event.target.closest(".picture");
@@ -314,7 +322,7 @@ export class Ask {
   }
 
   toggle(picture) {
-    this.out.has(picture) ? this.out.delete(picture) : this.out.add(picture);
+    if (!this.out.delete(picture)) this.out.add(picture);
     const cell = this.#cells().find((one) => Number(one.dataset.picture) === picture);
     cell.setAttribute("aria-pressed", String(this.out.has(picture)));
     this.#hint();
@@ -350,7 +358,7 @@ function across(cell, cells, direction) {
   const beyond = (box) => (direction > 0 ? box.top >= here.bottom - 1 : box.bottom <= here.top + 1);
   const away = (box) => 1000 * Math.abs(box.top - here.top) + Math.abs(box.left - here.left);
   const boxes = cells.map((other) => [other, other.getBoundingClientRect()]).filter(([, box]) => beyond(box));
-  return boxes.sort(([, one], [, other]) => away(one) - away(other))[0]?.[0];
+  return boxes.toSorted(([, one], [, other]) => away(one) - away(other))[0]?.[0];
 }
 
 function title(group) {

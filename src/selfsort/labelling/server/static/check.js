@@ -2,7 +2,8 @@
 
 import { Refused, get, post } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { $, announce, byTouch, complain, count, crisp, element, fill, hasKeyboard, interval, percent, show } from "./dom.js";
+import { $, announce, byTouch, complain, crisp, element, fill, hasKeyboard, original, show } from "./dom.js";
+import { count, interval, percent } from "./words.js";
 
 export class Check {
   constructor(app) {
@@ -72,7 +73,7 @@ export class Check {
   }
 
   #ask(picture, name) {
-    $("#check-picture").src = `/api/pictures/${picture}/full`;
+    $("#check-picture").src = original(picture);
     $("#question").replaceChildren("The model says ", element("strong", {}, name));
     announce(`Picture ${this.asked.done + 1} of ${this.asked.budget}: is it ${name}?`);
   }
@@ -97,8 +98,9 @@ export class Check {
   }
 }
 
+const number = (text) => element("td", { className: "number" }, text);
+
 function certified({ name, estimate, low, high, n, pictures }) {
-  const number = (text) => element("td", { className: "number" }, text);
   const right = n ? [percent(estimate), interval({ low, high })] : ["–", "–"];
   return element("tr", {}, element("th", { scope: "row" }, name), ...[...right, count(n), count(pictures)].map(number));
 }

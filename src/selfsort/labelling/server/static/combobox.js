@@ -1,11 +1,12 @@
 // A text field with a list of names under it, after WAI-ARIA's editable combobox with list autocomplete.
 // The list never takes the field over by itself: an option counts once an arrow key, a click, or Tab chose it.
 
-import { element, pictures, show } from "./dom.js";
-import { markSvg } from "./marks.js";
+import { element, show } from "./dom.js";
+import { markerSvg } from "./markers.js";
+import { matches } from "./matching.js";
+import { pictures } from "./words.js";
 
 const MOST = 7;
-const plain = (text) => text.normalize("NFD").replace(/\p{Diacritic}/gu, "").toLowerCase();
 
 export class Combobox {
   // `names()` returns [{name, count, colour}], most used first; `suggestion()` a name or null; `onChoice(name)` takes
@@ -48,7 +49,8 @@ export class Combobox {
   }
 
   #typed() {
-    this.value ? this.#open() : this.close();
+    if (this.value) this.#open();
+    else this.close();
     this.onChange();
   }
 
@@ -61,13 +63,7 @@ export class Combobox {
   }
 
   #matches() {
-    const typed = plain(this.value);
-    // One letter in the middle of a word says little.
-    const within = (name) => typed.length > 1 && name.includes(typed);
-    const rank = (name) => (name.startsWith(typed) ? 0 : name.includes(` ${typed}`) ? 1 : within(name) ? 2 : 3);
-    const ranked = this.names().map((entry) => ({ ...entry, rank: rank(plain(entry.name)) }));
-    const found = ranked.filter((entry) => entry.rank < 3).sort((one, other) => one.rank - other.rank);
-    return this.#suggestedFirst(found).slice(0, MOST);
+    return this.#suggestedFirst(matches(this.names(), this.value)).slice(0, MOST);
   }
 
   #suggestedFirst(found) {
@@ -82,7 +78,7 @@ export class Combobox {
     return element(
       "li",
       { id: `${this.list.id}-${place}`, role: "option", "aria-selected": "false" },
-      ...(colour === undefined ? [] : [markSvg(colour)]),
+      ...(colour === undefined ? [] : [markerSvg(colour)]),
       element("span", { className: "option-name" }, name),
       element("small", {}, note),
     );

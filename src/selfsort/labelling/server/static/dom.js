@@ -1,4 +1,4 @@
-// Small helpers: elements, numbers, and what a screen reader is told. Names are the user's text: they only ever become
+// Small helpers: elements, and what a screen reader is told. Names are the user's text: they only ever become
 // text nodes.
 
 export const $ = (selector) => document.querySelector(selector);
@@ -15,23 +15,6 @@ export function element(tag, properties = {}, ...children) {
 
 export function show(node, visible) {
   node.hidden = !visible;
-}
-
-const whole = new Intl.NumberFormat("en");
-export const count = (number) => whole.format(number);
-export const pictures = (number) => `${count(number)} picture${number === 1 ? "" : "s"}`;
-
-// Never rounded to nothing or to all, as in the report.
-export function percent(share, digits = 0) {
-  const least = 10 ** (-digits - 2);
-  if (share > 0 && share < least / 2) return `<${(100 * least).toFixed(digits)}\u00a0%`;
-  if (share < 1 && share > 1 - least / 2) return `>${(100 * (1 - least)).toFixed(digits)}\u00a0%`;
-  return `${(100 * share).toFixed(digits)}\u00a0%`;
-}
-
-export function interval({ low, high }) {
-  const [from, to] = [percent(low), percent(high)];
-  return from === to ? to : `${from.replace("\u00a0%", "")} to ${to}`;
 }
 
 export function fill(bar, share, text) {
@@ -72,4 +55,5 @@ export function crisp(image) {
   image.classList.toggle("pixels", Math.max(image.naturalWidth, image.naturalHeight) <= SMALL);
 }
 
-export const thumbnail = (picture) => `/api/pictures/${picture}.png`;
+export const thumbnail = (picture) => `/api/images/${picture}/thumbnail`;
+export const original = (picture) => `/api/images/${picture}/original`;

@@ -1,7 +1,8 @@
 // One picture large, with its neighbours a key away.
 
 import { get } from "./api.js";
-import { $, closable, crisp, element, percent } from "./dom.js";
+import { $, closable, crisp, element, original } from "./dom.js";
+import { percent } from "./words.js";
 
 const dialog = $("#enlarged");
 const image = $("#enlarged-picture");
@@ -21,7 +22,7 @@ export function enlarge(all, start, itsMarking, onClose = () => {}) {
 function turn(step) {
   place = (place + step + pictures.length) % pictures.length;
   const picture = pictures[place];
-  image.src = `/api/pictures/${picture}/full`;
+  image.src = original(picture);
   $("#enlarged-title").textContent = `Picture ${picture}`;
   $("#enlarged-note").textContent = "\u00a0";
   describe(picture);
@@ -29,7 +30,7 @@ function turn(step) {
 }
 
 async function describe(picture) {
-  const about = await get(`/api/pictures/${picture}`).catch(() => null);
+  const about = await get(`/api/images/${picture}`).catch(() => null);
   if (about === null || pictures[place] !== picture) return;
   const source = about.given ? "by an answer" : `by the model, ${percent(about.confidence)}`;
   const name = about.name === null ? "no name yet" : `${about.name}, ${source}`;

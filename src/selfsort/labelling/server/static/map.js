@@ -3,8 +3,10 @@
 // Two canvases lie on each other: the points, drawn when something changed, and what the hand does.
 
 import { get, Refused } from "./api.js";
-import { $, announce, closable, count, pictures as ofPictures, show, thumbnail } from "./dom.js";
-import { MARK_SIZE, colourOf, pathOf } from "./marks.js";
+import { $, announce, closable, show, thumbnail } from "./dom.js";
+import { clamp, contains, length, middle } from "./geometry.js";
+import { MARKER_SIZE, colourOf, pathOf } from "./markers.js";
+import { count, pictures as ofPictures } from "./words.js";
 
 const MARGIN = 12; // px around the points
 const LABELS = 14; // names written on the map
@@ -14,7 +16,7 @@ const SHORTEST = 12; // px of a drawn line that is more than a click
 export class PictureMap {
   // `onLasso(pictures)` is called with the pictures circled.
   constructor(app, onLasso) {
-    Object.assign(this, { app, onLasso, points: [], names: [], drawn: null, version: null, asked: new Set() });
+    Object.assign(this, { app, onLasso, points: [], names: [], drawn: null, seen: null, asked: new Set() });
     [this.base, this.hand] = [$("#map-points"), $("#map-hand")];
     this.line = [];
     this.circle = null; // {x, y, r} in the unit square, while the keyboard is used
@@ -22,15 +24,16 @@ export class PictureMap {
   }
 
   // Fetches what changed: the names after any answer, the points when the map was drawn anew.
-  async update(version) {
-    if (version === this.version) return;
-    this.version = version;
+  async update({ generation, map }) {
+    const seen = `${generation} ${map}`;
+    if (seen === this.seen) return;
+    this.seen = seen;
     try {
       await this.#fetchNames();
       this.draw();
     } catch (refusal) {
       if (!(refusal instanceof Refused)) throw refusal;
-      this.version = null; // there is no map yet: the next change asks again
+      this.seen = null; // there is no map yet: the next change asks again
     }
   }
 
@@ -97,7 +100,7 @@ export class PictureMap {
     const colours = this.#colours();
     const size = Math.max(4.5, Math.min(9, this.inner / 2.2 / Math.sqrt(this.points.length || 1)));
     this.points.forEach((point, k) => this.names[k] < 0 && dot(context, this.#place(point), size / 4, colours.faint));
-    this.points.forEach((point, k) => this.names[k] >= 0 && mark(context, this.#place(point), size, this.names[k]));
+    this.points.forEach((point, k) => this.names[k] >= 0 && marker(context, this.#place(point), size, this.names[k]));
     this.#drawLabels(context, colours);
     this.#drawHand();
   }
@@ -133,7 +136,7 @@ export class PictureMap {
     if (!this.side) return;
     const context = this.#context(this.hand, scale);
     const colours = this.#colours();
-    for (const point of this.points) if (this.asked.has(point[0])) spot(context, this.#place(point), colours);
+    for (const point of this.points) if (this.asked.has(point[0])) ring(context, this.#place(point), colours);
     context.strokeStyle = colours.accent;
     context.lineWidth = 2.5;
     context.setLineDash([6, 4]);
@@ -267,8 +270,7 @@ export class PictureMap {
   }
 
   #putCircle(circle) {
-    const inside = (value, least, most) => Math.min(most, Math.max(least, value));
-    this.circle = circle && { x: inside(circle.x, 0, 1), y: inside(circle.y, 0, 1), r: inside(circle.r, 0.02, 0.7) };
+    this.circle = circle && { x: clamp(circle.x, 0, 1), y: clamp(circle.y, 0, 1), r: clamp(circle.r, 0.02, 0.7) };
     this.#drawHand();
     show($("#preview"), false);
     if (!circle) return;
@@ -288,7 +290,7 @@ export class PictureMap {
     const inside = this.#inCircle();
     const tally = new Map();
     for (const point of inside) tally.set(this.#nameOf(point), (tally.get(this.#nameOf(point)) ?? 0) + 1);
-    const [most] = [...tally].sort(([, one], [, other]) => other - one);
+    const [most] = [...tally].toSorted(([, one], [, other]) => other - one);
     return `${ofPictures(inside.length)} in the circle${most ? `, most of them ${most[0] ?? "without a name"}` : ""}.`;
   }
 }
@@ -298,42 +300,20 @@ function dot(context, [x, y], radius, colour) {
   context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
 }
 
-function mark(context, [x, y], size, index) {
+function marker(context, [x, y], size, index) {
   context.save();
   context.translate(x - size / 2, y - size / 2);
-  context.scale(size / MARK_SIZE, size / MARK_SIZE);
+  context.scale(size / MARKER_SIZE, size / MARKER_SIZE);
   context.fillStyle = colourOf(index);
   context.fill(pathOf(index));
   context.restore();
 }
 
-function spot(context, [x, y], colours) {
+function ring(context, [x, y], colours) {
   for (const [radius, colour] of [[4.6, colours.card], [3.2, colours.ink]]) {
     context.fillStyle = colour;
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.fill();
   }
-}
-
-// The place nearest to the median along both axes: strays do not move it, and a name in two groups is written in one.
-function middle(places) {
-  const half = Math.floor(places.length / 2);
-  const [x, y] = [0, 1].map((axis) => places.map((place) => place[axis]).sort((one, other) => one - other)[half]);
-  const away = (place) => Math.hypot(place[0] - x, place[1] - y);
-  return places.reduce((best, place) => (away(place) < away(best) ? place : best));
-}
-
-function length(line) {
-  return line.slice(1).reduce((sum, [x, y], k) => sum + Math.hypot(x - line[k][0], y - line[k][1]), 0);
-}
-
-// Whether a point is inside a closed line: a ray from it crosses the line an odd number of times.
-function contains(line, [x, y]) {
-  let inside = false;
-  for (let k = 0, last = line.length - 1; k < line.length; last = k++) {
-    const [[ax, ay], [bx, by]] = [line[k], line[last]];
-    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
-  }
-  return inside;
 }

@@ -2,20 +2,10 @@
 
 import { Refused, picturesNamed, post } from "./api.js";
 import { Combobox } from "./combobox.js";
-import {
-  $,
-  announce,
-  closable,
-  complain,
-  count,
-  element,
-  percent,
-  show,
-  thumbnail,
-  pictures as ofPictures,
-} from "./dom.js";
+import { $, announce, closable, complain, element, show, thumbnail } from "./dom.js";
 import { enlarge } from "./enlarge.js";
 import { chooseSimilar } from "./similar.js";
+import { count, percent, pictures as ofPictures } from "./words.js";
 
 const PAGE = 200;
 const GAP = 6;
@@ -24,7 +14,7 @@ const PASSING = 120; // ms: pictures that come and go faster while one scrolls a
 
 export class Names {
   constructor(app) {
-    Object.assign(this, { app, name: null, total: 0, active: 0, anchor: 0, version: null, scrolled: -PASSING });
+    Object.assign(this, { app, name: null, total: 0, active: 0, anchor: 0, generation: null, scrolled: -PASSING });
     this.pages = new Map(); // number of a page: what the server said of its pictures
     this.cells = new Map(); // place in the grid: its element
     this.chosen = new Map(); // picture: its place
@@ -52,7 +42,7 @@ export class Names {
   }
 
   #begin(name) {
-    Object.assign(this, { name, total: 0, active: 0, anchor: 0, version: null });
+    Object.assign(this, { name, total: 0, active: 0, anchor: 0, generation: null });
     this.chosen.clear();
     this.target.value = "";
     complain($("#names-error"), null);
@@ -68,9 +58,9 @@ export class Names {
 
   // Fetches again what is in view if anything changed since.
   async refresh() {
-    if (this.name === null || this.version === this.app.state.version) return this.draw();
+    if (this.name === null || this.generation === this.app.state.generation) return this.draw();
     if (!this.app.state.names.some((entry) => entry.name === this.name)) return this.open(null);
-    this.version = this.app.state.version;
+    this.generation = this.app.state.generation;
     const first = Math.floor(this.#firstInView() / PAGE);
     const pages = await this.#fetch([first, first + 1]);
     if (!pages) return;
@@ -98,9 +88,9 @@ export class Names {
   async #load(number) {
     if (this.pages.has(number)) return this.pages.get(number);
     this.pages.set(number, []); // on its way
-    const version = this.version;
+    const generation = this.generation;
     const found = await this.#fetch([number]);
-    if (!found || version !== this.version) return [];
+    if (!found || generation !== this.generation) return [];
     this.pages.set(number, found[0][1]);
     this.draw();
     return found[0][1];
@@ -186,7 +176,7 @@ export class Names {
   #switch(place) {
     const picture = this.#at(place);
     if (!picture) return;
-    this.chosen.has(picture.index) ? this.chosen.delete(picture.index) : this.chosen.set(picture.index, place);
+    if (!this.chosen.delete(picture.index)) this.chosen.set(picture.index, place);
     [this.active, this.anchor] = [place, place];
     this.#changed();
   }
@@ -335,7 +325,7 @@ export class Names {
   }
 
   #reorder() {
-    this.version = null;
+    this.generation = null;
     this.grid.scrollTop = 0;
     this.refresh();
   }
@@ -350,7 +340,8 @@ export class Names {
     const cell = event.target.closest(".cell");
     if (!cell) return;
     const place = Number(cell.dataset.place);
-    event.shiftKey ? this.#extend(place) : this.#switch(place);
+    if (event.shiftKey) this.#extend(place);
+    else this.#switch(place);
   }
 
   #key(event) {

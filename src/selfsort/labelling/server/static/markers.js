@@ -1,5 +1,5 @@
-// The colours and marks of the report (reporting/figures.py): ten colours that people with any colour vision tell apart
-// (Petroff 2021). Here the mark changes with every name too, so that colour is never the only difference.
+// The colours and markers of the report (reporting/figures.py): ten colours that people with any colour vision tell apart
+// (Petroff 2021). Here the marker changes with every name too, so that colour is never the only difference.
 
 const COLOURS = [
   "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
@@ -18,13 +18,13 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const colourOf = (index) => COLOURS[index % COLOURS.length];
 export const pathOf = (index) => PATHS[index % PATHS.length];
-export const MARK_SIZE = 12; // the side of the square that the paths fill
+export const MARKER_SIZE = 12; // the side of the square that the paths fill
 
-export function markSvg(index) {
+export function markerSvg(index) {
   const svg = document.createElementNS(SVG, "svg");
   const path = document.createElementNS(SVG, "path");
-  svg.setAttribute("class", "mark");
-  svg.setAttribute("viewBox", `0 0 ${MARK_SIZE} ${MARK_SIZE}`);
+  svg.setAttribute("class", "marker");
+  svg.setAttribute("viewBox", `0 0 ${MARKER_SIZE} ${MARKER_SIZE}`);
   svg.setAttribute("aria-hidden", "true");
   path.setAttribute("d", SHAPES[index % SHAPES.length]);
   path.setAttribute("fill", colourOf(index));

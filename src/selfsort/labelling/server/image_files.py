@@ -1,4 +1,4 @@
-"""Pictures as a browser takes them."""
+"""Images as files that a browser shows."""
 
 import io
 import threading
@@ -24,7 +24,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def full(images: ImageSet, index: int) -> tuple[bytes, str]:
+def original(images: ImageSet, index: int) -> tuple[bytes, str]:
     """Return a picture as large as its file has it, at most 1600 pixels, and its media type.
 
     Without a file, or if that cannot be read any more, the pixels that the run was trained on.

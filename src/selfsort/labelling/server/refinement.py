@@ -1,4 +1,4 @@
-"""A refinement in a process of its own, which gives way to the one that asks."""
+"""Refinements in a process of their own, which gives way to the server that asks."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 
 
 @dataclass(frozen=True)
-class Progress:
+class RefinementStatus:
     """How far a refinement is; `message` is a sentence, or empty."""
 
     state: Literal["idle", "running", "failed", "done"] = "idle"
@@ -28,7 +28,7 @@ class Progress:
         return asdict(self)
 
 
-def command(run: Path, epochs: int | None, moved: str | None = None) -> list[str]:
+def refine_command(run: Path, epochs: int | None, moved: str | None = None) -> list[str]:
     """Return the words that refine a run at low priority; `moved` is where its pictures are now, if elsewhere."""
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
     words = [*nice, sys.executable, "-m", "selfsort", "refine", str(run), "--json-progress", "--until-input-ends"]
@@ -48,50 +48,64 @@ def end_with_input() -> None:
     threading.Thread(target=wait, name="input", daemon=True).start()
 
 
-class Improvement:
-    """A refinement that has been started.
+class Refinement:
+    """A refinement of a run, one at a time.
 
-    `changed` is called with every `Progress`, `finish` when the process has ended well and before the last of them,
-    both in a thread of their own.
+    Parameters
+    ----------
+    words : returns the words of the command for a number of epochs
+    changed : called whenever the status has changed
+    finish : called when the process has ended well, before the status says so
+
+    Both are called in the refinement's own thread.
+
     """
 
-    def __init__(self, words: list[str], changed: Callable[[Progress], None], finish: Callable[[], None]):
-        self._words, self._changed, self._finish = words, changed, finish
-        self._progress = Progress("running")
+    def __init__(
+        self, words: Callable[[int | None], list[str]], changed: Callable[[], None], finish: Callable[[], None]
+    ):
+        self.words, self._changed, self._finish = words, changed, finish
+        self.status = RefinementStatus()
         self._process: subprocess.Popen[str] | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="improvement", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    @property
+    def is_running(self) -> bool:
+        """Tell whether a refinement is going on."""
+        return self.status.state == "running"
+
+    def start(self, epochs: int | None) -> None:
         """Start the process."""
-        self._report(self._progress)
+        self._report(RefinementStatus("running"))
+        self._thread = threading.Thread(target=self._work, args=(self.words(epochs),), name="refinement", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the process and wait for it; nothing of what it did remains."""
+        """End the process, if there is one, and wait for it; nothing of what it did remains."""
         self._stopped.set()
         if self._process is not None:
             self._process.terminate()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(10)
 
-    def _work(self) -> None:
+    def _work(self, words: list[str]) -> None:
         try:
-            code, complaint = self._run()
+            code, complaint = self._run(words)
             if code:
                 raise OSError(complaint or f"The refinement ended with code {code}.")
             self._finish()
         except Exception as error:
-            self._report(replace(self._progress, state="failed", message=str(error)))
+            self._report(replace(self.status, state="failed", message=str(error)))
         else:
-            self._report(replace(self._progress, state="done"))
+            self._report(replace(self.status, state="done"))
 
-    def _run(self) -> tuple[int, str]:
+    def _run(self, words: list[str]) -> tuple[int, str]:
         # A file, not a pipe: nobody reads the errors until the end, and a full pipe would stop the process.
         with tempfile.TemporaryFile("w+") as errors:
             # A session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
             self._process = subprocess.Popen(
-                self._words,
+                words,
                 stdin=subprocess.PIPE,  # never written to: it ends with this process, and the refinement with it
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -113,11 +127,11 @@ class Improvement:
                 epoch, epochs, loss = int(content["epoch"]), int(content["epochs"]), content["loss"]
             except (ValueError, KeyError, TypeError):
                 continue
-            self._report(replace(self._progress, epoch=epoch, epochs=epochs, loss=loss))
+            self._report(replace(self.status, epoch=epoch, epochs=epochs, loss=loss))
 
-    def _report(self, progress: Progress) -> None:
-        self._progress = progress
-        self._changed(progress)
+    def _report(self, status: RefinementStatus) -> None:
+        self.status = status
+        self._changed()
 
 
 def _last_sentence(errors: str) -> str:

@@ -1,0 +1,50 @@
+"""Who is asked about which group, when several clients answer at once."""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SECONDS = 120.0
+
+
+class _Lease(NamedTuple):
+    client: str
+    until: float
+
+
+class Leases:
+    """Groups that are asked of one client only, for two minutes or until they are answered.
+
+    It is not safe between threads by itself: its owner holds a lock.
+    """
+
+    def __init__(self) -> None:
+        self._leases: dict[int, _Lease] = {}
+
+    def take(self, client: str, waiting: Sequence[int], after: int | None = None) -> int | None:
+        """Return the group to ask a client about, None when nothing is left; another than `after`, if given.
+
+        That is one that the client has already, else the first of those `waiting` that nobody has.
+        """
+        self._drop_old(waiting)
+        own = (number for number, lease in self._leases.items() if lease.client == client)
+        free = (number for number in waiting if number not in self._leases)
+        number = next((number for number in (*own, *free) if number != after), None)
+        if number is not None:
+            self._leases[number] = _Lease(client, time.monotonic() + SECONDS)
+        return number
+
+    def put_first(self, client: str, number: int) -> None:
+        """Lease a group to a client alone, to be asked before the other groups that it has."""
+        self._leases.pop(number, None)
+        others = {key: lease for key, lease in self._leases.items() if lease.client != client}
+        self._leases = {number: _Lease(client, time.monotonic() + SECONDS), **others}
+
+    def is_alone(self, client: str) -> bool:
+        """Tell whether no other client is at work."""
+        now = time.monotonic()
+        return all(lease.client == client or lease.until <= now for lease in self._leases.values())
+
+    def _drop_old(self, waiting: Sequence[int]) -> None:
+        now, known = time.monotonic(), set(waiting)
+        self._leases = {key: lease for key, lease in self._leases.items() if lease.until > now and key in known}

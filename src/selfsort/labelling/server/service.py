@@ -1,0 +1,370 @@
+"""What the page asks for and what people say on it: a run that several clients name at once.
+
+No web framework is needed here; every method may be called from any thread. An answer is in the store before its
+method returns. Whatever takes long - splitting a group, drawing the map, a refinement - happens in the background.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selfsort import runs
+from selfsort.data.image_set import ImageSet
+from selfsort.errors import UserError
+from selfsort.labelling.core import query_selection
+from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.learning.centres import Decode, decoder_or_none
+from selfsort.labelling.places import Points
+from selfsort.labelling.server import image_files, payloads
+from selfsort.labelling.server.certification import Certification
+from selfsort.labelling.server.changes import Changes
+from selfsort.labelling.server.embedding_map import EmbeddingMap
+from selfsort.labelling.server.jobs import TaskQueue
+from selfsort.labelling.server.journal import Conflict, Journal
+from selfsort.labelling.server.leases import Leases
+from selfsort.labelling.server.payloads import Colours, Json, Order
+from selfsort.labelling.server.refinement import Refinement, refine_command
+from selfsort.labelling.store import newest_model, opinion_of
+
+if TYPE_CHECKING:
+    from selfsort.labelling.checks import Checks
+
+_SPLITTING = 5.0  # seconds that a client waits for the parts of a mixed group when there is nothing else to ask
+
+
+class Missing(UserError):
+    """There is no such group, name or picture."""
+
+
+class LabelService:
+    """A run that is being named.
+
+    Parameters
+    ----------
+    run : run folder, finished
+    images : the pictures that it was trained on
+    n_groups : groups to propose first; four to each class of the run when None
+    checks : the sample to be checked for a certificate, if one is wanted; then no groups are proposed
+    certified : called whenever the last picture of the sample has been checked, and when that is taken back
+    moved : where the pictures are, if not where the run found them; for refinements
+    random_state : seed of everything random
+
+    Raises
+    ------
+    UserError
+        When the run or its store is unfinished, damaged, of another version or cannot be written, or belongs to other
+        pictures.
+
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        images: ImageSet,
+        *,
+        n_groups: int | None = None,
+        checks: "Checks | None" = None,
+        certified: Callable[[], None] | None = None,
+        moved: str | None = None,
+        random_state: int = 0,
+    ):
+        self.run, self.images, self.random_state = Path(run), images, random_state
+        self._lock = threading.RLock()
+        self._parts_came = threading.Condition(self._lock)
+        self._changes, self._leases, self._colours = Changes(), Leases(), Colours()
+        self._session_payload: Json | None = None
+        self._decode: Decode | None = None
+        self._journal = Journal(self.run)
+        self._tasks = TaskQueue("label service")
+        self._map = EmbeddingMap(self.run, self._changes.touch)
+        self.refinement = Refinement(
+            lambda epochs: refine_command(self.run, epochs, moved), self._changes.touch, self._reload
+        )
+        self._refine_keys: set[str] = set()
+        self._certification = (
+            None if checks is None else Certification(checks, self._journal.store, self._changes.touch, certified)
+        )
+        try:
+            self._load()
+            if checks is None and not self.session.groups:
+                self._propose(n_groups)
+        except BaseException:
+            self.close()
+            raise
+        self._tasks.submit(self._split)
+
+    def close(self) -> None:
+        """End what runs in the background; everything is in the store already."""
+        self.refinement.stop()
+        self._tasks.close()
+        self._journal.close()
+
+    def settle(self) -> None:
+        """Wait until the work in the background that was begun so far is done; maps and refinements apart."""
+        self._tasks.wait()
+
+    @property
+    def session(self) -> Session:
+        """Return the groups and answers."""
+        return self._journal.session
+
+    @property
+    def certification(self) -> Certification:
+        """Return the sample that is being checked; raises `Missing` when there is none."""
+        if self._certification is None:
+            raise Missing("There is nothing to check: start with `selfsort certify`.")
+        return self._certification
+
+    # What is shown
+
+    def state(self) -> Json:
+        """Return what the page always shows."""
+        self._notice_others()
+        with self._lock:
+            if self._session_payload is None:
+                self._session_payload = payloads.session_payload(self.session, self._colours)
+            checks = None if self._certification is None else self._certification.checks
+            return {
+                "run": payloads.readable(self.run.resolve().name),
+                **self._session_payload,
+                "version": self._changes.version,
+                "generation": self._changes.generation,
+                "map": self._map.version,
+                "refinement": self.refinement.status.to_json(),
+                "certify": None if checks is None else {"done": checks.done, "budget": checks.budget},
+                "shape": list(self.images.image_shape),
+            }
+
+    def next_group(self, client: str, after: int | None = None) -> Json | None:
+        """Return the group to ask a client about, the same until it is answered; another than `after`, if given.
+
+        For two minutes nobody else is asked about it.
+        """
+        self._notice_others()
+        with self._parts_came:
+            found = self._next(client, after)
+            if found is None and after is None and self.session.unsplit():
+                self._parts_came.wait_for(lambda: self.session.open_groups(), _SPLITTING)
+                found = self._next(client, after)
+            return found
+
+    def group(self, number: int) -> Json:
+        """Return any group, answered or not."""
+        with self._lock:
+            return self._described(self._group(number))
+
+    def centre(self, number: int) -> bytes:
+        """Return the decoded centre of a group as a PNG file."""
+        with self._lock:
+            group, decode = self._group(number), self._decode
+        if group.centre is None or decode is None:
+            raise Missing(f"Group {number} has no centre that can be drawn.")
+        return image_files.png(decode(group.centre))
+
+    def map(self) -> Json:
+        """Return the places of at most 6000 pictures in the plane, from 0 to 1."""
+        return payloads.map_payload(self._map.layout())
+
+    def map_names(self) -> Json:
+        """Return the colours of the pictures on the map, -1 without a name."""
+        layout = self._map.layout()
+        with self._lock:
+            return payloads.map_names_payload(layout, self.session.labels(), self._colours)
+
+    def named(self, name: str, offset: int, limit: int, order: Order) -> Json:
+        """Return pictures of a name, the most doubtful or the most typical first."""
+        with self._lock:
+            labels = self.session.labels()
+        if name not in labels.names:
+            raise Missing(f"No picture is named {name!r}: choose a name that was given.")
+        return payloads.name_payload(labels, name, offset, limit, order)
+
+    def image(self, index: int) -> Json:
+        """Return what is known of a picture."""
+        self._check_index(index)
+        with self._lock:
+            return payloads.image_payload(self.session.labels(), index, self.images.ids[index])
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return a picture as the run has it, as a PNG file."""
+        self._check_index(index)
+        return image_files.png(self.images.images[index])
+
+    def original(self, index: int) -> tuple[bytes, str]:
+        """Return a picture as large as its file has it, and its media type."""
+        self._check_index(index)
+        return image_files.original(self.images, index)
+
+    def labels_csv(self) -> bytes:
+        """Return id, name, confidence and given of all pictures as a CSV file."""
+        with self._lock:
+            labels = self.session.labels()
+        return payloads.labels_csv(labels, self.images.ids)
+
+    # What people say; a key that was used before changes nothing
+
+    def answer(self, key: str, client: str, event: Event) -> Json:
+        """Take an answer about a group; return the state and the next group."""
+        with self._lock:
+            self._take(key, client, event)
+            reply = {"state": self.state(), "group": self._next(client)}
+        if event.kind == "mixed":
+            self._tasks.submit(self._split)
+        return reply
+
+    def tell(self, key: str, client: str, event: Event) -> Json:
+        """Take what is said about names or single pictures; return the state."""
+        with self._lock:
+            self._take(key, client, event)
+            return {"state": self.state()}
+
+    def undo(self, key: str, client: str) -> Json:
+        """Take back the client's last answer in force; return the state and the group that is asked again, if any.
+
+        A client that has given none may take back the last of all while nobody else is at work.
+        """
+        with self._lock:
+            if self._journal.undo(key, client, lambda: self._leases.is_alone(client)):
+                self._names_changed()
+            group = self._journal.undone_group(key)
+            if group is not None:
+                self._leases.put_first(client, group.id)
+            return {"state": self.state(), "group": None if group is None else self._described(group)}
+
+    def lasso(self, key: str, client: str, members: list[int], nearby: bool = False) -> Json:
+        """Make a group of pictures; return it and the state.
+
+        With `nearby`, the pictures that are not drawn on the map go with those that are nearest to them.
+        """
+        points = self._points()  # not within the lock: the first call may take minutes
+        if nearby:
+            members = query_selection.with_undrawn(members, self._map.layout().indices, points)
+        with self._lock:
+            made = query_selection.lasso(self.session, members, points)
+            group, is_new = self._journal.add_once(made, key, client)
+            if is_new:
+                self._names_changed()
+            self._leases.put_first(client, group.id)
+            return {"group": self._described(group), "state": self.state()}
+
+    def refine(self, key: str, epochs: int | None) -> Json:
+        """Start a refinement; return the state."""
+        with self._lock:
+            if key not in self._refine_keys:
+                self._check_refinable()
+                self._refine_keys.add(key)
+                self.refinement.start(epochs)
+            return {"state": self.state()}
+
+    def answer_all(self, annotator: Callable[[Group], Event], most: int) -> int:
+        """Let an annotator answer group after group, `most` at most; return how many answers it gave."""
+        for given in range(most):
+            self.settle()
+            asked = self.next_group("annotator")
+            if asked is None:
+                return given
+            self.answer(secrets.token_hex(16), "annotator", annotator(self.session.groups[asked["id"]]))
+        self.settle()
+        return most
+
+    # How it works
+
+    def _load(self) -> None:
+        """Read the session, and the embedding of the newest model."""
+        folder = newest_model(self._journal.store, self.run)
+        embedding, probabilities, ids = runs.read_training_arrays(folder)
+        if ids != self.images.ids:
+            raise UserError(f"{str(self.run)!r} was trained on other pictures: give those with --images.")
+        opinion = opinion_of(folder, probabilities)
+        points = Points(folder, embedding, random_state=self.random_state)
+        # Who only checks does not wait for them.
+        plain = self._certification is None and np.array_equal(points(), embedding)
+        with self._parts_came:
+            self._journal.load(opinion)
+            self._points = points
+            self._decode = None
+            self._names_changed()
+            self._parts_came.notify_all()
+        self._map.put(embedding, self.random_state)
+        if plain:  # a network draws nothing but points of its embedding
+            self._tasks.submit(self._learn_to_draw, folder)
+
+    def _learn_to_draw(self, folder: Path) -> None:
+        decode = decoder_or_none(folder)
+        with self._lock:
+            self._decode = decode
+            self._changes.touch()
+
+    def _propose(self, n_groups: int | None) -> None:
+        if n_groups is None:
+            n_classes = int(runs.read_run(self.run)["params"]["n_classes"])
+            n_groups = query_selection.how_many(n_classes, len(self.images))
+        if not 2 <= n_groups <= len(self.images):
+            raise UserError(f"{n_groups} groups cannot be made of {len(self.images)} pictures: choose from 2 to that.")
+        self._journal.add(query_selection.first_groups(self._points(), n_groups, random_state=self.random_state))
+        self._names_changed()
+
+    def _split(self) -> None:
+        """Cut the groups that were called mixed into parts; what is not done when a server dies, the next one does."""
+        with self._lock:
+            waiting, points, first = self.session.unsplit(), self._points, self.session.next_id()
+        for group in waiting:
+            parts = query_selection.split(group, points(), random_state=self.random_state, first_id=first)
+            with self._parts_came:
+                # The answer may have been taken back meanwhile.
+                if group.id in (other.id for other in self.session.unsplit()):
+                    self._journal.add(parts)
+                    self._names_changed()
+                    self._parts_came.notify_all()
+
+    def _take(self, key: str, client: str, event: Event) -> None:
+        if self._journal.answer(key, client, event):
+            self._names_changed()
+
+    def _check_refinable(self) -> None:
+        if self._certification is not None:
+            raise Conflict("A refinement would make this sample useless: finish it and refine with `selfsort label`.")
+        if self.refinement.is_running:
+            raise Conflict("A refinement is running already: wait until it is done.")
+        if sum(count > 0 for _, count in self.session.counts()) < 2:
+            raise Conflict("Name groups of at least two kinds first: there is nothing yet to tell apart.")
+
+    def _reload(self) -> None:
+        with self._lock:
+            self._journal.changed_by_others()  # what is read now is not news later
+        self._load()
+        self._split()
+
+    def _notice_others(self) -> None:
+        """Read the store again, in the background, when another process has written to it."""
+        with self._lock:
+            # Our own refinement is read when it is done.
+            if self.refinement.is_running or not self._journal.changed_by_others():
+                return
+        self._tasks.submit(self._reload)
+
+    def _names_changed(self) -> None:
+        self._session_payload = None
+        self._changes.touch_names()
+
+    def _next(self, client: str, after: int | None = None) -> Json | None:
+        waiting = [group.id for group in self.session.open_groups()]
+        number = self._leases.take(client, waiting, after)
+        return None if number is None else self._described(self.session.groups[number])
+
+    def _described(self, group: Group) -> Json:
+        drawn = self._decode is not None and group.centre is not None
+        return payloads.group_payload(self.session, group, drawn=drawn)
+
+    def _group(self, number: int) -> Group:
+        if number not in self.session.groups:
+            raise Missing(f"There is no group {number}.")
+        return self.session.groups[number]
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < len(self.images):
+            raise Missing(f"There is no picture {index}: they are numbered from 0 to {len(self.images) - 1}.")

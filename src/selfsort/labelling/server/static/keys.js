@@ -1,0 +1,21 @@
+// Which key is which command. No page is needed here.
+
+const COMMANDS = {
+  M: "mixed",
+  J: "junk",
+  S: "skip",
+  Z: "undo",
+  I: "refine",
+  H: "help",
+  R: "rename",
+  Y: "confirm",
+  A: "ask",
+  N: "names",
+};
+
+// The command that a key means together with Alt, if any; a digit is how sure one is.
+// Letters by their place on the keyboard would be wrong on other layouts, but Alt changes the letter on a Mac.
+export function commandOf({ key, code }) {
+  if (/^Digit[1-5]$/.test(code)) return code.at(-1);
+  return COMMANDS[/^[a-z]$/i.test(key) ? key.toUpperCase() : code.replace("Key", "")];
+}

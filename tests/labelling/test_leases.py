@@ -1,0 +1,44 @@
+"""Groups that are asked of one client only."""
+
+import time
+
+import pytest
+
+from selfsort.labelling.server.leases import SECONDS, Leases
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Let the time pass at once."""
+    return lambda seconds: monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + seconds)
+
+
+def test_each_client_keeps_its_own_group():
+    leases = Leases()
+    assert [leases.take(client, [7, 3, 5]) for client in ("ann", "bob", "ann")] == [7, 3, 7]
+    assert leases.take("ann", [7, 3, 5], after=7) == 5
+    assert leases.take("carl", [7, 3, 5]) is None
+
+
+def test_what_is_answered_is_free_again():
+    leases = Leases()
+    leases.take("ann", [7, 3])
+    assert leases.take("bob", [3]) == 3, "7 waits no more"
+    assert leases.take("ann", [7, 3]) == 7
+
+
+def test_a_lease_ends(later):
+    leases = Leases()
+    leases.take("ann", [7])
+    assert not leases.is_alone("bob") and leases.take("bob", [7]) is None
+    later(SECONDS + 1)
+    assert leases.is_alone("bob") and leases.take("bob", [7]) == 7
+
+
+def test_a_group_is_put_before_the_others_of_a_client_and_taken_from_another():
+    leases = Leases()
+    leases.take("ann", [7, 3])
+    leases.take("bob", [7, 3])
+    leases.put_first("bob", 7)
+    assert leases.take("bob", [7, 3]) == 7
+    assert leases.take("ann", [7, 3]) == 3

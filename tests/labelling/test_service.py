@@ -1,0 +1,461 @@
+"""The service: several people, keys that count once, groups split behind the scenes, and refinements."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfsort.errors import UserError
+from selfsort.labelling.core.session import Event, SimilarName, Taken
+from selfsort.labelling.server.journal import Conflict
+from selfsort.labelling.server.refinement import refine_command
+from selfsort.labelling.server.service import LabelService, Missing
+from selfsort.labelling.store import Store, load_session
+
+
+@pytest.fixture
+def service(run, images):
+    with closing(LabelService(run, images, n_groups=6)) as service:
+        yield service
+
+
+def keys(run):
+    """Return the keys of the answers in the store of a run."""
+    with closing(Store.open(run)) as store:
+        return [item.key for item in store.events()]
+
+
+def name(group, text, **more):
+    return Event("name", group["id"], text, **more)
+
+
+def wait(condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_first_groups_are_proposed_once(run, images):
+    with closing(LabelService(run, images, n_groups=6)) as service:
+        groups = service.session.groups
+        members = np.concatenate([group.members for group in groups.values()])
+        assert len(groups) == 6 and sorted(members) == list(range(60))
+        assert service.state()["open_groups"] == 6 and service.state()["pictures"] == 60
+    with closing(LabelService(run, images, n_groups=3)) as service:
+        assert list(service.session.groups) == list(groups)
+
+
+def test_as_many_groups_as_four_to_a_class_by_default(run, images):
+    with closing(LabelService(run, images)) as service:
+        assert len(service.session.groups) == 6, "none of less than about ten pictures"
+
+
+def test_two_people_get_different_groups_and_each_the_same_until_answered(service):
+    ann, bob = service.next_group("ann"), service.next_group("bob")
+    assert ann["id"] != bob["id"]
+    assert service.next_group("ann")["id"] == ann["id"]
+    ahead = service.next_group("ann", after=ann["id"])
+    assert ahead["id"] not in (ann["id"], bob["id"])
+    assert service.next_group("ann")["id"] == ann["id"]
+    reply = service.answer("k", "ann", name(ann, "rose"))
+    assert reply["group"]["id"] == ahead["id"]
+
+
+def test_a_lease_ends(service, monkeypatch):
+    ann = service.next_group("ann")
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 121)
+    assert service.next_group("bob")["id"] == ann["id"]
+
+
+def test_a_group_shows_its_pictures(service):
+    group = service.next_group("ann")
+    rows = group["typical"] + group["random"] + group["borderline"]
+    members = service.session.groups[group["id"]].members
+    assert len(set(rows)) == len(rows) and set(rows) <= set(members.tolist())
+    assert group["size"] == len(members) and group["gain"] == pytest.approx(len(members))
+    assert group["centre"] is None and group["suggestion"] is None and group["depth"] == 0
+    assert service.group(group["id"]) == group
+    with pytest.raises(Missing, match="no centre"):
+        service.centre(group["id"])
+    with pytest.raises(Missing, match="no group 99"):
+        service.group(99)
+
+
+def test_answers_count_once_and_survive(service, run):
+    group = service.next_group("ann")
+    first = service.answer("k", "ann", name(group, "rose", pictures=(group["typical"][0],)))
+    again = service.answer("k", "ann", name(group, "rose", pictures=(group["typical"][0],)))
+    assert first["state"]["answers"] == again["state"]["answers"] == 1
+    assert first["group"]["id"] == again["group"]["id"]
+    assert first["state"]["covered"] == group["size"] - 1
+    store = Store.open(run)
+    assert load_session(store, run).counts() == [("rose", group["size"] - 1)]
+    store.close()
+
+
+def test_what_is_refused_is_not_stored(service, run):
+    ann, bob = service.next_group("ann"), service.next_group("bob")
+    service.answer("a", "ann", name(ann, "Rose"))
+    with pytest.raises(Taken):
+        service.answer("b", "bob", name(ann, "tulip"))
+    with pytest.raises(SimilarName) as similar:
+        service.answer("c", "bob", name(bob, " rose"))
+    assert similar.value.existing == "Rose"
+    with pytest.raises(UserError, match="empty"):
+        service.answer("d", "bob", name(bob, "  "))
+    assert keys(run) == ["a"]
+    assert service.answer("c", "bob", name(bob, "rose", distinct=True))["state"]["answers"] == 2
+
+
+def test_a_full_disk_changes_nothing(service, monkeypatch):
+    group = service.next_group("ann")
+    monkeypatch.setattr(Store, "add_event", lambda *what: (_ for _ in ()).throw(UserError("The disk is full.")))
+    with pytest.raises(UserError, match="full"):
+        service.answer("k", "ann", name(group, "rose"))
+    monkeypatch.undo()
+    assert service.state()["answers"] == 0
+    assert service.answer("k", "ann", name(group, "rose"))["state"]["answers"] == 1
+
+
+def test_a_mixed_group_is_split_behind_the_scenes(service, run, images):
+    group = service.next_group("ann")
+    service.answer("k", "ann", Event("mixed", group["id"]))
+    service.settle()
+    parts = [other for other in service.session.groups.values() if other.parent == group["id"]]
+    whole = service.session.groups[group["id"]].members
+    assert len(parts) > 1 and sorted(np.concatenate([part.members for part in parts])) == sorted(whole)
+    assert all(service.group(part.id)["depth"] == 1 for part in parts)
+    largest = max(parts, key=lambda part: len(part.members))
+    service.answer("again", "ann", Event("mixed", largest.id))
+    assert service.undo("u", "ann")["group"]["id"] == largest.id
+    service.settle()
+    with closing(Store.open(run)) as store:
+        assert load_session(store, run).open_groups()[0].id == service.session.open_groups()[0].id
+
+
+def test_a_split_that_was_missed_is_made_up_for(run, images):
+    with closing(LabelService(run, images, n_groups=6)) as service:
+        number = service.next_group("ann")["id"]
+    with closing(Store.open(run)) as store:  # the server died before the parts were there
+        store.add_event("k", "ann", Event("mixed", number))
+    with closing(LabelService(run, images)) as service:
+        service.settle()
+        assert sum(group.parent == number for group in service.session.groups.values()) > 1
+
+
+def test_who_has_nothing_else_to_do_waits_for_the_parts(run, images, monkeypatch):
+    monkeypatch.setattr("selfsort.labelling.server.service._SPLITTING", 60)
+    with closing(LabelService(run, images, n_groups=2)) as service:
+        for key in ("a", "b"):
+            service.answer(key, "ann", Event("mixed", service.next_group("ann")["id"]))
+        assert service.next_group("ann")["kind"] == "split"
+
+
+def test_undo_is_of_ones_own_answers_and_asks_again(service, run):
+    ann, bob = service.next_group("ann"), service.next_group("bob")
+    service.answer("a", "ann", name(ann, "rose"))
+    service.answer("b", "bob", name(bob, "tulip"))
+    first = service.undo("u", "ann")
+    again = service.undo("u", "ann")
+    assert first["group"]["id"] == again["group"]["id"] == ann["id"] == service.next_group("ann")["id"]
+    assert [each["name"] for each in again["state"]["names"]] == ["tulip"]
+    with pytest.raises(Conflict):
+        service.undo("v", "ann")
+    assert keys(run) == ["b"]
+
+
+def test_who_comes_back_in_another_tab_may_undo_unless_somebody_else_is_at_work(service, monkeypatch):
+    group = service.next_group("old tab")
+    service.answer("a", "old tab", name(group, "rose"))
+    service.next_group("new tab")
+    with pytest.raises(Conflict, match="no answer of yours"):
+        service.undo("u", "new tab")  # the old tab has been given the next group
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + 121)
+    assert service.undo("v", "new tab")["group"]["id"] == group["id"]
+    assert service.state()["answers"] == 0
+    with pytest.raises(Conflict, match="no answer of yours"):
+        service.undo("w", "new tab")
+
+
+def test_lasso(service):
+    reply = service.lasso("k", "ann", [5, 3, 9, 3])
+    assert reply["group"]["kind"] == "lasso" and reply["group"]["size"] == 3
+    assert (
+        service.lasso("k", "ann", [5, 3, 9])["group"]["id"] == reply["group"]["id"] == service.next_group("ann")["id"]
+    )
+    assert service.answer("a", "ann", name(reply["group"], "rose"))["state"]["covered"] == 3
+    with pytest.raises(Conflict):
+        service.lasso("a", "ann", [1])
+    for pictures in ([], [60], [2**40]):
+        with pytest.raises(UserError, match="no pictures"):
+            service.lasso("x", "ann", pictures)
+
+
+def test_a_lasso_takes_along_what_is_not_drawn(run, images, monkeypatch):
+    monkeypatch.setattr("selfsort.labelling.server.embedding_map._POINTS", 20)
+    with closing(LabelService(run, images)) as service:
+        drawn = [point[0] for point in service.map()["points"]]
+        chosen = [picture for picture in drawn if picture % 3 == 0]
+        members = service.session.groups[service.lasso("k", "ann", chosen, nearby=True)["group"]["id"]].members
+        assert len(drawn) == 20 and len(members) > 15 and set(chosen) < set(members.tolist())
+        assert (members % 3 == 0).all(), "of the same kind"
+        whole = service.lasso("w", "ann", drawn, nearby=True)["group"]
+        assert whole["size"] == 60
+        for pictures in ([], [60], [-1]):
+            with pytest.raises(UserError, match="lasso"):
+                service.lasso("x", "ann", pictures, nearby=True)
+
+
+def test_names_are_merged_and_pictures_pulled_out(service):
+    for number, text in enumerate(["roze", "rose"]):
+        service.answer(f"a{number}", "ann", name(service.next_group("ann"), text))
+    before = {each["name"]: each["colour"] for each in service.state()["names"]}
+    service.tell("m", "ann", Event("merge", name="rose", names=("roze",)))
+    shown = service.named("rose", 0, 5, "doubtful")
+    assert len(shown["pictures"]) == 5 and shown["total"] == service.state()["covered"]
+    confidences = [row["confidence"] for row in service.named("rose", 0, 100, "doubtful")["pictures"]]
+    assert confidences == sorted(confidences)
+    assert [r["confidence"] for r in service.named("rose", 0, 100, "typical")["pictures"]] == confidences[::-1]
+    pulled = shown["pictures"][0]["index"]
+    state = service.tell("p", "ann", Event("pull", name="tulip", pictures=(pulled,), names=("rose",)))["state"]
+    assert service.image(pulled)["name"] == "tulip" and service.image(pulled)["given"]
+    assert {each["name"]: each["colour"] for each in state["names"]}["rose"] == before["rose"]
+    with pytest.raises(Missing):
+        service.named("roze", 0, 5, "doubtful")
+
+
+def test_map(service):
+    seen = service.map()
+    assert [row for row, _, _ in seen["points"]] == list(range(60))
+    points = np.array([[x, y] for _, x, y in seen["points"]])
+    assert points.min() >= 0 and points.max() <= 1 and np.ptp(points, axis=0).max() == pytest.approx(1, abs=1e-3)
+    assert set(service.map_names()["names"]) == {-1}
+    group = service.next_group("ann")
+    service.answer("k", "ann", name(group, "rose"))
+    colours = service.map_names()["names"]
+    assert [row for row, colour in enumerate(colours) if colour == 0] == sorted(
+        service.session.groups[group["id"]].members.tolist()
+    )
+
+
+def test_the_better_map_is_kept(run, images, monkeypatch):
+    with closing(LabelService(run, images)) as service:
+        version = service.map()["version"]
+        wait(lambda: service.map()["kind"] == "tsne")
+        kept = service.map()
+        assert kept["version"] > version
+    monkeypatch.setattr("selfsort.labelling.server.embedding_map.project", None)
+    with closing(LabelService(run, images)) as service:
+        assert service.map()["points"] == kept["points"]
+
+
+def test_pictures(service, images):
+    with Image.open(io.BytesIO(service.thumbnail(7))) as drawn:
+        np.testing.assert_array_equal(np.asarray(drawn), images.images[7])
+    content, kind = service.original(7)
+    assert kind == "image/png" and content == service.thumbnail(7)
+    assert service.image(7)["id"] == images.ids[7]
+    for index in (-1, 60):
+        with pytest.raises(Missing):
+            service.thumbnail(index)
+
+
+def test_labels_as_a_table(service, images):
+    group = service.next_group("ann")
+    service.answer("k", "ann", name(group, 'say "é", or not'))
+    rows = list(csv.DictReader(io.StringIO(service.labels_csv().decode())))
+    assert [row["id"] for row in rows] == list(images.ids)
+    named = [index for index, row in enumerate(rows) if row["name"] == 'say "é", or not']
+    assert named == sorted(service.session.groups[group["id"]].members.tolist())
+    assert all((row["given"] == "1") == bool(row["confidence"]) for row in rows)
+
+
+def test_no_spreadsheet_computes_a_name(service):
+    for number, text in enumerate(["=1+1", "@SUM(A1)", "-1", "+ 2 kinds"]):
+        service.answer(f"k{number}", "ann", name(service.next_group("ann"), text))
+    found = {row["name"] for row in csv.DictReader(io.StringIO(service.labels_csv().decode()))}
+    assert found == {"'=1+1", "'@SUM(A1)", "-1", "'+ 2 kinds", ""}
+    assert "=1+1" in service.session.names()
+
+
+def test_versions_grow_over_restarts(run, images):
+    versions = []
+    for number in range(3):
+        with closing(LabelService(run, images)) as service:
+            for key in range(3):
+                group = service.next_group("ann")
+                if key < 2:
+                    service.answer(f"{number}-{key}", "ann", Event("skip", group["id"]))
+                versions.append(service.state()["version"])
+    assert versions == sorted(versions) and len(set(versions)) >= 6
+
+
+def test_other_pictures_are_refused(run, images):
+    with pytest.raises(UserError, match="other pictures"):
+        LabelService(run, images.subset(range(59)))
+
+
+@pytest.mark.parametrize("n_groups", [1, 61])
+def test_too_few_or_many_groups(run, images, n_groups):
+    with pytest.raises(UserError, match=f"{n_groups} groups"):
+        LabelService(run, images, n_groups=n_groups)
+
+
+def test_many_threads(service):
+    """Each group is answered by exactly one of those who try, whatever they do meanwhile."""
+    outcomes = []
+
+    def work(client):
+        while (group := service.next_group(client)) is not None:
+            try:
+                outcomes.append(
+                    service.answer(f"{client}-{group['id']}", client, name(group, "rose"))["state"]["answers"]
+                )
+            except Taken:
+                outcomes.append(None)
+            service.map_names(), service.labels_csv(), service.state()
+
+    threads = [threading.Thread(target=work, args=(f"c{number}",)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(count for count in outcomes if count) == list(range(1, 7))
+    assert service.state()["covered"] == 60
+
+
+REFINE = """
+import json, sys, time
+from pathlib import Path
+import numpy as np, shutil
+from selfsort.labelling.core.query_selection import next_groups
+from selfsort.labelling.store import Store, load_session, newest_model
+run = Path(sys.argv[1])
+store = Store.open(run)
+session, after = load_session(store, run), store.events()[-1].seq
+for epoch in (1, 2):
+    print(json.dumps({"epoch": epoch, "epochs": 2, "loss": 1 / epoch}), flush=True)
+print("a line that is no progress", flush=True)
+until = time.monotonic() + 60
+while not (run / "go").exists() and time.monotonic() < until:
+    time.sleep(0.02)
+names = session.names()
+partial = shutil.copytree(run, run / ".named", ignore=shutil.ignore_patterns("labels*", ".label*", "named", ".named"))
+facts = json.loads((partial / "run.json").read_text())
+(partial / "run.json").write_text(json.dumps(facts | {"names": list(names)}))
+kinds = np.arange(session.n_images) % 3 % len(names)
+probabilities = np.full((session.n_images, len(names)), 0.1, np.float32)
+probabilities[np.arange(session.n_images), kinds] = 0.9
+np.save(partial / "probabilities.npy", probabilities)
+partial.rename(run / "named")
+store.put("rounds", [{"round": 1, "after_seq": after, "names": list(names)}])
+session = load_session(store, run)
+store.add_groups(next_groups(session, np.load(partial.with_name("named") / "embedding.npy"), 4))
+"""
+WAIT = """
+import os, sys, time
+open(f"{sys.argv[1]}/.pid", "w").write(str(os.getpid()))
+os.rename(f"{sys.argv[1]}/.pid", f"{sys.argv[1]}/pid")
+time.sleep(600)
+"""
+FAIL = "import sys; print('noise', file=sys.stderr); sys.exit('selfsort: The loss is not finite: try again.')"
+
+
+def by(program, run):
+    return lambda epochs: [sys.executable, "-c", program, str(run), str(epochs)]
+
+
+def test_refine_goes_on_asking_and_brings_new_groups(service, run):
+    service.refinement.words = by(REFINE, run)
+    for number, text in enumerate(["rose", "tulip"]):
+        service.answer(f"a{number}", "ann", name(service.next_group("ann"), text))
+    assert service.refine("i", None)["state"]["refinement"]["state"] == "running"
+    assert service.refine("i", None)["state"]["refinement"]["state"] == "running", "the key was used"
+    with pytest.raises(Conflict, match="running already"):
+        service.refine("j", None)
+    wait(lambda: service.state()["refinement"]["epoch"] == 2)
+    late = service.next_group("ann")
+    service.answer("late", "ann", name(late, "daisy"))
+    (run / "go").touch()
+    wait(lambda: service.state()["refinement"]["state"] != "running")
+    state = service.state()
+    assert state["refinement"] == {"state": "done", "epoch": 2, "epochs": 2, "loss": 0.5, "message": ""}
+    assert state["round"] == 1 and state["answers"] == 3
+    members = service.session.groups[late["id"]].members
+    assert all(service.image(int(index))["name"] == "daisy" for index in members), "answers given since count for more"
+    assert service.next_group("bob")["round"] == 1
+
+
+def test_refine_needs_two_names(service):
+    service.answer("a", "ann", name(service.next_group("ann"), "rose"))
+    with pytest.raises(Conflict, match="two kinds"):
+        service.refine("i", None)
+
+
+def test_a_refinement_that_fails_says_why(service, run):
+    service.refinement.words = by(FAIL, run)
+    for number, text in enumerate(["rose", "tulip"]):
+        service.answer(f"a{number}", "ann", name(service.next_group("ann"), text))
+    service.refine("i", None)
+    wait(lambda: service.state()["refinement"]["state"] != "running")
+    assert service.state()["refinement"]["state"] == "failed"
+    assert service.state()["refinement"]["message"] == "The loss is not finite: try again."
+    assert service.refine("j", None)["state"]["refinement"]["state"] == "running", "it can be tried again"
+
+
+def test_closing_ends_a_refinement(run, images):
+    service = LabelService(run, images, n_groups=6)
+    service.refinement.words = by(WAIT, run)
+    for number, text in enumerate(["rose", "tulip"]):
+        service.answer(f"a{number}", "ann", name(service.next_group("ann"), text))
+    service.refine("i", 3)
+    wait((run / "pid").exists)
+    began = time.monotonic()
+    service.close()
+    assert time.monotonic() - began < 60
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((run / "pid").read_text()), 0)
+
+
+def test_a_refinement_notices_that_its_server_is_gone():
+    program = (
+        "from selfsort.labelling.server.refinement import end_with_input as end; end(); import time; time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.stdin.close()
+        assert process.wait(60) == 1
+
+
+def test_a_refinement_by_another_process_is_noticed(service, run, monkeypatch):
+    for number, text in enumerate(["rose", "tulip"]):
+        service.answer(f"a{number}", "ann", name(service.next_group("ann"), text))
+    (run / "go").touch()
+    monkeypatch.setattr(sys, "argv", ["refine", str(run)])
+    exec(compile(REFINE, "refine", "exec"), {})
+    wait(lambda: service.state()["round"] == 1)
+    assert service.next_group("ann")["round"] == 1
+
+
+def test_json_holds_everything(service):
+    service.answer("a", "ann", name(service.next_group("ann"), "rose"))
+    for content in (service.state(), service.next_group("ann"), service.map(), service.map_names(), service.image(3)):
+        assert json.loads(json.dumps(content)) == content
+
+
+def test_a_refinement_is_told_where_the_pictures_are_now(run, images):
+    with closing(LabelService(run, images, moved="elsewhere.npy")) as service:
+        words = service.refinement.words(3)
+    assert words[-4:] == ["--images", "elsewhere.npy", "--epochs", "3"] and str(run) in words
+    assert "--images" not in refine_command(run, None)
