@@ -25,7 +25,7 @@ from measuring import peak_bytes, ratios_table, write_json
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import load_images
 
-READ = "import sys; from selfsort.data.image_set import load_images; load_images(sys.argv[1])"
+READ = "import sys; from selfsort.data.loading import load_images; load_images(sys.argv[1])"
 SAMPLE = 5000
 GIB = 1 << 30
 

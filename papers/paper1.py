@@ -282,7 +282,7 @@ def _check(cells: Sequence[Cell], where: Where) -> None:
         _labels(images)
         size, settings = facts["embedding_size"], facts["settings"]
         model = _model(method, dataset, settings, images, size, facts["seed"], facts["epochs"], where)
-        model.check(replace(images, labels=None, label_names=()))
+        model.check(images.unlabelled())
 
 
 def _search_cells(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> list[Cell]:

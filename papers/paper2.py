@@ -223,7 +223,7 @@ class _Run:
     def untrained(self, model: ConvAutoencoder, features: str = "flattened") -> ConvAutoencoderNet:
         """Return the network, whose weights follow from the seed alone."""
         images = self.parts.train
-        model.check(replace(images, labels=None, label_names=()))
+        model.check(images.unlabelled())
         with _seeded(self.seed, 0):
             net = model.build(images.image_shape, len(images))
         net.pooled = model.pooled or features == "averaged"

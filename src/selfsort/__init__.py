@@ -9,12 +9,24 @@
 
 from typing import Any
 
-__all__ = ["ImageSet", "LabelSession", "UserError", "Views", "load", "load_images", "methods"]
+__all__ = [
+    "ImageSet",
+    "InputSpec",
+    "LabelSession",
+    "UserError",
+    "Views",
+    "list_images",
+    "load",
+    "load_images",
+    "methods",
+]
 _HOMES = {
     "ImageSet": "data.image_set",
+    "InputSpec": "data.input_spec",
     "LabelSession": "labelling.learning.label_session",
     "UserError": "errors",
     "Views": "augment",
+    "list_images": "data.loading",
     "load": "methods",
     "load_images": "data.loading",
 }

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from selfsort.data import cache, decoding
-from selfsort.data.decoding import Pictures, decode
+from selfsort.data.decoding import decode
+from selfsort.data.image_set import ImageSet
+from selfsort.data.listing import Listing, Originals, positions_without
 from selfsort.data.loading import load_images
 from selfsort.data.request import Request
 from selfsort.data.workers import WorkerDied, Workers
@@ -33,7 +35,7 @@ def open_or_crash(data):
 
 
 def pictures(data, opener=open_or_crash):
-    return Pictures("somewhere", [f"{place:03d}" for place in range(len(data))], data, opener, os.urandom(8))
+    return Originals(data, opener, os.urandom(8))
 
 
 @pytest.fixture
@@ -50,16 +52,15 @@ def test_workers_give_what_one_process_gives(at_once, monkeypatch, use_cache):
     monkeypatch.setattr("joblib.cpu_count", lambda: 1)
     alone = decode(pictures(data), Request(size=8, cache=use_cache))
     np.testing.assert_array_equal(together.images, alone.images)
-    np.testing.assert_array_equal(together.kept, alone.kept)
-    assert together.skipped == alone.skipped and len(alone.skipped) == 72
+    assert together.failures == alone.failures and len(alone.failures) == 72
     assert together.images[:, 0, 0, 0].tolist() == [place % 256 for place in range(500) if place % 7]
-    assert together.kept.tolist() == [place for place in range(500) if place % 7]
+    assert positions_without(500, alone.failures).tolist() == [place for place in range(500) if place % 7]
 
 
 def test_a_colour_picture_found_late_by_a_worker(at_once):
     data = [png(place % 256, mode="L") for place in range(400)]
     data[333] = png(200)
-    images, _, _ = decode(pictures(data), Request())
+    images, _ = decode(pictures(data), Request())
     assert images.shape == (400, 8, 8, 3)
     assert images[333, 0, 0].tolist() == [200, 0, 0] and images[332, 0, 0].tolist() == [76, 76, 76]
 
@@ -67,17 +68,15 @@ def test_a_colour_picture_found_late_by_a_worker(at_once):
 def test_a_crash_of_the_decoder_costs_one_picture(at_once):
     data = [png(place % 256) for place in range(300)]
     data[100] = data[250] = b"crash"
-    images, kept, skipped = decode(pictures(data), Request(size=8, channels=3))
-    assert [(name, reason) for name, reason in skipped] == [
-        ("100", "damaged (it made the decoder crash)"),
-        ("250", "damaged (it made the decoder crash)"),
-    ]
+    images, failures = decode(pictures(data), Request(size=8, channels=3))
+    assert failures == ((100, decoding.CRASHED), (250, decoding.CRASHED))
+    kept = positions_without(300, failures)
     assert images[:, 0, 0, 0].tolist() == [place % 256 for place in kept] and len(kept) == 298
 
 
 def test_without_workers_the_work_is_done_here(at_once, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    images, _, _ = decode(pictures([png(place) for place in range(50)]), Request())
+    images, _ = decode(pictures([png(place) for place in range(50)]), Request())
     assert images[:, 0, 0, 0].tolist() == list(range(50))
 
 
@@ -85,13 +84,13 @@ def test_a_python_that_does_not_answer(at_once, monkeypatch):
     monkeypatch.setattr("selfsort.data.workers._BOOT", "raise SystemExit(1)")
     with pytest.raises(OSError, match="did not start"):
         Workers(2)
-    images, _, _ = decode(pictures([png(place) for place in range(50)]), Request())
+    images, _ = decode(pictures([png(place) for place in range(50)]), Request())
     assert len(images) == 50
 
 
 def test_nothing_readable_names_the_source_and_counts(at_once):
     with pytest.raises(UserError, match=r"No picture in 'somewhere' .* \(40 files skipped: not a picture \(40\)\)"):
-        decode(pictures([b"x"] * 40), Request())
+        ImageSet.listed(Listing("somewhere", tuple("x" * 40), pictures([b"x"] * 40)), Request()).decoded()
     assert cache.usage().sets == 0
 
 

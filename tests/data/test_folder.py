@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfsort.data.class_folders import labels_of
 from selfsort.data.loading import load_images
-from selfsort.data.sources.folder import labels_of
 from selfsort.errors import UserError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX file names, links or pipes")

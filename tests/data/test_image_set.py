@@ -1,4 +1,3 @@
-import dataclasses
 import subprocess
 import sys
 import time
@@ -10,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selfsort.data.image_set import ImageSet, Skipped, as_image_set, summarise_skipped
+from selfsort.data.image_set import ImageSet, as_image_set
+from selfsort.data.listing import Skipped, summarise_skipped
 from selfsort.data.loading import load_images
 from selfsort.errors import UserError
 
@@ -18,17 +18,17 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
 
 
 def image_set(**changes):
-    whole = ImageSet(
-        PIXELS,
-        tuple("abcdef"),
-        np.arange(6) % 3,
-        ("x", "y", "z"),
-        source="/photos",
-        options={"size": 4},
-        files=tuple(Path("/photos") / name for name in "abcdef"),
-        skipped=(Skipped("g", "empty"),),
-    )
-    return dataclasses.replace(whole, **changes)
+    parts = {
+        "images": PIXELS,
+        "ids": tuple("abcdef"),
+        "labels": np.arange(6) % 3,
+        "label_names": ("x", "y", "z"),
+        "source": "/photos",
+        "options": {"size": 4},
+        "files": tuple(Path("/photos") / name for name in "abcdef"),
+        "skipped": (Skipped("g", "empty"),),
+    }
+    return ImageSet(**parts | changes)
 
 
 def test_length_and_shape():
@@ -148,7 +148,7 @@ def test_unknown_sources(source, message, tmp_path, monkeypatch):
 
 def test_a_single_file_is_no_source(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"photo.jpg' is neither a folder nor a .zip, .npy or .npz file"):
+    with pytest.raises(UserError, match=r"photo.jpg' is neither a folder nor a .zip file nor an .npy"):
         load_images(tmp_path / "photo.jpg")
 
 
@@ -172,7 +172,7 @@ def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
 
 def test_arrays_and_sets_in_memory_are_fitted_too():
     assert load_images(PIXELS, size=8).image_shape == (8, 8, 3)
-    fitted = load_images(image_set(), size=8, channels=1)
+    fitted = load_images(image_set(files=None), size=8, channels=1)
     assert fitted.image_shape == (8, 8, 1) and fitted.ids == tuple("abcdef") and fitted.labels is not None
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from selfsort.data.input_spec import InputSpec
 from selfsort.data.pixels import (
     MAX_PIXELS,
-    Target,
     Unreadable,
     explain,
     pillow_limits,
@@ -43,7 +43,7 @@ def encode(image, format="PNG", **options):
 
 def read(data, size=8, resize="crop", channels=3, max_pixels=MAX_PIXELS):
     with pillow_limits(max_pixels):
-        return read_picture(io.BytesIO(data), Target(size, resize, channels, max_pixels))
+        return read_picture(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels)
 
 
 def reason(data, **options):
@@ -79,7 +79,7 @@ def test_exif_orientation(orientation, format, mode):
     exif[ORIENTATION] = orientation
     options = {"WEBP": {"lossless": True}, "JPEG": FINE_JPEG}.get(format, {})
     shown = UPRIGHT[orientation](np.asarray(stored.convert("RGB")))
-    expected = to_pixels(Image.fromarray(np.ascontiguousarray(shown)), 24, "pad", 3)
+    expected = to_pixels(Image.fromarray(np.ascontiguousarray(shown)), InputSpec(24, 3, "pad"))
     pixels, _ = read(encode(stored, format, exif=exif, **options), 24, "pad")
     assert np.abs(pixels.astype(int) - expected).mean() < 2
     with pillow_limits(MAX_PIXELS):
@@ -244,7 +244,7 @@ def test_large_jpegs_are_shrunk_as_well_as_small_steps_would(resize, mode):
     image = smooth(600, 900, seed=5)
     image = Image.blend(image, Image.effect_noise(image.size, 80).convert("RGB"), 0.3).convert(mode)
     data = encode(image, "JPEG", quality=92)
-    exact = to_pixels(Image.open(io.BytesIO(data)).convert("RGB"), 32, resize, 3)
+    exact = to_pixels(Image.open(io.BytesIO(data)).convert("RGB"), InputSpec(32, 3, resize))
     assert np.abs(read(data, 32, resize)[0].astype(int) - exact).mean() < 2
 
 

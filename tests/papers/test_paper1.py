@@ -279,7 +279,7 @@ def test_values_given_twice_count_once(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_pictures_without_labels_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [replace(each, labels=None, label_names=()) for each in data.train_and_test("mnist", None, 50, 0)]
+    parts = [each.unlabelled() for each in data.train_and_test("mnist", None, 50, 0)]
     monkeypatch.setattr(paper1, "train_and_test", lambda *args: data.Parts(*parts))
     with pytest.raises(UserError, match="has no labels to probe with"):
         paper1._check(paper1._compared(Scale(subset=50, seeds=1), "mnist"), Where("cpu"))

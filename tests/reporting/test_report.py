@@ -142,7 +142,7 @@ class TestContent:
         data = dataclasses.replace(
             data,
             title=evil,
-            images=dataclasses.replace(data.images, ids=ids),
+            images=ImageSet(data.images.images, ids),
             config={evil: evil, "group": {evil: [evil]}},
             skipped=[(evil, evil)],
             warnings=[evil],

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from selfsort.audit.groups import TEST, VALIDATION, Groups
 from selfsort.audit.look import Looks
 from selfsort.audit.outliers import LEAST_STRANGENESS
-from selfsort.data.decoding import Pictures
-from selfsort.data.image_set import Skipped
-from selfsort.data.sources.folder import open_file
+from selfsort.data.image_set import ImageSet
+from selfsort.data.listing import Skipped
 
 Kind = Literal["exact", "near", "blank"]
 
@@ -45,27 +44,24 @@ class Audit:
 
     Attributes
     ----------
-    source : of the pictures
-    pictures : to open them again
+    images : the pictures, listed, among them those that cannot be read
     unreadable : id and reason of each of the others
     looks : what was noted of the N pictures, which `looks.places` names
     groups : what each is a duplicate of
     strangeness : (N,) in deviations from the median
-    labels, label_names : as in `ImageSet`
+    labels : (N,) as in `ImageSet`
     splits : (N,) such as "train" or "test", "" without any
     rejecting : the kinds of finding that a picture is left out for
     seconds : that the audit took
 
     """
 
-    source: str
-    pictures: Pictures
+    images: ImageSet
     unreadable: tuple[Skipped, ...]
     looks: Looks
     groups: Groups
     strangeness: NDArray[np.float32]
     labels: NDArray[np.int64] | None
-    label_names: tuple[str, ...]
     splits: tuple[str, ...]
     rejecting: frozenset[Kind]
     seconds: float = 0.0
@@ -76,20 +72,26 @@ class Audit:
     @property
     def has_files(self) -> bool:
         """Tell whether each picture is a file of its own."""
-        return self.pictures.open is open_file
+        return self.images.files is not None
+
+    @property
+    def source(self) -> str:
+        """Return where the pictures are from."""
+        return self.images.source
 
     def file(self, picture: int) -> str:
         """Return the path of a picture's file."""
-        return os.path.abspath(str(self.pictures.refs[int(self.looks.places[picture])]))
+        return os.path.abspath(str(self.images.originals.refs[int(self.looks.places[picture])]))
 
     def id(self, picture: int) -> str:
         """Return the id of a picture."""
-        return str(self.pictures.ids[int(self.looks.places[picture])])
+        return self.images.ids[int(self.looks.places[picture])]
 
     def label(self, picture: int) -> str:
         """Return the name of a picture's label, "" where it has none."""
         label = -1 if self.labels is None else int(self.labels[picture])
-        return "" if label < 0 else self.label_names[label] if label < len(self.label_names) else str(label)
+        names = self.images.label_names
+        return "" if label < 0 else names[label] if label < len(names) else str(label)
 
     @cached_property
     def duplicate(self) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from selfsort.audit.duplicates import Similar, similar_pairs
 from selfsort.audit.look import Looks
-from selfsort.data.sources.folder import SPLITS
+from selfsort.data.class_folders import SPLITS
 
 TRAIN, TEST, VALIDATION, UNLABELLED = SPLITS
 

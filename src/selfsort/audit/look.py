@@ -3,15 +3,16 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, BinaryIO, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.audit.borders import Borders, find_borders, refine
-from selfsort.data.decoding import CRASHED, Open
-from selfsort.data.pixels import MAX_BYTES, Scaled, Unreadable, explain, pillow_limits, read_scaled
+from selfsort.data.decoding import CRASHED
+from selfsort.data.listing import Open, Opened, read_bytes
+from selfsort.data.pixels import Scaled, explain, pillow_limits, read_scaled, to_image
 
 SIDE = 32  # of a thumbnail
 _LAYOUT = 4  # colours along one side of a layout
@@ -114,11 +115,6 @@ def unreadable(*failures: tuple[int, str]) -> Looks:
     return Looks(failures, **none)
 
 
-def as_it_is(pixels: Any) -> BinaryIO:
-    """Stand in for what opens a file, where pictures are arrays (H, W, C) already."""
-    return cast(BinaryIO, pixels)
-
-
 _COLUMNS: dict[str, tuple[tuple[int, ...], Any]] = {
     "places": ((), np.int64),
     "sizes": ((2,), np.int32),
@@ -138,15 +134,12 @@ _COLUMNS: dict[str, tuple[tuple[int, ...], Any]] = {
 }
 
 
-def _see(place: int, opened: Any, max_pixels: int) -> _Seen:
+def _see(place: int, opened: Opened, max_pixels: int) -> _Seen:
     if isinstance(opened, np.ndarray):
         pixels = np.ascontiguousarray(opened)
         digest = _digest(pixels)
         return _Seen(place, Scaled(pixels, pixels.shape[1::-1]), pixels.nbytes, digest, digest)
-    with opened as stream:
-        data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise Unreadable("too many bytes")
+    data = read_bytes(opened)
     scaled = read_scaled(data, _SHORTEST, max_pixels)
     pixel_digest = _digest(scaled.pixels) if scaled.whole else bytes(_DIGEST)
     return _Seen(place, scaled, len(data), hashlib.blake2b(data, digest_size=_DIGEST).digest(), pixel_digest)
@@ -201,15 +194,16 @@ def _borders(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], fir
         depths[rows], colours[rows], certainty[rows] = found
     for index in np.flatnonzero(depths.any(1)).tolist():
         if not seen[index].scaled.whole:
-            depths[index] = _in_full(seen[index].scaled, depths[index], open_picture(refs[seen[index].place - first]))
+            depths[index] = _in_full(
+                seen[index].scaled, depths[index], read_bytes(open_picture(refs[seen[index].place - first]))
+            )
     return Borders(depths, colours, certainty)
 
 
-def _in_full(scaled: Scaled, depths: NDArray[np.int32], stream: BinaryIO) -> NDArray[np.int32]:
+def _in_full(scaled: Scaled, depths: NDArray[np.int32], data: bytes) -> NDArray[np.int32]:
     """Find borders that were found in the reduced picture again in all of its pixels."""
     factors = np.array(scaled.size * 2) / np.array(scaled.pixels.shape[1::-1] * 2)
-    with stream:
-        pixels = read_scaled(stream.read(), max(scaled.size)).pixels
+    pixels = read_scaled(data, max(scaled.size)).pixels
     return refine(pixels, np.rint(depths * factors).astype(np.int32), 2 * int(np.ceil(factors.max())))
 
 
@@ -225,8 +219,7 @@ def _thumbnails(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     planes = np.empty((len(pictures), 3, SIDE, SIDE), np.float32)
     for target, pixels in zip(planes, pictures, strict=True):
         if pixels.shape[:2] != (SIDE, SIDE):
-            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-            pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).reshape(SIDE, SIDE, -1)
+            pixels = np.asarray(to_image(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)).reshape(SIDE, SIDE, -1)
         target[:] = pixels.transpose(2, 0, 1)
     return planes
 

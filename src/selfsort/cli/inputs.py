@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def load_pictures(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     """Load pictures and say what they are."""
-    from selfsort.data.image_set import summarise_skipped
+    from selfsort.data.listing import summarise_skipped
     from selfsort.data.loading import load_images
 
     images = load_images(source, progress=not quiet and sys.stderr.isatty(), **options)

@@ -4,25 +4,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from selfsort.data.input_spec import Resize
-from selfsort.data.pixels import to_pixels
+from selfsort.data.input_spec import InputSpec
+from selfsort.data.pixels import to_image, to_pixels
 from selfsort.errors import UserError
 
 _BLOCK = 1024
 
 
-def refit(images: NDArray[np.uint8], size: int | None, resize: Resize, channels: int | None) -> NDArray[np.uint8]:
-    """Bring (N, H, W, C) images to a square size and a number of channels; None keeps what they have."""
-    count, height, width, had = images.shape
-    channels = channels or had
-    if channels == had and size in (None, height) and size in (None, width):
+def refit(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """Bring (N, H, W, C) images to the shape that `spec` wants, without copying those that have it."""
+    if images.shape[1:] == spec.image_shape:
         return images
-    shape = (height, width) if size is None else (size, size)
-    out = np.empty((count, *shape, channels), np.uint8)
+    out = np.empty((len(images), *spec.image_shape), np.uint8)
     for row, image in zip(out, images, strict=True):
-        row[:] = to_pixels(Image.fromarray(image[:, :, 0] if had == 1 else image), size, resize, channels)
+        row[:] = to_pixels(to_image(image), spec)
     return out
 
 

@@ -1,26 +1,28 @@
-"""Many pictures: decoded on all cores, in order, into the cache or into memory."""
+"""Many pictures: decoded on all cores, in order, into the cache, into memory, or block by block."""
 
 import hashlib
+import io
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.data import cache
-from selfsort.data.image_set import Skipped, summarise_skipped
-from selfsort.data.pixels import Target, explain, pillow_limits, read_header, read_picture
+from selfsort.data.arrays import refit
+from selfsort.data.input_spec import InputSpec
+from selfsort.data.listing import Open, Originals, Skipped, hash_bytes, read_bytes, summarise_skipped
+from selfsort.data.pixels import explain, pillow_limits, read_header, read_picture, to_image, to_pixels
 from selfsort.data.request import Request
 from selfsort.data.workers import WorkerDied, Workers
-from selfsort.errors import UserError
 from selfsort.progress import ProgressBar
 
 SAMPLE = 32
@@ -30,51 +32,39 @@ DEFAULT_SIZE = 64
 _SECONDS_ALONE = 0.4  # about what starting other processes costs
 _FIRST_CHUNK, _LARGEST_CHUNK = 8, 256
 _SECONDS_PER_CHUNK = 0.25
+_BYTES_PER_CHUNK = 1 << 24
 CRASHED = "damaged (it made the decoder crash)"
 
 Result = TypeVar("Result")
-Open = Callable[[Any], BinaryIO]
 Work = Callable[[Open, Sequence[Any], int], Result]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures that are still to be decoded.
+class Failure(NamedTuple):
+    """A picture that could not be read: where it stands, and why."""
 
-    `open` opens one of `refs`, for example a path, as a binary stream; it and slices of `refs` are sent to other
-    processes. `stamp` names everything that decides what the pictures look like: it changes when one of them does.
-    """
-
-    source: str
-    ids: Sequence[str]
-    refs: Sequence[Any]
-    open: Open
-    stamp: bytes
-
-
-class Listing(NamedTuple):
-    """The pictures in a source, what could not even be looked at, and the labels as in `ImageSet`."""
-
-    pictures: Pictures
-    unlisted: tuple[Skipped, ...]
-    labels: NDArray[np.int64] | None
-    label_names: tuple[str, ...]
+    position: int
+    reason: str
 
 
 class Decoded(NamedTuple):
-    """Pictures (N, H, W, C), where in `Pictures` they stood (N,), and those that could not be read."""
+    """Pictures (N, H, W, C), and those that could not be read."""
 
     images: NDArray[np.uint8]
-    kept: NDArray[np.intp]
-    skipped: tuple[Skipped, ...]
+    failures: tuple[Failure, ...]
 
 
 class Block(NamedTuple):
-    """Some pictures decoded: the readable ones, (place, reason) of the others, and whether one had colour."""
+    """Consecutive pictures, decoded.
 
+    `positions` (n,) of the readable ones, their `images` (n, H, W, C) and `content_hashes` (n,), which are empty where
+    nobody asked for them; the `failures`, and whether one picture had `colour`.
+    """
+
+    positions: NDArray[np.intp]
     images: NDArray[np.uint8]
-    failures: list[tuple[int, str]]
+    content_hashes: tuple[str, ...]
+    failures: tuple[Failure, ...]
     colour: bool
 
 
@@ -101,112 +91,208 @@ class _Memory:
         return self._images[: self._filled]
 
 
-def decode(pictures: Pictures, request: Request) -> Decoded:
-    """Decode pictures as `request` wants them, or take them from the cache.
+def decode(originals: Originals, request: Request, spec: InputSpec | None = None) -> Decoded:
+    """Decode pictures to what a network takes, or else to what `request` wants; or take them from the cache.
 
-    Raises `UserError` if none of them can be read.
+    Of `request`, the size, the resizing and the channels count only where there is no `spec`; what it does not say
+    either is settled by a sample of the pictures. Raises `UserError` if none of them can be read.
     """
+    if (rows := originals.array) is not None:
+        images = refit(rows, spec or _spec_of_rows(rows, request))
+        return Decoded(images, ())
     try:
-        images, notes = _obtain(pictures, request, request.channels)
-    except _ColourFound:
-        images, notes = _obtain(pictures, request, 3)
-    failures = {int(place): reason for place, reason in notes["failures"]}
-    kept = np.array([place for place in range(len(pictures.ids)) if place not in failures])
-    return Decoded(images, kept, tuple(Skipped(pictures.ids[place], failures[place]) for place in failures))
-
-
-def decode_chunk(target: Target, open_picture: Open, refs: Sequence[Any], first: int) -> Block:
-    """Decode pictures one after the other, the first of which stands in place `first`."""
-    images = np.empty((len(refs), target.size, target.size, target.channels), np.uint8)
-    failures: list[tuple[int, str]] = []
-    any_colour = False
-    with pillow_limits(target.max_pixels):
-        for place, ref in enumerate(refs, first):
-            try:
-                with open_picture(ref) as stream:
-                    images[place - first - len(failures)], colour = read_picture(stream, target)
-                any_colour |= colour
-            except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
-                failures.append((place, explain(error)))
-    return Block(images[: len(refs) - len(failures)], failures, any_colour)
-
-
-def _obtain(pictures: Pictures, request: Request, channels: int | None) -> tuple[NDArray[np.uint8], cache.Notes]:
-    def build(writer: cache.Writer) -> cache.Notes:
-        return _decode_into(writer, pictures, request, channels)
-
-    if request.cache:
         try:
-            return cache.load(_key(pictures, request), build)
+            images, notes = _obtain(originals, request, spec, request.channels)
+        except _ColourFound:
+            images, notes = _obtain(originals, request, spec, 3)
+    finally:
+        originals.close()
+    failures = tuple(Failure(int(position), reason) for position, reason in notes["failures"])
+    return Decoded(images, failures)
+
+
+def stream(originals: Originals, spec: InputSpec, request: Request) -> Iterator[Block]:
+    """Decode pictures to what a network takes, on all cores, and yield them in order without keeping them.
+
+    The memory that this needs does not grow with their number.
+    """
+    work, crashed = partial(decode_chunk, spec, request.max_pixels, True), partial(_crashed, spec)
+    most = max(1, _BYTES_PER_CHUNK // math.prod(spec.image_shape))
+    try:
+        with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
+            for block in in_chunks(originals, work, crashed, most):
+                yield block
+                bar.advance(len(block.images) + len(block.failures))
+    finally:
+        originals.close()
+
+
+def content_hashes(originals: Originals) -> list[str | None]:
+    """Return a hash of the content of each picture, on all cores; None for those that cannot be read."""
+    try:
+        return list(chain.from_iterable(in_chunks(originals, _hash_chunk, _no_hash)))
+    finally:
+        originals.close()
+
+
+def decode_chunk(
+    spec: InputSpec, max_pixels: int, hashed: bool, open_picture: Open, refs: Sequence[Any], first: int
+) -> Block:
+    """Decode pictures one after the other, the first of which stands at position `first`."""
+    images = np.empty((len(refs), *spec.image_shape), np.uint8)
+    positions: list[int] = []
+    hashes: list[str] = []
+    failures: list[Failure] = []
+    any_colour = False
+    with pillow_limits(max_pixels):
+        for position, ref in enumerate(refs, first):
+            try:
+                pixels, colour, content = _decoded(open_picture, ref, spec, max_pixels, hashed)
+            except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
+                failures.append(Failure(position, explain(error)))
+                continue
+            images[len(positions)] = pixels
+            positions.append(position)
+            any_colour |= colour
+            if content is not None:
+                hashes.append(hash_bytes(content))
+    found = np.array(positions, np.intp)
+    return Block(found, images[: len(positions)], tuple(hashes), tuple(failures), any_colour)
+
+
+def _decoded(
+    open_picture: Open, ref: Any, spec: InputSpec, max_pixels: int, hashed: bool
+) -> tuple[NDArray[np.uint8], bool, bytes | None]:
+    """Return the pixels of a picture, whether it has colour and, if it is to be hashed, its content."""
+    opened = open_picture(ref)
+    if isinstance(opened, np.ndarray):
+        content = read_bytes(opened) if hashed else None
+        return to_pixels(to_image(opened), spec), opened.shape[2] == 3, content
+    if hashed:
+        content = read_bytes(opened)
+        return *read_picture(io.BytesIO(content), spec, max_pixels), content
+    with opened as file:
+        return *read_picture(file, spec, max_pixels), None
+
+
+def _hash_chunk(open_picture: Open, refs: Sequence[Any], first: int) -> list[str | None]:
+    hashes: list[str | None] = []
+    for ref in refs:
+        try:
+            hashes.append(hash_bytes(read_bytes(open_picture(ref))))
+        except Exception:  # as in decoding
+            hashes.append(None)
+    return hashes
+
+
+def _no_hash(position: int) -> list[str | None]:
+    return [None]
+
+
+def _spec_of_rows(rows: NDArray[np.uint8], request: Request) -> InputSpec:
+    height, width, channels = rows.shape[1:]
+    shape = (height, width) if request.size is None else (request.size, request.size)
+    return InputSpec.of_shape((*shape, request.channels or channels), request.resize)
+
+
+def _obtain(
+    originals: Originals, request: Request, spec: InputSpec | None, channels: int | None
+) -> tuple[NDArray[np.uint8], cache.Notes]:
+    def build(writer: cache.Writer) -> cache.Notes:
+        return _decode_into(writer, originals, request, spec, channels)
+
+    if request.cache and (key := _key(originals, request, spec, channels)) is not None:
+        try:
+            return cache.load(key, build)
         except cache.Unavailable as error:
             _log.info("Decoded pictures are kept in memory only: %s", error)
-    memory = _Memory(len(pictures.ids))
+    memory = _Memory(len(originals))
     notes = build(memory)
     return memory.images, notes
 
 
-def _decode_into(writer: cache.Writer, pictures: Pictures, request: Request, channels: int | None) -> cache.Notes:
-    target = _target(pictures, request, channels)
-    failures: list[tuple[int, str]] = []
-    with ProgressBar("Reading pictures", len(pictures.ids), shown=request.progress) as bar:
-        for block in in_chunks(pictures, partial(decode_chunk, target), partial(_crashed, target)):
-            if block.colour and target.channels == 1 and channels is None:
+def _decode_into(
+    writer: cache.Writer, originals: Originals, request: Request, spec: InputSpec | None, channels: int | None
+) -> cache.Notes:
+    wanted = spec or _settled(originals, request, channels)
+    sure = spec is not None or channels is not None
+    failures: list[Failure] = []
+    work, crashed = partial(decode_chunk, wanted, request.max_pixels, False), partial(_crashed, wanted)
+    with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
+        for block in in_chunks(originals, work, crashed):
+            if block.colour and wanted.channels == 1 and not sure:
                 raise _ColourFound
             writer.append(block.images)
             failures += block.failures
             bar.advance(len(block.images) + len(block.failures))
-    if len(failures) == len(pictures.ids):
+    if len(failures) == len(originals):
         reasons = summarise_skipped(Skipped("", reason) for _, reason in failures)
-        raise UserError(f"No picture in {pictures.source!r} could be read ({reasons}); check the folder or its files.")
+        raise NothingReadable(reasons)
     return {"failures": failures}
 
 
-def _target(pictures: Pictures, request: Request, channels: int | None) -> Target:
+class NothingReadable(Exception):
+    """None of the pictures can be read; the message counts the reasons."""
+
+
+def _settled(originals: Originals, request: Request, channels: int | None) -> InputSpec:
     """Settle the size and the channels that were not given, from the headers of a sample."""
     size = request.size
     if size is None or channels is None:
-        headers = _sample_headers(pictures, request.max_pixels)
+        headers = _sample_headers(originals, request.max_pixels)
         if size is None:
             shapes = {shape for shape, _ in headers}
             width, height = shapes.pop() if len(shapes) == 1 else (0, 0)
             size = width if 0 < width == height <= LARGEST_NATIVE_SIZE else DEFAULT_SIZE
         if channels is None:
             channels = 3 if any(colour for _, colour in headers) else 1
-    return Target(size, request.resize, channels, request.max_pixels)
+    return InputSpec(size, channels, request.resize)
 
 
-def _sample_headers(pictures: Pictures, max_pixels: int) -> list[tuple[tuple[int, int], bool]]:
-    count = len(pictures.ids)
+def _sample_headers(originals: Originals, max_pixels: int) -> list[tuple[tuple[int, int], bool]]:
+    count = len(originals)
     step = max(1, count // SAMPLE)
     spread = chain.from_iterable(range(first, count, step) for first in range(step))
     headers: list[tuple[tuple[int, int], bool]] = []
     with pillow_limits(max_pixels):
-        for place in spread:
-            with suppress(Exception), pictures.open(pictures.refs[place]) as stream:
-                headers.append(read_header(stream, max_pixels))
+        for position in spread:
+            with suppress(Exception):
+                headers.append(_header(originals.open, originals.refs[position], max_pixels))
             if len(headers) == SAMPLE:
                 break
     return headers
 
 
-def in_chunks(pictures: Pictures, work: Work[Result], crashed: Callable[[int], Result]) -> Iterator[Result]:
+def _header(open_picture: Open, ref: Any, max_pixels: int) -> tuple[tuple[int, int], bool]:
+    opened = open_picture(ref)
+    if isinstance(opened, np.ndarray):
+        height, width, channels = opened.shape
+        return (width, height), channels == 3
+    with opened as file:
+        return read_header(file, max_pixels)
+
+
+def in_chunks(
+    originals: Originals, work: Work[Result], crashed: Callable[[int], Result], most: int = _LARGEST_CHUNK
+) -> Iterator[Result]:
     """Work on all pictures in order: for a moment in this process alone and, if that was not enough, on all cores.
 
-    `work(open, refs, first)`, which is sent to other processes, takes some pictures, the first of which stands in place
-    `first`. `crashed(place)` is the result for one that ended the process it was worked on in.
+    `work(open, refs, first)`, which is sent to other processes, takes up to `most` pictures, the first of which stands
+    at position `first`. `crashed(position)` is the result for one that ended the process it was worked on in.
     """
-    start, count, began = 0, len(pictures.ids), time.monotonic()
+    start, count, began = 0, len(originals), time.monotonic()
+    first, most = min(_FIRST_CHUNK, most), min(_LARGEST_CHUNK, most)
     while start < count and time.monotonic() - began < _SECONDS_ALONE:
-        stop = start + _FIRST_CHUNK
-        yield work(pictures.open, pictures.refs[start:stop], start)
+        stop = start + first
+        yield work(originals.open, originals.refs[start:stop], start)
         start = stop
     if start < count:
         chunk = round(start * _SECONDS_PER_CHUNK / (time.monotonic() - began))
-        chunks = range(start, count, max(1, min(chunk, _LARGEST_CHUNK)))
+        chunks = range(start, count, max(1, min(chunk, most)))
         if (workers := _start_workers(len(chunks))) is None:
-            yield from (work(pictures.open, pictures.refs[i : i + chunks.step], i) for i in chunks)
+            yield from (work(originals.open, originals.refs[i : i + chunks.step], i) for i in chunks)
         else:
-            yield from _by_workers(workers, pictures, work, crashed, chunks)
+            yield from _by_workers(workers, originals, work, crashed, chunks)
 
 
 def _start_workers(most: int) -> Workers | None:
@@ -222,14 +308,14 @@ def _start_workers(most: int) -> Workers | None:
 
 
 def _by_workers(
-    workers: Workers, pictures: Pictures, work: Work[Result], crashed: Callable[[int], Result], starts: range
+    workers: Workers, originals: Originals, work: Work[Result], crashed: Callable[[int], Result], starts: range
 ) -> Iterator[Result]:
     # Whatever ends this early ends the workers first, and with them what the threads wait for.
     with ThreadPoolExecutor(len(workers)) as threads, workers:
         pending: deque[Future[list[Result]]] = deque()
         for start in starts:
             stop = start + starts.step
-            pending.append(threads.submit(_by_worker, workers, pictures, work, crashed, start, stop))
+            pending.append(threads.submit(_by_worker, workers, originals, work, crashed, start, stop))
             if len(pending) > 4 * len(workers):  # enough to keep them busy; more would pile up in memory
                 yield from pending.popleft().result()
         while pending:
@@ -237,22 +323,27 @@ def _by_workers(
 
 
 def _by_worker(
-    workers: Workers, pictures: Pictures, work: Work[Result], crashed: Callable[[int], Result], start: int, stop: int
+    workers: Workers, originals: Originals, work: Work[Result], crashed: Callable[[int], Result], start: int, stop: int
 ) -> list[Result]:
-    refs = pictures.refs[start:stop]
+    refs = originals.refs[start:stop]
     try:
-        return [workers.run(work, pictures.open, refs, start)]
+        return [workers.run(work, originals.open, refs, start)]
     except WorkerDied:
         if len(refs) == 1:
             return [crashed(start)]
-    places = range(start, start + len(refs))
-    return [_by_worker(workers, pictures, work, crashed, place, place + 1)[0] for place in places]
+    positions = range(start, start + len(refs))
+    return [_by_worker(workers, originals, work, crashed, each, each + 1)[0] for each in positions]
 
 
-def _crashed(target: Target, place: int) -> Block:
-    return Block(np.empty((0, target.size, target.size, target.channels), np.uint8), [(place, CRASHED)], False)
+def _crashed(spec: InputSpec, position: int) -> Block:
+    failure = Failure(position, CRASHED)
+    return Block(np.empty(0, np.intp), np.empty((0, *spec.image_shape), np.uint8), (), (failure,), False)
 
 
-def _key(pictures: Pictures, request: Request) -> str:
-    wanted = (cache.FORMAT, request.size, request.resize, request.channels, request.max_pixels)
-    return hashlib.blake2b(repr(wanted).encode() + pictures.stamp, digest_size=16).hexdigest()
+def _key(originals: Originals, request: Request, spec: InputSpec | None, channels: int | None) -> str | None:
+    if (identity := originals.identity) is None:
+        return None
+    wanted: tuple[object, ...] = request.size, request.resize, channels, request.max_pixels
+    if spec is not None:
+        wanted = spec.image_shape, spec.resize, request.max_pixels
+    return hashlib.blake2b(repr((cache.FORMAT, *wanted)).encode() + identity, digest_size=16).hexdigest()

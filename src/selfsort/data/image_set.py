@@ -1,76 +1,285 @@
-"""Images in memory or in a memory map, with their ids and, kept apart, their labels."""
+"""A set of images: their ids, labels apart, the pictures as they are, and pixels made of them for a network."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfsort.data import decoding
 from selfsort.data.arrays import to_uint8_images
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.listing import (
+    Listing,
+    Originals,
+    Skipped,
+    hash_bytes,
+    numbered,
+    of_rows,
+    open_file,
+    positions_without,
+    read_bytes,
+)
+from selfsort.data.pixels import explain, pillow_limits, read_whole, reduced, to_image
+from selfsort.data.request import Request
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
 
 _HASH_BLOCK_BYTES = 1 << 24
+CONTENT = "content:"  # begins a fingerprint that does not depend on a size
 
 
-class Skipped(NamedTuple):
-    """A picture that could not be read, and why."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images as `uint8`, their ids and, kept apart, the labels that only evaluation reads.
+    """N images with their ids and, kept apart, the labels that only evaluation reads.
 
-    `images` is (N, H, W, C) with C 1 (grey) or 3 (RGB), an array or a read-only memory map. `ids` are N names: for a
-    folder the paths relative to it, with "/" on every system and surrogate escapes for bytes that are not UTF-8.
-    `labels` is (N,) with -1 where there is none, or None. `load_images(source, **options)` loads the same set again.
-    `files` are the pictures' files where the source is a folder. `skipped` lists what could not be read.
+    There are two sides to an image. `open(i)` gives the picture as it is: the file, the member of a zip, the row of an
+    array or of a data set. `images`, `pixels(spec)` and `blocks(spec)` give pixels made of it for a network.
+
+    `load_images` decodes the images at once; `list_images` only lists them, and they are decoded when somebody asks for
+    pixels. A set is never changed: methods return new ones.
+
+    Parameters
+    ----------
+    images : (N, H, W, C) `uint8` with C 1 (grey) or 3 (RGB), an array or a read-only memory map
+    ids : N names; for a folder the paths relative to it, with "/" on every system and surrogate escapes for bytes that
+        are not UTF-8
+    labels : (N,), -1 where there is none, or None
+    label_names : what the labels are called
+    source, options : `load_images(source, **options)` loads the same set again
+    files : the images' files, if each is one
+    skipped : what could not be read
+
+    Raises
+    ------
+    UserError
+        When the parts do not fit each other.
+
     """
 
-    images: NDArray[np.uint8]
-    ids: tuple[str, ...]
-    labels: NDArray[np.int64] | None = None
-    label_names: tuple[str, ...] = ()
-    source: str = "array"
-    options: dict[str, Any] = field(default_factory=dict)
-    files: tuple[Path, ...] | None = None
-    skipped: tuple[Skipped, ...] = ()
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        ids: Sequence[str],
+        labels: NDArray[np.int64] | None = None,
+        label_names: Sequence[str] = (),
+        source: str = "array",
+        options: dict[str, Any] | None = None,
+        files: Sequence[Path] | None = None,
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        originals = of_rows(images) if files is None else Originals([str(path) for path in files], open_file)
+        names, known = tuple(label_names), dict(options or {})
+        self._listing = Listing(source, tuple(ids), originals, labels, names, known, tuple(skipped))
+        self._request = Request()
+        self._pixels: NDArray[np.uint8] | None = images
+        self._check(images)
 
-    def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] not in (1, 3):
+    @classmethod
+    def listed(cls, listing: Listing, request: Request, images: NDArray[np.uint8] | None = None) -> ImageSet:
+        """Return the images of a source, decoded only where `images` (N, H, W, C) are given."""
+        found = cls.__new__(cls)
+        found._listing, found._request, found._pixels = listing, request, images
+        return found
+
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise UserError(
-                f"An ImageSet holds uint8 images of shape (N, H, W, 1 or 3), not {self.images.dtype} of shape "
-                f"{self.images.shape}; as_image_set(array) converts."
+                f"An ImageSet holds uint8 images of shape (N, H, W, 1 or 3), not {images.dtype} of shape "
+                f"{images.shape}; as_image_set(array) converts."
             )
-        for name, values in (("ids", self.ids), ("labels", self.labels), ("files", self.files)):
-            if values is not None and len(values) != len(self.images):
-                raise UserError(f"An ImageSet of {len(self.images)} images needs as many {name}, not {len(values)}.")
+        for name, values in (("ids", self.ids), ("labels", self.labels), ("files", self.originals)):
+            if values is not None and len(values) != len(images):
+                raise UserError(f"An ImageSet of {len(images)} images needs as many {name}, not {len(values)}.")
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self._listing.ids)
+
+    @property
+    def listing(self) -> Listing:
+        """Return the images as their source listed them."""
+        return self._listing
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the (N,) ids."""
+        return self._listing.ids
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return the (N,) labels, -1 where there is none; None where no image has one."""
+        return self._listing.labels
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Return what the labels are called."""
+        return self._listing.label_names
+
+    @property
+    def source(self) -> str:
+        """Return what `load_images` lists these images from."""
+        return self._listing.source
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments with which `load_images(source, …)` loads the same set again."""
+        return self._listing.options
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Return what could not be read."""
+        return self._listing.skipped
+
+    # The pictures as they are
+
+    @property
+    def originals(self) -> Originals:
+        """Return what opens the pictures, to be worked on by `decoding.in_chunks`."""
+        return self._listing.originals
+
+    @property
+    def files(self) -> tuple[Path, ...] | None:
+        """Return the files of the images, None unless each is a file of its own."""
+        return tuple(map(Path, self.originals.refs)) if self.originals.open is open_file else None
+
+    def open(self, i: int, longest: int | None = None) -> Image:
+        """Return a picture as it is: upright, 8-bit grey ("L") or "RGB", uncut.
+
+        `longest` reduces it until no side is above so many pixels, which for a JPEG file is much faster than decoding
+        all of it. Any thread may call this.
+
+        Raises `UserError` when it cannot be read (any more).
+        """
+        max_pixels = self._request.max_pixels
+        try:
+            with pillow_limits(max_pixels):
+                opened = self.originals.open(self.originals.refs[i])
+                if isinstance(opened, np.ndarray):
+                    return reduced(to_image(opened), longest)
+                with opened as stream:
+                    return read_whole(stream, longest, max_pixels)
+        except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
+            reason = explain(error)
+            raise UserError(f"The picture {self.ids[i]!r} of {self.source!r} cannot be read: {reason}.") from error
+
+    def stamp(self, i: int) -> str:
+        """Return a text that changes when a picture does, without reading the picture where that can be helped.
+
+        For a file that is its path below the source, size and time of change, for a member of a zip its size and
+        checksum; for rows of arrays and tables it is `content_hash(i)`.
+        """
+        stamps = self.originals.stamps
+        return self.content_hash(i) if stamps is None else stamps[i]
+
+    def content_hash(self, i: int) -> str:
+        """Return a hexadecimal hash of a picture's encoded bytes, or of its shape and pixels where it is an array.
+
+        `blocks` gives the same along with the pixels. Raises `UserError` when the picture cannot be read.
+        """
+        try:
+            return hash_bytes(read_bytes(self.originals.open(self.originals.refs[i])))
+        except Exception as error:  # as in `open`
+            reason = explain(error)
+            raise UserError(f"The picture {self.ids[i]!r} of {self.source!r} cannot be read: {reason}.") from error
+
+    # Pixels for a network
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """Return the pixels (N, H, W, C) at the set's own size, decoding them first if the images were only listed.
+
+        Raises `UserError` when one of the images cannot be read; `decoded` leaves such images out.
+        """
+        if self._pixels is None:
+            found = self._decode(None)
+            self._require_all(found.failures)
+            self._pixels = found.images
+        return self._pixels
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Return (height, width, channels)."""
+        """Return the (height, width, channels) of `images`."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
 
     @property
     def input_spec(self) -> InputSpec:
-        """Return the input of a network that takes these images as they are."""
+        """Return the input of a network that takes `images` as they are."""
         return InputSpec.of_shape(self.image_shape, self.options.get("resize", "crop"))
+
+    def pixels(self, spec: InputSpec) -> NDArray[np.uint8]:
+        """Return the pixels (N, height, width, channels) for a network, made of the pictures as they are.
+
+        They are not normalised. Files and rows of tables come through the cache, as a read-only memory map.
+
+        Raises `UserError` when one of the images cannot be read; see `without` and `decoded`.
+        """
+        if self._is_at(spec):
+            return self.images
+        found = self._decode(spec)
+        self._require_all(found.failures)
+        return found.images
+
+    def blocks(self, spec: InputSpec) -> Iterator[decoding.Block]:
+        """Decode the pictures for a network, on all cores, and yield them in order without keeping them.
+
+        A block has `positions` (n,) in this set, `images` (n, height, width, channels) as `uint8` and not normalised,
+        `content_hashes` (n,) as `content_hash` gives them, and `failures`: the position and the reason of each picture
+        among these that cannot be read. Memory does not grow with the number of images. Nothing is cached.
+
+        >>> digits = as_image_set(np.zeros((3, 8, 8), np.uint8))
+        >>> [block.images.shape for block in digits.blocks(InputSpec(224, 3))]
+        [(3, 224, 224, 3)]
+        """
+        return decoding.stream(self.originals, spec, self._request)
+
+    def decoded(self, spec: InputSpec | None = None) -> ImageSet:
+        """Return the images that can be read, with pixels at the size that `spec` wants, by default their own.
+
+        What cannot be read is in `skipped`. Raises `UserError` when none can be read.
+        """
+        if self._pixels is not None and (spec is None or self._is_at(spec)):
+            return self
+        found = self._decode(spec)
+        listing = self._listing.without(found.failures)
+        if found.images is not self.originals.array:
+            height, _, channels = found.images.shape[1:]
+            resize = self._request.resize if spec is None else spec.resize
+            listing = listing.sized(height, channels, resize)
+        return ImageSet.listed(listing, self._request, found.images)
+
+    def _is_at(self, spec: InputSpec) -> bool:
+        """Tell whether `images` are what a network takes."""
+        if self._pixels is None or self._pixels.shape[1:] != spec.image_shape:
+            return False
+        rows = self.originals.array
+        same_shape = rows is not None and rows.shape[1:3] == spec.image_shape[:2]
+        return same_shape or self.options.get("resize", "crop") == spec.resize
+
+    def _decode(self, spec: InputSpec | None) -> decoding.Decoded:
+        try:
+            return decoding.decode(self.originals, self._request, spec)
+        except decoding.NothingReadable as error:
+            raise UserError(
+                f"No picture in {self.source!r} could be read ({error}); check the folder or its files."
+            ) from error
+
+    def _require_all(self, failures: Sequence[decoding.Failure]) -> None:
+        if failures:
+            first = failures[0]
+            raise UserError(
+                f"{len(failures)} of the pictures of {self.source!r} cannot be read, such as "
+                f"{self.ids[first.position]!r} ({first.reason}); leave them out with images.decoded()."
+            )
+
+    # Parts
 
     def subset(self, indices: ArrayLike) -> ImageSet:
         """Return the images at `indices`, integers in any order or a mask of length N.
@@ -78,13 +287,24 @@ class ImageSet:
         `source` and `options` stay those of the whole set.
         """
         chosen = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.intp)]
-        return replace(
-            self,
-            images=self.images[chosen],
-            ids=tuple(self.ids[i] for i in chosen),
-            labels=None if self.labels is None else self.labels[chosen],
-            files=None if self.files is None else tuple(self.files[i] for i in chosen),
-        )
+        return ImageSet.listed(self._listing.subset(chosen), self._request, self._pixels_at(chosen))
+
+    def without(self, failures: Sequence[tuple[int, str]]) -> ImageSet:
+        """Return the images but for those at the positions of `failures`, whose reasons `skipped` then gives, too."""
+        kept = positions_without(len(self), failures)
+        return ImageSet.listed(self._listing.without(failures), self._request, self._pixels_at(kept))
+
+    def unlabelled(self) -> ImageSet:
+        """Return the same images without their labels."""
+        listing = replace(self._listing, labels=None, label_names=(), label=None)
+        return ImageSet.listed(listing, self._request, self._pixels)
+
+    def _pixels_at(self, positions: NDArray[np.intp]) -> NDArray[np.uint8] | None:
+        if self._pixels is None or np.array_equal(positions, np.arange(len(self))):
+            return self._pixels
+        return self._pixels[positions]
+
+    # What the images are
 
     def fingerprint(self) -> str:
         """Return a hexadecimal hash of the images' shape, pixels and ids; labels do not enter."""
@@ -93,6 +313,19 @@ class ImageSet:
         with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
             for block in pool.map(lambda start: _hash(self.images[start : start + rows]), range(0, len(self), rows)):
                 digest.update(block)
+        return self._with_ids(digest)
+
+    def content_fingerprint(self) -> str:
+        """Return a hexadecimal hash of the pictures' content and ids, for which none has to be decoded.
+
+        It begins with "content:", and is another one than `fingerprint`, which depends on the size of the pixels.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for each in decoding.content_hashes(self.originals):
+            digest.update((each or "unreadable").encode() + b"\0")
+        return CONTENT + self._with_ids(digest)
+
+    def _with_ids(self, digest: hashlib.blake2b) -> str:
         for name in self.ids:
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
         return digest.hexdigest()
@@ -118,23 +351,3 @@ def as_image_set(images: ImageSet | ArrayLike | Any) -> ImageSet:
         return images
     pixels = to_uint8_images(images, "The array")
     return ImageSet(pixels, numbered("array", len(pixels)))
-
-
-def numbered(prefix: str, count: int) -> tuple[str, ...]:
-    """Return the ids of pictures that have no file name: `prefix/00000` and so on."""
-    return tuple(f"{prefix}/{i:05d}" for i in range(count))
-
-
-def summarise_skipped(skipped: Iterable[Skipped]) -> str:
-    """Count the skipped files by reason in one line, or return "" when there are none.
-
-    >>> summarise_skipped([Skipped("a", "not a picture"), Skipped("b", "truncated"), Skipped("c", "not a picture")])
-    '3 files skipped: not a picture (2), truncated (1)'
-    """
-    # What stands in brackets differs from file to file.
-    reasons = Counter(reason.split(" (")[0] for _, reason in skipped)
-    if not reasons:
-        return ""
-    total = reasons.total()
-    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    return f"{total} file{'s' if total > 1 else ''} skipped: {counts}"

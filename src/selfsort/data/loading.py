@@ -1,23 +1,25 @@
-"""The choice of the source: what `load_images` does first."""
+"""From what the caller names to a set of images: the source is found that knows it."""
 
 import difflib
 import os
+import pkgutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from selfsort.data.decoding import Listing
-from selfsort.data.image_set import ImageSet, as_image_set
-from selfsort.data.input_spec import Resize
+from selfsort.data import sources as package
+from selfsort.data.image_set import ImageSet
+from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.data.listing import Listing
 from selfsort.data.pixels import MAX_PIXELS
 from selfsort.data.request import Request
-from selfsort.data.sources.folder import list_folder, list_zip, load_folder, load_zip, names_left_out
 from selfsort.errors import UserError
-
-_HUGGING_FACE = "hf:"
 
 
 def load_images(
@@ -52,112 +54,140 @@ def load_images(
 
     Raises `UserError` when the source cannot be read, nothing readable is in it, or it lacks an id of `exclude`.
     """
-    return load(
+    return list_images(
         source,
-        Request(
-            size=size,
-            resize=resize,
-            channels=channels,
-            split=split,
-            fold=fold,
-            data_root=None if data_root is None else os.path.abspath(os.path.expanduser(data_root)),
-            download=download,
-            cache=cache,
-            max_pixels=max_pixels,
-            progress=progress,
-            exclude=tuple(exclude),
-        ),
+        size=size,
+        resize=resize,
+        channels=channels,
+        split=split,
+        fold=fold,
+        data_root=data_root,
+        download=download,
+        cache=cache,
+        max_pixels=max_pixels,
+        progress=progress,
+        exclude=exclude,
+    ).decoded()
+
+
+def list_images(
+    source: str | Path | ImageSet | ArrayLike,
+    *,
+    size: int | None = None,
+    resize: Resize = "crop",
+    channels: Literal[1, 3] | None = None,
+    split: str | None = None,
+    fold: int | None = None,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    cache: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    progress: bool = False,
+    exclude: Iterable[str] = (),
+) -> ImageSet:
+    """List a set of images, with their ids and labels, without decoding one.
+
+    The arguments are those of `load_images`, and `list_images(…).decoded()` is what that returns. Pixels are made when
+    somebody asks for them, and only then it is found which pictures cannot be read: `ImageSet.decoded` and
+    `ImageSet.without` leave these out.
+
+    Raises `UserError` when the source cannot be listed, nothing is in it, or it lacks an id of `exclude`.
+    """
+    request = Request(
+        size=size,
+        resize=resize,
+        channels=channels,
+        split=split,
+        fold=fold,
+        data_root=None if data_root is None else os.path.abspath(os.path.expanduser(data_root)),
+        download=download,
+        cache=cache,
+        max_pixels=max_pixels,
+        progress=progress,
+        exclude=tuple(exclude),
     )
+    if isinstance(source, ImageSet):
+        return _anew(source, request)
+    listing = source_of(source).list_source(source, request)
+    return ImageSet.listed(_prepared(listing, request), request)
 
 
-def load(source: Any, request: Request) -> ImageSet:
-    """Load `source` as `load_images` describes."""
-    if isinstance(source, (str, Path)) and (path := _path(source)) is not None:
-        return _load_path(path, str(source), request)
-    images = _load_named(str(source), request) if isinstance(source, (str, Path)) else _load_array(source, request)
-    return _without(images, request.exclude) if request.exclude else images
+class Source(Protocol):
+    """A module in `selfsort.data.sources`; see there."""
+
+    ORDER: int
+
+    def claims(self, given: Any) -> bool:
+        """Tell whether the source knows what the caller gave."""
+
+    def list_source(self, given: Any, request: Request) -> Listing:
+        """List the pictures without decoding one."""
 
 
-def list_pictures(source: Any, request: Request) -> Listing | ImageSet:
-    """Return the pictures in a source as they are, still to be decoded; or, where they are an array already, that."""
-    if isinstance(source, (str, Path)):
-        if str(source).startswith(_HUGGING_FACE):
-            from selfsort.data.sources.hugging_face import list_hugging_face
-
-            return list_hugging_face(str(source), request)
-        path = _path(source)
-        if path is not None and path.is_dir():
-            return list_folder(path, request)
-        if path is not None and path.suffix.lower() == ".zip" and path.exists():
-            return list_zip(path, request)
-    return load(source, request)
+@lru_cache(maxsize=1)
+def sources() -> tuple[Source, ...]:
+    """Return the kinds of source, those that are asked first in front."""
+    names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    return tuple(sorted((cast(Source, import_module(name)) for name in names), key=lambda source: source.ORDER))
 
 
-def has_files(source: str | Path) -> bool:
-    """Tell whether the pictures of a source, if it is one at all, are files of their own: whether it is a folder."""
-    path = _path(source)
-    return path is not None and not (path.is_file() and path.suffix.lower() in (".zip", ".npy", ".npz"))
+def source_of(given: Any) -> Source:
+    """Return the source that knows what the caller gave; raise `UserError` if none does."""
+    found = next((source for source in sources() if source.claims(given)), None)
+    if found is None:
+        raise UserError(_unknown(str(given)))
+    return found
 
 
-def _path(source: str | Path) -> Path | None:
-    """Return the path that a source is, or None where it is the name of a data set."""
-    from selfsort.data.sources import torchvision_sets
-
-    text = str(source)
-    named = text.startswith(_HUGGING_FACE) or text.lower() == "digits" or torchvision_sets.find(text) is not None
-    return None if named else Path(source).expanduser().absolute()
+def has_files(given: Any) -> bool:
+    """Tell whether the pictures of a source are files of their own."""
+    return bool(getattr(source_of(given), "FILES", False))
 
 
-def _load_named(name: str, request: Request) -> ImageSet:
-    if name.startswith(_HUGGING_FACE):
-        from selfsort.data.sources.hugging_face import load_hugging_face
-
-        return load_hugging_face(name, request)
-    if name.lower() == "digits":
-        from selfsort.data.sources.digits import load_digits
-
-        return load_digits(request)
-    from selfsort.data.sources import torchvision_sets
-
-    return torchvision_sets.load_set(str(torchvision_sets.find(name)), request)
-
-
-def _without(images: ImageSet, exclude: Sequence[str]) -> ImageSet:
-    left_out = names_left_out(exclude, images.ids, images.source)
-    kept = images.subset([name not in left_out for name in images.ids])
-    return replace(kept, options=images.options | {"exclude": tuple(exclude)})
+def _prepared(listing: Listing, request: Request) -> Listing:
+    """Leave out what the caller names, and note how the same is listed again."""
+    options = listing.options | request.options("size", "resize", "channels", "exclude")
+    listing = replace(listing, options=options)
+    if request.exclude:
+        left_out = _left_out(listing, request.exclude)
+        listing = listing.keep(np.flatnonzero([name not in left_out for name in listing.ids]))
+        skipped = tuple(item for item in listing.skipped if item.id not in left_out)
+        listing = replace(listing, skipped=skipped)
+    if not listing.ids:
+        left = "no other files than those left out" if request.exclude else "no files"
+        raise UserError(f"{listing.source!r} holds {left}; name a folder with pictures in it.")
+    return listing
 
 
-def _load_array(array: Any, request: Request) -> ImageSet:
-    from selfsort.data.arrays import refit
+def _left_out(listing: Listing, exclude: Sequence[str]) -> frozenset[str]:
+    known = {*listing.ids, *listing.elsewhere, *(item.id for item in listing.skipped)}
+    if unknown := sorted(set(exclude) - known):
+        raise UserError(
+            f"{listing.source!r} does not hold {len(unknown)} of the {len(exclude)} pictures to leave out, such as "
+            f"{unknown[0]!r}; name those of this source, for example by a new audit of it."
+        )
+    return frozenset(exclude)
 
-    request.refuse("An array", "split", "fold")
-    images = as_image_set(array)
-    options = images.options | request.options("size", "resize", "channels")
-    fitted = refit(images.images, request.size, request.resize, request.channels)
-    return replace(images, images=fitted, options=options)
 
-
-def _load_path(path: Path, given: str, request: Request) -> ImageSet:
-    if not given or not path.exists():
-        raise UserError(_unknown(given))
-    if path.is_dir():
-        return load_folder(path, request)
-    if path.suffix.lower() == ".zip":
-        return load_zip(path, request)
-    if path.suffix.lower() in (".npy", ".npz"):
-        from selfsort.data.sources.arrays import load_file
-
-        images = load_file(path, request)
-        return _without(images, request.exclude) if request.exclude else images
-    raise UserError(f"{given!r} is neither a folder nor a .zip, .npy or .npz file; name the folder that it is in.")
+def _anew(images: ImageSet, request: Request) -> ImageSet:
+    """Return what is asked for of images that are a set already."""
+    request.refuse("An ImageSet", "split", "fold")
+    if request.exclude:
+        left_out = _left_out(images.listing, request.exclude)
+        images = images.subset([name not in left_out for name in images.ids])
+    if request.size is None and request.channels is None:
+        return images
+    height, width, channels = images.image_shape
+    shape = (height, width) if request.size is None else (request.size, request.size)
+    return images.decoded(InputSpec.of_shape((*shape, request.channels or channels), request.resize))
 
 
 def _unknown(given: str) -> str:
-    from selfsort.data.sources.torchvision_sets import NAMES
-
-    names = ["digits", *NAMES]
-    ways_out = f"name a folder, a .zip, .npy or .npz file, or one of {', '.join(names)}."
+    names = [name for source in sources() for name in getattr(source, "NAMES", ())]
+    takes = [source.TAKES for source in sources() if hasattr(source, "TAKES")]
+    if given and os.path.exists(os.path.expanduser(given)):
+        return f"{given!r} is neither {' nor '.join(takes)}; name the folder that it is in."
+    ways_out = f"name {', '.join(takes)}, or one of {', '.join(names)}."
     if close := difflib.get_close_matches(given.lower(), names, n=1):
         ways_out = f"did you mean {close[0]!r}?"
     return f"There is no file, folder or data set {given!r}; {ways_out}"

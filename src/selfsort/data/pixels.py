@@ -11,10 +11,10 @@ Transparent pixels show white. Palettes and CMYK become grey or RGB; colour prof
 """
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from selfsort.data.input_spec import Resize
+from selfsort.data.input_spec import InputSpec, Resize
 
 MAX_PIXELS = 178_956_970  # twice PIL's own limit, where it stops warning and refuses
 MAX_BYTES = 1 << 30  # of one encoded picture that is read into memory
@@ -44,6 +44,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_limits_lock = threading.RLock()
 _SIDEWAYS = {_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]}
 
 
@@ -51,46 +52,40 @@ class Unreadable(Exception):
     """A picture cannot be read; the message is the reason that the user is shown."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a picture is brought to: a square of `size` pixels with 1 or 3 channels."""
-
-    size: int
-    resize: Resize
-    channels: int
-    max_pixels: int = MAX_PIXELS
-
-
 @contextmanager
 def pillow_limits(max_pixels: int) -> Iterator[None]:
-    """For one block, make PIL refuse truncated pictures and those above `max_pixels`, and silence its warnings."""
-    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+    """For one block, make PIL refuse truncated pictures and those above `max_pixels`, and silence its warnings.
+
+    PIL's limits hold for the whole process: a second thread waits until the block of the first has ended.
+    """
+    with _limits_lock:
+        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                yield
+        finally:
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def read_picture(stream: BinaryIO, target: Target) -> tuple[NDArray[np.uint8], bool]:
+def read_picture(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], bool]:
     """Decode a picture inside `pillow_limits`.
 
-    Returns its pixels (size, size, channels) and whether it has colour: RGB counts as colour even if it looks grey, a
-    palette only if one of its colours is not grey. Raises `Unreadable`, and whatever else PIL raises on damaged data;
+    Returns its pixels (height, width, channels) and whether it has colour: RGB counts as colour even if it looks grey,
+    a palette only if one of its colours is not grey. Raises `Unreadable`, and whatever else PIL raises on damaged data;
     see `explain`.
     """
     jpeg = _read_if_jpeg(stream)
-    if jpeg is None or (pixels := _decode_jpeg(jpeg, target)) is None:
-        image = _decode_with_pil(stream, target)
+    if jpeg is None or (pixels := _decode_jpeg(jpeg, spec, max_pixels)) is None:
+        image = _decode_with_pil(stream, spec, max_pixels)
     else:
         turn = _turn_of_jpeg(jpeg)
-        if turn is None and pixels.shape == (target.size, target.size, target.channels):
-            return pixels, target.channels == 3
-        image = _turned(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), turn)
-    return to_pixels(image, target.size, target.resize, target.channels), image.mode == "RGB"
+        if turn is None and pixels.shape == spec.image_shape:
+            return pixels, spec.channels == 3
+        image = _turned(to_image(pixels), turn)
+    return to_pixels(image, spec), image.mode == "RGB"
 
 
 def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], bool]:
@@ -104,17 +99,28 @@ def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[i
     return image.size, not _is_grey(image)
 
 
-def read_whole(stream: BinaryIO, longest: int) -> Image.Image:
+def read_whole(stream: BinaryIO, longest: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture inside `pillow_limits`: upright, 8-bit grey or RGB, uncut, no side above `longest` pixels.
 
     Raises as `read_picture` does.
     """
-    image = _open(stream, MAX_PIXELS)
-    image.draft(None, (longest, longest))
+    image = _open(stream, max_pixels)
+    if longest is not None:
+        image.draft(None, (2 * longest, 2 * longest))
     image.load()
-    upright = to_grey_or_rgb(_turned(image, _turn(image)))
-    upright.thumbnail((longest, longest))
-    return upright
+    return reduced(to_grey_or_rgb(_turned(image, _turn(image))), longest)
+
+
+def reduced(image: Image.Image, longest: int | None) -> Image.Image:
+    """Reduce an image, in place, until no side is above `longest` pixels; None keeps it as it is."""
+    if longest is not None:
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return image
+
+
+def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return (H, W, 1 or 3) pixels as a grey or RGB image."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 class Scaled(NamedTuple):
@@ -135,11 +141,11 @@ def read_scaled(data: bytes, shortest: int, max_pixels: int = MAX_PIXELS) -> Sca
     That is by whole factors only, so that it may keep nearly twice as many, and never more than it has. Raises as
     `read_picture` does.
     """
-    target = Target(-(-shortest // 2), "crop", 3, max_pixels)  # twice as many pixels are kept for it
-    if not data.startswith(_JPEG) or (pixels := _decode_jpeg(data, target)) is None:
+    spec = InputSpec(-(-shortest // 2), 3)  # twice as many pixels are kept for it
+    if not data.startswith(_JPEG) or (pixels := _decode_jpeg(data, spec, max_pixels)) is None:
         image = _open(io.BytesIO(data), max_pixels)
         size, turn = image.size, _turn(image)
-        image.draft(None, _needed(size, target))
+        image.draft(None, _needed(size, spec))
         image.load()
         image = to_grey_or_rgb(image)
         pixels = np.asarray(image).reshape(image.height, image.width, -1)
@@ -148,16 +154,17 @@ def read_scaled(data: bytes, shortest: int, max_pixels: int = MAX_PIXELS) -> Sca
         size, turn = (width, height), _turn_of_jpeg(data)
     factor = min(pixels.shape[:2]) // shortest
     if factor > 1 or turn is not None:
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        image = to_image(pixels)
         image = _turned(image.reduce(factor) if factor > 1 else image, turn)
         pixels = np.asarray(image).reshape(image.height, image.width, -1)
     return Scaled(pixels, size[::-1] if turn in _SIDEWAYS else size)
 
 
-def to_pixels(image: Image.Image, size: int | None, resize: Resize, channels: int) -> NDArray[np.uint8]:
-    """Return a grey or RGB image as (H, W, channels), brought to a square of `size` pixels unless that is None."""
-    if size is not None and image.size != (size, size):
-        image = _fit(image, size, resize)
+def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    """Return a grey or RGB image as pixels (height, width, channels) of the shape that `spec` wants."""
+    height, width, channels = spec.image_shape
+    if image.size != (width, height):
+        image = _fit(image, (width, height), spec.resize)
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return pixels if channels == 3 else pixels[:, :, None]
 
@@ -183,18 +190,18 @@ def _read_if_jpeg(stream: BinaryIO) -> bytes | None:
     return stream.read()
 
 
-def _decode_jpeg(data: bytes, target: Target) -> NDArray[np.uint8] | None:
-    """Decode a grey or RGB JPEG, only as large as the target needs, to (H, W, 1 or 3); None: leave it to PIL.
+def _decode_jpeg(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[np.uint8] | None:
+    """Decode a grey or RGB JPEG, only as large as `spec` needs, to (H, W, 1 or 3); None: leave it to PIL.
 
     libjpeg-turbo is fast, and unlike PIL it always notices that data is missing.
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if height * width > target.max_pixels:
-            raise _too_many_pixels(target.max_pixels)
+        if height * width > max_pixels:
+            raise _too_many_pixels(max_pixels)
         if colours not in ("Gray", "YCbCr", "RGB"):
             return None
-        min_width, min_height = _needed((width, height), target)
+        min_width, min_height = _needed((width, height), spec)
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             data, "GRAY" if colours == "Gray" else "RGB", min_width=min_width, min_height=min_height
         )
@@ -211,9 +218,9 @@ def _turn_of_jpeg(data: bytes) -> Image.Transpose | None:
     return None
 
 
-def _decode_with_pil(stream: BinaryIO, target: Target) -> Image.Image:
-    image = _open(stream, target.max_pixels)
-    image.draft(None, _needed(image.size, target))
+def _decode_with_pil(stream: BinaryIO, spec: InputSpec, max_pixels: int) -> Image.Image:
+    image = _open(stream, max_pixels)
+    image.draft(None, _needed(image.size, spec))
     image.load()
     return to_grey_or_rgb(_turned(image, _turn(image)))
 
@@ -229,13 +236,23 @@ def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:
         raise _unidentified(stream.read(12)) from error
 
 
-def _needed(shape: tuple[int, int], target: Target) -> tuple[int, int]:
+def _needed(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     """Return the (width, height) from which a good reduction can still be made: twice what is wanted."""
-    side = min(shape) if target.resize == "crop" else max(shape)
-    if target.resize == "squash":
-        return 2 * target.size, 2 * target.size
-    width, height = (-(-2 * target.size * length // side) for length in shape)
+    wanted = 2 * spec.image_shape[1], 2 * spec.image_shape[0]
+    if spec.resize == "squash":
+        return wanted
+    leading = _leading_side(size, wanted, spec.resize == "crop")
+    width, height = (-(-wanted[leading] * length // size[leading]) for length in size)
     return width, height
+
+
+def _leading_side(size: tuple[int, int], wanted: tuple[int, int], covering: bool) -> int:
+    """Tell whether the width (0) or the height (1) decides by how much a picture is scaled.
+
+    `covering` scales it until it covers what is wanted, else until it lies inside.
+    """
+    narrow = size[0] * wanted[1] <= size[1] * wanted[0]
+    return 0 if narrow == covering else 1
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -250,20 +267,21 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _fit(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+def _fit(image: Image.Image, wanted: tuple[int, int], resize: Resize) -> Image.Image:
     width, height = image.size
-    box, inner = None, (size, size)
+    box, inner = None, wanted
+    leading = _leading_side(image.size, wanted, resize == "crop")
     if resize == "crop":
-        side = min(width, height)
-        box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+        right, lower = (image.size[leading] * length / wanted[leading] for length in wanted)
+        box = ((width - right) / 2, (height - lower) / 2, (width + right) / 2, (height + lower) / 2)
     elif resize == "pad":
-        longer = max(width, height)
-        inner = max(1, round(size * width / longer)), max(1, round(size * height / longer))
+        across, down = (max(1, round(wanted[leading] * length / image.size[leading])) for length in image.size)
+        inner = across, down
     scaled = image.resize(inner, Image.Resampling.BICUBIC, box=box)  # PIL widens the filter to shrink without aliasing
-    if inner == (size, size):
+    if inner == wanted:
         return scaled
-    canvas = Image.new(image.mode, (size, size))
-    canvas.paste(scaled, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    canvas = Image.new(image.mode, wanted)
+    canvas.paste(scaled, ((wanted[0] - inner[0]) // 2, (wanted[1] - inner[1]) // 2))
     return canvas
 
 

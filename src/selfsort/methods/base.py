@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
@@ -203,7 +203,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         `transform` can be used already.
         """
         # From here on, the methods' own code runs: it gets no labels to look at.
-        images = replace(as_image_set(X), labels=None, label_names=())
+        images = as_image_set(X).unlabelled()
         self.check(images)
         facts = runs.describe(self.method, self._params(), images)
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.audit import Audit, Group
-from selfsort.data.decoding import Open, Pictures, in_chunks
-from selfsort.data.pixels import MAX_BYTES, pillow_limits, read_scaled
-from selfsort.data.sources.folder import close_zips
+from selfsort.data.decoding import in_chunks
+from selfsort.data.listing import Open, read_bytes
+from selfsort.data.pixels import pillow_limits, read_scaled, to_image
 from selfsort.files import atomic_path
 from selfsort.reporting.gallery import data_uri, percent, small_picture
 from selfsort.reporting.pages import render
@@ -62,10 +62,7 @@ class Duplicates(NamedTuple):
 def write_audit_page(audit: Audit, folder: Path, *, shown_as: str = "AUDIT") -> None:
     """Write the self-contained page of an audit into a folder; `shown_as` is what commands on it call the folder."""
     chosen = _Chosen(audit)
-    try:
-        thumbnails = _thumbnails(audit, chosen.all())
-    finally:
-        close_zips()
+    thumbnails = _thumbnails(audit, chosen.all())
     page = render("audit.html.j2", _context(audit, chosen, thumbnails, shown_as))
     with atomic_path(folder / PAGE) as partial_page:
         partial_page.write_bytes(page.encode("utf-8"))
@@ -105,22 +102,20 @@ def _first(group: Group) -> tuple[int, ...]:
 
 def _thumbnails(audit: Audit, pictures: Sequence[int]) -> dict[int, Thumbnail]:
     """Return the encoded thumbnails of the pictures that can still be read."""
-    places = [int(audit.looks.places[picture]) for picture in pictures]
-    names, refs = ([column[place] for place in places] for column in (audit.pictures.ids, audit.pictures.refs))
-    wanted = Pictures(audit.source, names, refs, audit.pictures.open, b"")
-    found = [each for part in in_chunks(wanted, partial(_small_pictures, _SIDE), _crashed) for each in part]
+    wanted = audit.images.originals.subset(audit.looks.places[np.array(pictures, np.intp)])
+    try:
+        found = [each for part in in_chunks(wanted, partial(_small_pictures, _SIDE), _crashed) for each in part]
+    finally:
+        wanted.close()
     return {picture: each for picture, each in zip(pictures, found, strict=True) if each is not None}
 
 
 def _small_pictures(side: int, open_picture: Open, refs: Sequence[Any], first: int) -> list[Thumbnail | None]:
-    from PIL import Image
-
     found: list[Thumbnail | None] = []
     for ref in refs:
         try:
-            opened: Any = open_picture(ref)
-            pixels = opened if isinstance(opened, np.ndarray) else _decoded(opened, side)
-            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            opened = open_picture(ref)
+            image = to_image(opened if isinstance(opened, np.ndarray) else _decoded(opened, side))
             encoded = small_picture(image, side)
             found.append((*encoded, image.size))
         except Exception:  # changed since it was looked at, in whatever way
@@ -129,8 +124,8 @@ def _small_pictures(side: int, open_picture: Open, refs: Sequence[Any], first: i
 
 
 def _decoded(opened: Any, side: int) -> NDArray[np.uint8]:
-    with opened as stream, pillow_limits(1 << 62):
-        return read_scaled(stream.read(MAX_BYTES), side, 1 << 62).pixels
+    with pillow_limits(1 << 62):
+        return read_scaled(read_bytes(opened), side, 1 << 62).pixels
 
 
 def _crashed(place: int) -> list[Thumbnail | None]:

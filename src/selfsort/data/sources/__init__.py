@@ -1,1 +1,15 @@
-"""Where pictures come from: one module per kind of source, and the reading of pictures that they share."""
+"""Where pictures come from: one file for each kind of source, found by itself.
+
+A module here offers `ORDER`, in which the kinds are asked, the least first; `claims(given)`, whether it knows what the
+caller of `load_images` gave; and `list_source(given, request)`, which returns a `Listing` of the pictures without
+decoding one. It may also say what it takes, for the error that tells the user what could have been given: `TAKES`, such
+as "a folder", or `NAMES`, of data sets. `FILES` is True where every picture is a file of its own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+
+def path_of(given: Any) -> Path | None:
+    """Return the absolute path that a text or a path means, None for anything else."""
+    return Path(given).expanduser().absolute() if isinstance(given, (str, Path)) and str(given) else None

@@ -1,6 +1,5 @@
 """Data sets on the Hugging Face hub, or in a local folder, through the library `datasets`."""
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,40 +9,25 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.data.decoding import Listing, Pictures, decode
-from selfsort.data.image_set import ImageSet, numbered
+from selfsort.data.listing import Listing, Originals, digest, numbered
 from selfsort.data.request import Request
 from selfsort.errors import UserError
 
+ORDER = 10
 PREFIX = "hf:"
 
 
-def load_hugging_face(source: str, request: Request) -> ImageSet:
-    """Load "hf:owner/name", "hf:owner/name/configuration" or "hf:folder": its first image and first class-label column.
+def claims(given: Any) -> bool:
+    """Tell whether this is a text that begins with "hf:"."""
+    return isinstance(given, (str, Path)) and str(given).startswith(PREFIX)
+
+
+def list_source(given: Any, request: Request) -> Listing:
+    """List "hf:owner/name", "hf:owner/name/configuration" or "hf:folder": its first image and first class-label column.
 
     The default split is "train", or the first one where there is no "train".
     """
-    pictures, labels, label_names = _listed(source, request)
-    images, kept, skipped = decode(pictures, request)
-    size, channels = images.shape[2:]
-    return ImageSet(
-        images,
-        tuple(pictures.ids[place] for place in kept),
-        None if labels is None else labels[kept],
-        label_names,
-        pictures.source,
-        request.options("resize", "split", "max_pixels", size=size, channels=channels),
-        skipped=skipped,
-    )
-
-
-def list_hugging_face(source: str, request: Request) -> Listing:
-    """Find the pictures that `load_hugging_face` loads."""
-    pictures, labels, label_names = _listed(source, request)
-    return Listing(pictures, (), labels, label_names)
-
-
-def _listed(source: str, request: Request) -> tuple[Pictures, NDArray[np.int64] | None, tuple[str, ...]]:
+    source = str(given)
     request.refuse(f"{source!r}", "fold")
     if source == PREFIX:
         raise UserError(f"{source!r} names no data set; write hf:owner/name or hf: and a folder.")
@@ -55,8 +39,9 @@ def _listed(source: str, request: Request) -> tuple[Pictures, NDArray[np.int64] 
     if not len(rows):
         raise UserError(f"The split {split!r} of {source!r} is empty; choose another.")
     ids = numbered(f"{folder.name if folder.is_dir() else name}/{split}", len(rows))
-    stamp = hashlib.blake2b(repr((name, split, image, table.cache_files)).encode("utf-8", "surrogateescape")).digest()
-    return Pictures(PREFIX + name, ids, rows, open_row, stamp), *_labels(table, label)
+    originals = Originals(rows, open_row, digest(name, split, image, table.cache_files))
+    options = request.options("split", "max_pixels")
+    return Listing(PREFIX + name, ids, originals, *_labels(table, label), options=options)
 
 
 class Rows(Sequence[dict[str, Any]]):

@@ -1,22 +1,24 @@
 """The data sets that torchvision reads, by name."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from selfsort.data.arrays import refit
-from selfsort.data.image_set import ImageSet, numbered
+from selfsort.data.listing import Listing, numbered, of_rows
 from selfsort.data.request import Request
 from selfsort.errors import UserError
+
+ORDER = 30
 
 _TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
 _DIGITS = tuple("0123456789")
 
 
-class Kind(NamedTuple):
+class DataSet(NamedTuple):
     """How a data set is loaded: torchvision's class, its arguments for each split, the labels' names, its own folds."""
 
     loader: str
@@ -30,14 +32,14 @@ def _named(*splits: str) -> dict[str, dict[str, Any]]:
 
 
 _SETS = {
-    "mnist": Kind("MNIST", _TRAIN_TEST, _DIGITS),
-    "fashion-mnist": Kind("FashionMNIST", _TRAIN_TEST),
-    "kmnist": Kind("KMNIST", _TRAIN_TEST),
-    "usps": Kind("USPS", _TRAIN_TEST, _DIGITS),
-    "cifar10": Kind("CIFAR10", _TRAIN_TEST),
-    "cifar100": Kind("CIFAR100", _TRAIN_TEST),
-    "svhn": Kind("SVHN", _named("train", "test", "extra"), _DIGITS),
-    "stl10": Kind("STL10", _named("train", "test", "unlabeled", "train+unlabeled"), folds=10),
+    "mnist": DataSet("MNIST", _TRAIN_TEST, _DIGITS),
+    "fashion-mnist": DataSet("FashionMNIST", _TRAIN_TEST),
+    "kmnist": DataSet("KMNIST", _TRAIN_TEST),
+    "usps": DataSet("USPS", _TRAIN_TEST, _DIGITS),
+    "cifar10": DataSet("CIFAR10", _TRAIN_TEST),
+    "cifar100": DataSet("CIFAR100", _TRAIN_TEST),
+    "svhn": DataSet("SVHN", _named("train", "test", "extra"), _DIGITS),
+    "stl10": DataSet("STL10", _named("train", "test", "unlabeled", "train+unlabeled"), folds=10),
 }
 NAMES = tuple(_SETS)
 
@@ -61,37 +63,38 @@ def n_folds(source: str) -> int:
     return 0 if name is None else _SETS[name].folds
 
 
-def load_set(name: str, request: Request) -> ImageSet:
-    """Load a data set from `data_root`, by default a folder of the user's, into which it is downloaded if asked for."""
-    kind = _SETS[name]
+def claims(given: Any) -> bool:
+    """Tell whether this is the name of a data set."""
+    return isinstance(given, (str, Path)) and find(str(given)) is not None
+
+
+def list_source(given: Any, request: Request) -> Listing:
+    """List a data set in `data_root`, by default a folder of the user's, into which it is downloaded if asked for."""
+    name = str(find(str(given)))
+    known = _SETS[name]
     split = (request.split or "train").lower().replace("unlabelled", "unlabeled")
-    if split not in kind.splits:
-        raise UserError(f"{name!r} has no split {request.split!r}; it has {', '.join(kind.splits)}.")
-    if not kind.folds:
+    if split not in known.splits:
+        raise UserError(f"{name!r} has no split {request.split!r}; it has {', '.join(known.splits)}.")
+    if not known.folds:
         request.refuse(f"The set {name!r}", "fold")
     elif request.fold is not None and not split.startswith("train"):
         raise UserError(f"The folds of {name!r} are parts of its split 'train', not of {split!r}; leave one out.")
-    data = _open(name, kind, split, request)
+    data = _open(name, known, split, request)
     images, labels = _channel_last(data.data), _labels(data)
     ids = f"{name}/{split}" if request.fold is None else f"{name}/{split}/fold{request.fold}"
-    return ImageSet(
-        refit(images, request.size, request.resize, request.channels),
-        numbered(ids, len(images)),
-        labels,
-        kind.label_names or tuple(getattr(data, "classes", ())),
-        source=name,
-        options=request.options("size", "resize", "channels", "split", "fold", "data_root"),
-    )
+    names = known.label_names or tuple(getattr(data, "classes", ()))
+    options = request.options("split", "fold", "data_root")
+    return Listing(name, numbered(ids, len(images)), of_rows(images), labels, names, options)
 
 
-def _open(name: str, kind: Kind, split: str, request: Request) -> Any:
+def _open(name: str, known: DataSet, split: str, request: Request) -> Any:
     from torchvision import datasets
 
     root = request.data_root or platformdirs.user_data_path("selfsort") / "datasets"
-    folds = {"folds": request.fold} if kind.folds else {}
-    loader: Callable[..., Any] = getattr(datasets, kind.loader)
+    folds = {"folds": request.fold} if known.folds else {}
+    loader: Callable[..., Any] = getattr(datasets, known.loader)
     try:
-        return loader(root, download=request.download, **kind.splits[split], **folds)
+        return loader(root, download=request.download, **known.splits[split], **folds)
     except Exception as error:  # torchvision raises what its parsers happen to meet in a damaged file
         problem = " ".join(str(error).split()).partition(". ")[0]
         first = "check the network" if request.download else "fetch it with download=True (--download)"

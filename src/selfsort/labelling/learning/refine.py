@@ -66,7 +66,7 @@ def refine(
 
     """
     check_targets(targets)
-    images = replace(images, labels=None, label_names=())
+    images = images.unlabelled()
     started = time.monotonic()
     net = _named(model, targets.names)
     _fit_head(net, model.embedding_, targets, random_state)

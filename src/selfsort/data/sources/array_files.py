@@ -1,4 +1,4 @@
-"""Arrays: in memory, torch tensors, and `.npy` and `.npz` files."""
+"""Arrays in `.npy` and `.npz` files."""
 
 import zlib
 from pathlib import Path
@@ -9,32 +9,36 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.data.arrays import refit, to_uint8_images
-from selfsort.data.image_set import ImageSet, numbered
+from selfsort.data.arrays import to_uint8_images
+from selfsort.data.listing import Listing, numbered, of_rows
 from selfsort.data.request import Request
+from selfsort.data.sources import path_of
 from selfsort.errors import UserError
 
-_BLOCK = 1024
+ORDER = 50
+TAKES = "an .npy or .npz file"
+
 _MOST_CLASSES = 100_000  # larger numbers are no classes, and a list of them would fill the memory
 
 
-def load_file(path: Path, request: Request) -> ImageSet:
-    """Load the images, and the `labels` of an `.npz` file that has them.
+def claims(given: Any) -> bool:
+    """Tell whether this is a file whose name ends in .npy or .npz."""
+    path = path_of(given)
+    return path is not None and path.suffix.lower() in (".npy", ".npz") and path.exists() and not path.is_dir()
+
+
+def list_source(given: Any, request: Request) -> Listing:
+    """List the images, and the `labels` of an `.npz` file that has them.
 
     The images are the array called `images`, else the file's first array that is not called `labels`.
     """
+    path = Path(given).expanduser().absolute()
     request.refuse(f"The array file {str(path)!r}", "split", "fold")
     array, labels = _read(path)
     pixels = to_uint8_images(array, f"The array in {str(path)!r}")
     known = None if labels is None else _to_labels(labels, len(pixels), path)
-    return ImageSet(
-        refit(pixels, request.size, request.resize, request.channels),
-        numbered("array", len(pixels)),
-        known,
-        () if known is None else tuple(map(str, range(int(known.max(initial=-1)) + 1))),
-        source=str(path),
-        options=request.options("size", "resize", "channels"),
-    )
+    names = () if known is None else tuple(map(str, range(int(known.max(initial=-1)) + 1)))
+    return Listing(str(path), numbered("array", len(pixels)), of_rows(pixels), known, names)
 
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -1,0 +1,22 @@
+"""Arrays and tensors in memory."""
+
+from pathlib import Path
+from typing import Any
+
+from selfsort.data.arrays import to_uint8_images
+from selfsort.data.listing import Listing, numbered, of_rows
+from selfsort.data.request import Request
+
+ORDER = 90
+
+
+def claims(given: Any) -> bool:
+    """Tell whether this is no name and no path."""
+    return not isinstance(given, (str, Path))
+
+
+def list_source(given: Any, request: Request) -> Listing:
+    """List the pictures in an array; see `as_image_set` for what it may be."""
+    request.refuse("An array", "split", "fold")
+    pixels = to_uint8_images(given, "The array")
+    return Listing("array", numbered("array", len(pixels)), of_rows(pixels))
