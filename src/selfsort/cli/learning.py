@@ -210,12 +210,13 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
 
 
 def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool) -> None:
-    counts = count_clusters(model.labels_, model.n_classes)
+    counts = count_clusters(model.labels_, model.n_clusters_)
     training = model.run_["training"]
     facts = {"run": str(out), "status": "complete", "method": model.method, **picture_facts(images), "clusters": counts}
     answer("fit", facts | {"minutes": training["minutes"], "warnings": training["warnings"]}, as_json)
     sizes = ", ".join(f"{count:,}" for count in counts)
-    say(f"{model.method}: {model.n_classes} clusters of {sizes} pictures in {training['minutes']:.1f} minutes", as_json)
+    minutes = f"{training['minutes']:.1f} minutes"
+    say(f"{model.method}: {model.n_clusters_} clusters of {sizes} pictures in {minutes}", as_json)
     if training["warnings"]:
         say(f"Warning: {training['warnings'][-1]}", as_json)
     how = "" if images.files else " --copy"

@@ -22,6 +22,7 @@ from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
+from selfsort.heads.base import Groups
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
 from selfsort.parameters import matches, plain_params, readable
@@ -146,13 +147,18 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     @property
     def n_classes_(self) -> int:
         """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
-        return len(self.names_) or self.n_classes
+        return len(self.names_) or int(self.probabilities_.shape[1])
+
+    @property
+    def n_clusters_(self) -> int:
+        """Return how many clusters were found, whatever was named since."""
+        return self.n_classes
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Return the (n_classes_,) classes in the order of `predict_proba`: the names, else int64 numbers."""
         self._check_fitted()
-        return np.array(self.names_) if self.names_ else np.arange(self.n_classes, dtype=np.int64)
+        return np.array(self.names_) if self.names_ else np.arange(self.n_classes_, dtype=np.int64)
 
     @property
     def _n_features_out(self) -> int:
@@ -205,13 +211,17 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         # From here on, the methods' own code runs: it gets no labels to look at.
         images = as_image_set(X).unlabelled()
         self.check(images)
-        facts = runs.describe(self.method, self._params(), images)
+        facts = runs.describe(self.method, self._params(), images, self.input_of(images))
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
             if folder:
                 self._write(folder, images.ids)
         return self
+
+    def input_of(self, images: ImageSet) -> InputSpec | None:
+        """Return what the network takes, of a method that has an input of its own; None takes the pictures' size."""
+        return None
 
     def _params(self) -> dict[str, Any]:
         """Return the hyper-parameters as a run keeps them."""
@@ -221,7 +231,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self, images: ImageSet, folder: Path | None, resume: bool, progress: bool, on_epoch: OnEpoch | None
     ) -> None:
         started = time.monotonic()
-        self.input_, self.n_images_, self.ids_ = images.input_spec, len(images), images.ids
+        self.input_, self.n_images_, self.ids_ = self.input_of(images) or images.input_spec, len(images), images.ids
         self.net_ = self._untrained(images)
         self.history_ = self.train_stages(images, Context(folder, resume, progress, on_epoch))
         self.embedding_, logits = self._outputs(images)
@@ -237,7 +247,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         """Return a network whose first weights follow from the seed alone."""
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(self.random_state, 0))
-            return self.build(images.image_shape, len(images))
+            return self.build((self.input_of(images) or images.input_spec).image_shape, len(images))
 
     def train_stages(self, images: ImageSet, context: Context | None = None) -> History:
         """Train `net_` in all stages of the method, in place."""
@@ -251,8 +261,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         """
         yield from ()
 
-    def _cluster(self) -> Clustering:
+    def _cluster(self) -> Groups:
         return fit_clustering(self.embedding_, self.n_classes, space=self.cluster_space, random_state=self.random_state)
+
+    def clusters_from(self, state: Mapping[str, NDArray[np.generic]]) -> Groups:
+        """Restore the clusters from the arrays that their `state` gave."""
+        return Clustering.from_state(state)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the (N, D) float32 embedding of pictures; `set_output` can make it a data frame."""
@@ -274,7 +288,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the embedding and, where the network classifies by itself, the logits of pictures, in one pass."""
-        return outputs(self.net_, ImageData(images.images, pick_device(self.device)))
+        return outputs(self.net_, ImageData(images.pixels(self.input_), pick_device(self.device)))
 
     def _probabilities(self, embedding: NDArray[np.float32], logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
         if self.clustering_ is not None:
@@ -314,7 +328,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             raise UserError(f"random_state={self.random_state} must be from 0 to {2**32 - 1}.")
         if len(images) < 2:
             raise UserError(f"There is only 1 picture in {images.source!r}: give at least as many as classes.")
-        if not 2 <= self.n_classes <= len(images):
+        if isinstance(self.n_classes, int) and not 2 <= self.n_classes <= len(images):
             raise UserError(f"n_classes={self.n_classes}: choose between 2 and the number of pictures, {len(images)}.")
 
     def _training_facts(self) -> dict[str, Any]:
@@ -359,7 +373,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         weights = {cls.renamed.get(name, name): tensor for name, tensor in _under("net.", tensors).items()}
         _load_exactly(model.net_, weights, path)
         clustering = {name: tensor.numpy() for name, tensor in _under("clustering.", tensors).items()}
-        model.clustering_ = Clustering.from_state(clustering) if clustering else None
+        model.clustering_ = model.clusters_from(clustering) if clustering else None
         model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
         model.labels_ = model.probabilities_.argmax(1)
         model.history_ = History(runs.read_metrics(folder), run["training"]["warnings"])
@@ -440,7 +454,7 @@ class TrainedEstimator(Estimator):
 
     def image_data(self, images: ImageSet) -> ImageData:
         """Return pictures with the method's random views, as its network trains on them."""
-        return ImageData(images.images, pick_device(self.device), views_from(self.views), self.n_views)
+        return ImageData(images.pixels(self.input_), pick_device(self.device), views_from(self.views), self.n_views)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

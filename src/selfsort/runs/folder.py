@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from selfsort.data.image_set import ImageSet
+from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, new_parents, recover_folder, remove, write_error, write_json, write_table
 
@@ -30,14 +31,20 @@ _LONGEST_HEADER = 100_000_000  # bytes, as the format says
 _MAY_DIFFER = ("device", "checkpoint_minutes")
 
 
-def describe(method: str, params: Mapping[str, Any], images: ImageSet) -> dict[str, Any]:
-    """Return what is known of a run before it starts."""
+def describe(
+    method: str, params: Mapping[str, Any], images: ImageSet, own_input: InputSpec | None = None
+) -> dict[str, Any]:
+    """Return what is known of a run before it starts.
+
+    A method whose network has an `own_input` needs no pixels at the pictures' own size: they are told by their content.
+    """
+    spec = own_input or images.input_spec
     data = {
         "source": images.source,
         "options": images.options,
         "n_images": len(images),
-        "image_shape": list(images.image_shape),
-        "fingerprint": images.fingerprint(),
+        "image_shape": list(spec.image_shape),
+        "fingerprint": images.content_fingerprint() if own_input else images.fingerprint(),
         "n_skipped": len(images.skipped),
     }
     return {
@@ -46,7 +53,7 @@ def describe(method: str, params: Mapping[str, Any], images: ImageSet) -> dict[s
         "method": method,
         "params": dict(params),
         "data": data,
-        "input": images.input_spec.to_json(),
+        "input": spec.to_json(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
         "hardware": f"{platform.machine()}, {platform.processor() or platform.system()}",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -66,7 +66,9 @@ class LabelSession:
         self.model, self.space, self.random_state = model, space or model.label_space, random_state
         self.session = session or Session(len(self.images), decay)
         if session is None:
-            self.regroup(query_selection.how_many(model.n_classes, len(self.images)) if n_groups is None else n_groups)
+            self.regroup(
+                query_selection.how_many(model.n_clusters_, len(self.images)) if n_groups is None else n_groups
+            )
 
     @cached_property
     def points(self) -> NDArray[np.float32]:
@@ -164,7 +166,7 @@ class LabelSession:
         )
         self.session.learn(model.names_, model.probabilities_, seen, self.error_probability)
         if n_groups is None:
-            n_groups = query_selection.how_many(self.model.n_classes, len(self.images)) // 2
+            n_groups = query_selection.how_many(self.model.n_clusters_, len(self.images)) // 2
         if n_groups:
             self.session.add(
                 query_selection.next_groups(self.session, self.points, n_groups, random_state=self.random_state)

@@ -1,0 +1,49 @@
+"""Spherical k-means, in the features or in a UMAP of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.clustering.assign import Clustering, fit_clustering
+from selfsort.errors import UserError
+from selfsort.heads.base import centred, unit_rows
+
+
+@dataclass(frozen=True, eq=False)
+class KMeansHead:
+    """k-means on a UMAP of the features, less their mean and of unit length.
+
+    Attributes
+    ----------
+    mean : (D,) of the features
+    clusters : whose nearest points vote
+
+    """
+
+    mean: NDArray[np.float32]
+    clusters: Clustering
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
+        """Find `n_classes` groups in (N, D) features."""
+        points, mean = centred(features)
+        return cls(mean, fit_clustering(points, n_classes, space="umap", random_state=random_state))
+
+    def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (M, n_classes) shares of votes for (M, D) features."""
+        return self.clusters.predict_proba(unit_rows(features - self.mean))
+
+    def state(self) -> Mapping[str, NDArray[np.generic]]:
+        """Return all that `from_state` needs, as plain arrays."""
+        return {"mean": self.mean, **self.clusters.state()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
+        """Restore what `state` returned."""
+        if "mean" not in state:
+            raise UserError("The saved groups lack 'mean': train again into another folder.")
+        rest = {name: array for name, array in state.items() if name != "mean"}
+        return cls(state["mean"].astype(np.float32), Clustering.from_state(rest))

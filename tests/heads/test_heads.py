@@ -1,0 +1,55 @@
+"""What every head gives: groups of plain blobs, the same for new features, restored from plain arrays."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from selfsort import UserError, heads
+from selfsort.evaluation.metrics import clustering_scores
+
+every_head = pytest.mark.parametrize("name", heads.names())
+
+
+def blobs(count: int = 120, n_classes: int = 3, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return features (N, 16) around centres that lie well apart, far from the origin as features are, and classes."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % n_classes
+    centres = np.random.default_rng(1).normal(0, 3, (n_classes, 16))
+    return (5 + centres[labels] + rng.normal(0, 0.4, (count, 16))).astype(np.float32), labels
+
+
+@every_head
+def test_blobs_are_found_and_new_points_join_them(name: str) -> None:
+    features, labels = blobs()
+    head = heads.find(name).fit(features, 3, random_state=0)
+    found = head.predict_proba(features)
+    assert found.shape == (120, 3) and np.allclose(found.sum(1), 1, atol=1e-5)
+    assert clustering_scores(labels, found.argmax(1)).accuracy > 0.95
+    new, truth = blobs(60, seed=7)
+    assert clustering_scores(truth, head.predict_proba(new).argmax(1)).accuracy > 0.95
+
+
+@every_head
+def test_the_same_seed_gives_the_same_groups_and_plain_arrays_restore_them(name: str) -> None:
+    features, _ = blobs()
+    kind = heads.find(name)
+    one, other = (kind.fit(features, 3, random_state=4).predict_proba(features) for _ in range(2))
+    assert np.array_equal(one, other)
+    state = dict(kind.fit(features, 3, random_state=4).state())
+    assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in state.values())
+    assert np.array_equal(kind.from_state(state).predict_proba(features), one)
+    state.pop(sorted(state)[0])
+    with pytest.raises(UserError):
+        kind.from_state(state)
+
+
+@every_head
+@pytest.mark.parametrize("count", [3, 8])
+def test_few_pictures(name: str, count: int) -> None:
+    features, _ = blobs(count, n_classes=2)
+    assert heads.find(name).fit(features, 2).predict_proba(features).shape == (count, 2)
+
+
+def test_an_unknown_head_is_named_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="^Unknown head 'kmean': did you mean 'kmeans'"):
+        heads.find("kmean")
+    assert heads.about("kmeans").startswith("k-means")
