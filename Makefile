@@ -3,10 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# The index to take PyTorch from, such as PyTorch's own without CUDA, which is a third of the size: see the README.
+TORCH_INDEX ?=
 # Two processes of tests, each with its own threads, would fight for the cores.
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test lint clean
+define install
+test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) torch torchvision)
+$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable "$(1)"
+endef
+
+.PHONY: demo test lint lock clean
 
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
@@ -34,15 +42,20 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 	$(BIN)/oxlint
 
-$(VENV)/.installed: pyproject.toml
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.installed: pyproject.toml requirements.lock
+	$(call install,.)
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+$(VENV)/.installed-test: pyproject.toml requirements.lock
+	$(call install,.[test])
 	@touch $@ $(VENV)/.installed
+
+# Takes the newest versions of everything but PyTorch, for `make demo`, `make test` and CI alike.
+lock: $(VENV)/.installed-test
+	mkdir -p build
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report build/lock.json ".[test]"
+	$(BIN)/python .ci/lock.py build/lock.json > build/requirements.lock
+	mv build/requirements.lock requirements.lock
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

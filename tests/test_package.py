@@ -1,10 +1,47 @@
-"""The wheel: built from the sources, installed elsewhere, used there."""
+"""The wheel: built from the sources, installed elsewhere, used there; and what it says it needs."""
 
+import ast
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def required(*extras: str) -> dict[str, Requirement]:
+    texts = PROJECT["dependencies"] + [text for extra in extras for text in PROJECT["optional-dependencies"][extra]]
+    requirements = [Requirement(text) for text in texts]
+    return {canonicalize_name(each.name): each for each in requirements if each.name != "selfsort"}
+
+
+def imported(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+def test_what_is_imported_is_declared() -> None:
+    modules = set().union(*(imported(file) for folder in ("src", "papers") for file in (ROOT / folder).rglob("*.py")))
+    others = modules - sys.stdlib_module_names - {"selfsort", "papers"}
+    installed = packages_distributions()
+    declared = required("hf", "parquet")
+    for module in sorted(others):
+        assert {canonicalize_name(name) for name in installed[module]} & declared.keys(), f"{module} is not declared"
+
+
+def test_the_lock_holds_what_is_required_but_pytorch() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = dict(line.split("==") for line in lines)
+    assert not locked.keys() & {"torch", "torchvision", "triton", "selfsort"}
+    for name, requirement in required("hf", "parquet", "test").items():
+        assert name in ("torch", "torchvision") or locked[name] in requirement.specifier, name
 
 
 def test_a_wheel_works_when_installed_elsewhere(tmp_path: Path) -> None:

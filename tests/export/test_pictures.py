@@ -14,7 +14,7 @@ from PIL import Image
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.export import pictures as exports
-from selfsort.export.pictures import folder_names, sort_pictures, write_predictions
+from selfsort.export.pictures import check_table, folder_names, sort_pictures, write_predictions
 
 NASTY_IDS = (
     "plain/a.jpg",
@@ -81,6 +81,11 @@ class TestPredictions:
         np.testing.assert_array_equal(np.stack([table[f"p{k}"].to_numpy() for k in range(4)], 1), probabilities)
         np.testing.assert_array_equal(table["cluster"].to_numpy(), probabilities.argmax(1))
         np.testing.assert_array_equal(table["confidence"].to_numpy(), probabilities.max(1))
+
+    def test_parquet_without_its_library_names_the_way_out(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(UserError, match=r"pip install 'selfsort\[parquet\]', or write a \.csv"):
+            check_table(tmp_path / "p.parquet")
 
     @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
     def test_no_pictures_give_a_table_without_rows(self, tmp_path, suffix):
@@ -253,7 +258,7 @@ import os, signal, sys
 import numpy as np
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
-from test_reporting_exports import folder_set
+from test_pictures import folder_set
 from selfsort.export import pictures as exports
 images = folder_set(Path({str(tmp_path / "in")!r}), ["a.jpg", "b.jpg"])
 exports.shutil.copy2 = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)

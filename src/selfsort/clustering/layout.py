@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.clustering.space import principal_components
+
 
 def project(
     embedding: NDArray[np.floating[Any]],
@@ -22,25 +24,18 @@ def project(
     if len(finite) > sample:
         finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
     rows = embedding[finite].astype(np.float64)
-    rows = rows - rows.mean(axis=0) if len(rows) else rows
-    principal = _principal_components(rows, 50)
+    principal = _principal(rows, random_state)
     if kind == "pca" or len(rows) < 4 or np.ptp(principal, axis=0).max() < 1e-9:
         return finite, principal[:, :2]
     return finite, _tsne(principal, random_state)
 
 
-def _principal_components(centred: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Rotate centred rows (n, D) onto their first `most` principal axes, at least two."""
-    if len(centred) == 0:
+def _principal(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
+    """Return rows (n, D) on their principal axes, of which there are at least two."""
+    if not len(rows):
         return np.zeros((0, 2))
-    # The eigenvectors of the smaller of the two Gram matrices: an embedding of raw pixels has thousands of columns.
-    if centred.shape[1] <= len(centred):
-        vectors = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-        scores = centred @ vectors[:, :most]
-    else:
-        values, vectors = np.linalg.eigh(centred @ centred.T)
-        scores = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :most]
-    return np.pad(scores, ((0, 0), (0, max(0, 2 - scores.shape[1]))))
+    scores = principal_components(rows, random_state=random_state)
+    return np.pad(np.asarray(scores, np.float64), ((0, 0), (0, max(0, 2 - scores.shape[1]))))
 
 
 def _tsne(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:

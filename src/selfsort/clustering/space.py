@@ -38,7 +38,7 @@ def reduce(points: ArrayLike, space: Space, *, random_state: int = 0) -> NDArray
         return array
     if space == "umap" and len(array) >= _UMAP_LEAST_POINTS:
         return _umap(array, random_state)
-    return _pca(array, random_state)
+    return principal_components(array, random_state=random_state).astype(np.float32, copy=False)
 
 
 def reduce_sampled(
@@ -64,12 +64,13 @@ def reduce_sampled(
     return placed
 
 
-def _pca(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
+def principal_components(points: NDArray[np.floating[Any]], *, random_state: int = 0) -> NDArray[np.floating[Any]]:
+    """Return points (N, D) on their first principal axes, (N, d): at most 50, of the type that they came in."""
     from sklearn.decomposition import PCA
 
     with np.errstate(invalid="ignore"):  # the share of explained variance is 0 / 0 when all points are equal
         reduced = PCA(min(_PCA_COMPONENTS, *points.shape), random_state=random_state).fit_transform(points)
-    return np.ascontiguousarray(reduced, dtype=np.float32)
+    return np.ascontiguousarray(reduced)
 
 
 def _umap(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:

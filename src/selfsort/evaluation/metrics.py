@@ -103,10 +103,16 @@ def _same_length(labels: ArrayLike, clusters: ArrayLike) -> tuple[NDArray[np.int
     return first, second
 
 
-def confusion_matrix(true: NDArray[np.int64], found: NDArray[np.int64], *, n_classes: int = 0) -> NDArray[np.int64]:
-    """Count the images of each class (rows, at least `n_classes`) in each cluster (columns)."""
-    shape = max(n_classes, int(true.max()) + 1), int(found.max()) + 1
-    return np.bincount(true * shape[1] + found, minlength=shape[0] * shape[1]).reshape(shape)
+def confusion_matrix(
+    true: NDArray[np.int64], found: NDArray[np.int64], *, n_classes: int = 0, n_clusters: int = 0
+) -> NDArray[np.int64]:
+    """Count the images of each class (rows, at least `n_classes`) in each cluster (columns, at least `n_clusters`)."""
+    from sklearn.metrics import confusion_matrix as square
+
+    rows, columns = max(n_classes, int(true.max()) + 1), max(n_clusters, int(found.max()) + 1)
+    side = max(rows, columns, 2)  # it warns of a single label
+    counts: NDArray[np.int64] = square(true, found, labels=np.arange(side))[:rows, :columns]
+    return counts
 
 
 def _match(confusion: NDArray[np.int64]) -> dict[int, int]:
@@ -144,30 +150,19 @@ def silhouette(points: ArrayLike, clusters: ArrayLike, *, sample: int = 2000, ra
     It needs no labels, and says how far clusters lie apart, not whether they mean anything. A cluster's only point
     counts as 0; with a single cluster there is no silhouette, and the result is None.
     """
-    array, members = np.asarray(points), np.asarray(clusters)
+    from sklearn.metrics import silhouette_score
+
+    array, members = np.asarray(points, dtype=np.float64), np.asarray(clusters)
     if len(array) > sample:
         chosen = np.sort(np.random.default_rng(random_state).choice(len(array), sample, replace=False))
         array, members = array[chosen], members[chosen]
-    _, members, sizes = np.unique(members, return_inverse=True, return_counts=True)
-    if len(sizes) < 2:
+    n_clusters = len(np.unique(members))
+    if n_clusters < 2:
         return None
-    rows = np.arange(len(members))
-    sums = _distances(array) @ np.eye(len(sizes))[members]  # (N, clusters)
-    within = sums[rows, members] / np.maximum(sizes[members] - 1, 1)
-    means = sums / sizes
-    means[rows, members] = np.inf
-    between = means.min(axis=1)
-    widest = np.maximum(within, between)
-    widths = np.divide(between - within, widest, out=np.zeros(len(rows)), where=(widest > 0) & (sizes[members] > 1))
-    return float(widths.mean())
-
-
-def _distances(points: NDArray[Any]) -> NDArray[np.float64]:
-    centered = points - points.mean(axis=0, dtype=np.float64)
-    norms = (centered**2).sum(axis=1)
-    squared = norms[:, None] + norms[None, :] - 2 * centered @ centered.T
-    np.fill_diagonal(squared, 0.0)
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0)), dtype=np.float64)
+    if n_clusters == len(members):  # scikit-learn does not define it
+        return 0.0
+    # Far from the origin, the distances lose digits.
+    return float(silhouette_score(array - array.mean(axis=0), members))
 
 
 def effective_rank(embedding: ArrayLike) -> float:

@@ -352,11 +352,12 @@ def _centred(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[NDA
 def _nearest_centroid(
     train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
 ) -> NDArray[np.int64]:
+    # Not its NearestCentroid, which divides by the spread within the classes, 0 with one image of each.
+    from sklearn.metrics import pairwise_distances_argmin
+
     classes = np.unique(labels)
     centroids = np.stack([train[labels == label].mean(axis=0) for label in classes])
-    # Half the squared distance, less what all centroids share.
-    distances = (centroids**2).sum(axis=1) / 2 - test @ centroids.T
-    nearest: NDArray[np.int64] = classes[distances.argmin(axis=1)]
+    nearest: NDArray[np.int64] = classes[pairwise_distances_argmin(test, centroids)]
     return nearest
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.evaluation.metrics import class_table, clustering_scores, silhouette
+from selfsort.evaluation.metrics import class_table, clustering_scores, confusion_matrix, silhouette
 from selfsort.evaluation.probes import ProbeKind, few_shot, probe, stratified_split
 
 _SHOTS = (1, 5, 10)
@@ -61,8 +61,7 @@ def evaluate_names(pictures: Labelled, predicted: NDArray[np.int64], names: Sequ
         return None
     true, found = pictures.labels[known], predicted[known]
     column_of = {label: names.index(name) for label, name in enumerate(pictures.names) if name in names}
-    confusion = np.zeros((len(pictures.names), len(names)), dtype=np.int64)
-    np.add.at(confusion, (true, found), 1)
+    confusion = confusion_matrix(true, found, n_classes=len(pictures.names), n_clusters=len(names))
     return {
         "accuracy": float(sum(confusion[pair] for pair in column_of.items()) / len(true)),
         "n": len(true),

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +26,12 @@ _LONGEST_STEM = 230  # bytes: file systems take 255, and a number and a suffix h
 
 
 def check_table(path: str | Path) -> None:
-    """Raise `UserError` if `path` is a folder or ends in a suffix that `write_predictions` does not know."""
-    if Path(path).suffix.lower() not in (".csv", ".parquet"):
+    """Raise `UserError` if `path` is a folder or ends in a suffix that `write_predictions` cannot write."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", ".parquet"):
         raise UserError(f"Cannot tell the format of {str(path)!r} from its name; end it in .csv or .parquet.")
+    if suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UserError(f"{str(path)!r} needs the library 'pyarrow': pip install 'selfsort[parquet]', or write a .csv.")
     if Path(path).is_dir():
         raise UserError(f"{str(path)!r} is a folder; choose the name of a file.")
 
