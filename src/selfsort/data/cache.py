@@ -56,9 +56,14 @@ class Unavailable(Exception):
     """The cache's place cannot be written."""
 
 
+def root() -> Path:
+    """Return the folder of everything that is kept for later, which need not exist."""
+    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("selfsort")).expanduser()
+
+
 def location() -> Path:
     """Return the cache's folder, which need not exist."""
-    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("selfsort")).expanduser() / f"images-{FORMAT}"
+    return root() / f"images-{FORMAT}"
 
 
 def usage() -> Usage:

@@ -86,7 +86,8 @@ class SelfClassifier(TrainedEstimator):
     ----------
     n_classes : classes of the head that predicts
     head_classes : class counts of further heads that train beside it, as the original does
-    backbone : "small-conv", "small-resnet18", "small-alexnet" (both the paper's) or a torchvision network
+    backbone : "small-conv", "small-resnet18", "small-alexnet" (both the paper's), or as in `models.pretrained`
+    weights : that the backbone begins with: None for random ones, "pretrained" for its own, or a file
     hidden_layers : of the MLP: 1 (the paper's best on CIFAR-10) or 2 (the original's)
     hidden_dim : width of the first of 2 hidden layers
     projection_dim : outputs of the MLP
@@ -97,6 +98,7 @@ class SelfClassifier(TrainedEstimator):
 
     head_classes: tuple[int, ...] = ()
     backbone: str = "small-conv"
+    weights: str | None = None
     hidden_layers: Literal[1, 2] = 1
     hidden_dim: int = 4096
     projection_dim: int = 128
@@ -120,7 +122,7 @@ class SelfClassifier(TrainedEstimator):
 
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> SelfClassifierNet:
         """Return the untrained network."""
-        backbone = make_backbone(self.backbone, image_shape)
+        backbone = make_backbone(self.backbone, image_shape, self.weights)
         classes = (self.n_classes, *self.head_classes)
         mlp = self._mlp(backbone.width)
         return SelfClassifierNet(

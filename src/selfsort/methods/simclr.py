@@ -52,13 +52,15 @@ class SimCLR(TrainedEstimator):
 
     Parameters
     ----------
-    backbone : "small-conv", "small-resnet18", "small-alexnet" or a torchvision network
+    backbone : "small-conv", "small-resnet18", "small-alexnet", or as in `models.pretrained`
+    weights : that the backbone begins with: None for random ones, "pretrained" for its own, or a file
     projection_dim : outputs of the projection head
     temperature : of the similarities; appendix B.9 takes 0.5 for small pictures
 
     """
 
     backbone: str = "small-conv"
+    weights: str | None = None
     projection_dim: int = 128
     temperature: float = 0.5
 
@@ -72,4 +74,4 @@ class SimCLR(TrainedEstimator):
 
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> SimCLRNet:
         """Return the untrained network."""
-        return SimCLRNet(make_backbone(self.backbone, image_shape), self.projection_dim, self.temperature)
+        return SimCLRNet(make_backbone(self.backbone, image_shape, self.weights), self.projection_dim, self.temperature)

@@ -1,20 +1,24 @@
 """Networks that methods share: (B, C, H, W) pictures in [0, 1] in, (B, `width`) features out.
 
 `small-conv`, `small-resnet18` (the CIFAR form of ResNet-18) and `small-alexnet` are made for pictures of about 16 to
-96 pixels; every other name is one of torchvision's classification networks, from scratch, without its last layer.
+96 pixels; every other name is one of `selfsort.models.pretrained`, such as torchvision's classification networks, which
+begins from scratch without its last layer unless `weights` are given.
 """
 
-import difflib
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
+from selfsort.models import pretrained
+from selfsort.models.weights.files import matching, read
+from selfsort.models.weights.frozen import is_architecture_only
 
 
 class Backbone(nn.Module):
-    """A network without a head.
+    """A network without a head, which normalises the pictures that it gets.
 
     Attributes
     ----------
@@ -22,32 +26,67 @@ class Backbone(nn.Module):
 
     """
 
-    def __init__(self, layers: nn.Module, width: int, channels: int):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        layers: nn.Module,
+        width: int,
+        channels: int,
+        mean: tuple[float, ...] = (0.5,),
+        std: tuple[float, ...] = (0.25,),
+    ):
         super().__init__()
         self.layers = layers
         self.width = width
         self.channels = channels
+        # They follow from the constructor's arguments, so a saved run need not hold them.
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, width) features of (B, C, H, W) pictures in [0, 1]."""
         if images.shape[1] < self.channels:
             images = images.expand(-1, self.channels, -1, -1)
-        return cast(Tensor, self.layers((images - 0.5) * 4).flatten(1))
+        return cast(Tensor, self.layers((images - self.mean) / self.std).flatten(1))
 
 
-def make_backbone(name: str, image_shape: tuple[int, int, int]) -> Backbone:
+def make_backbone(name: str, image_shape: tuple[int, int, int], weights: str | None = None) -> Backbone:
     """Build a backbone by name for (height, width, channels) pictures.
+
+    It begins with random weights, or with `weights`: "pretrained" for those that belong to its name, a file, or any
+    others that `selfsort.models.pretrained` knows.
 
     Raises
     ------
     UserError
-        For an unknown name, or pictures that the network cannot take.
+        For an unknown name, pictures that the network cannot take, or weights that cannot be had or do not fit.
 
     """
-    channels = image_shape[2]
-    layers = _SMALL[name](channels) if name in _SMALL else _torchvision(name)
-    channels = channels if name in _SMALL else 3
-    return Backbone(layers, _width(name, layers, (channels, *image_shape[:2])), channels)
+    if name in _SMALL:
+        channels = image_shape[2]
+        layers = _SMALL[name](channels)
+        if weights is not None and not is_architecture_only():
+            _load_small(layers, name, weights)
+        return Backbone(layers, _width(name, layers, (channels, *image_shape[:2])), channels)
+    layers = pretrained.network(name, image_shape)
+    width = _width(name, layers, (3, *image_shape[:2]))
+    if weights is None:
+        return Backbone(layers, width, 3)
+    card = pretrained.with_weights(name, weights)
+    if not is_architecture_only():
+        pretrained.load_into(layers, card, image_shape)
+    return Backbone(layers, width, 3, card.input.mean, card.input.std)
+
+
+def _load_small(layers: nn.Module, name: str, weights: str) -> None:
+    if weights == "pretrained":
+        raise UserError(
+            f"Backbone {name!r} has no pre-trained weights: give a file of them, or choose another backbone."
+        )
+    path = Path(weights).expanduser()
+    layers.load_state_dict(matching(layers, read(path).tensors, path, name, ("", "layers.", "net.backbone.layers.")))
 
 
 def _width(name: str, layers: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -92,20 +131,3 @@ def _small_alexnet(channels: int) -> nn.Module:
 
 
 _SMALL = {"small-conv": _small_conv, "small-resnet18": _small_resnet18, "small-alexnet": _small_alexnet}
-
-
-def _torchvision(name: str) -> nn.Module:
-    from torchvision import models
-
-    names = models.list_models(module=models)
-    if name not in names:
-        near = difflib.get_close_matches(name, [*_SMALL, *names], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose {', '.join(_SMALL)} or a torchvision network."
-        raise UserError(f"Unknown backbone {name!r}: {hint}")
-    net: nn.Module = models.get_model(name, weights=None)
-    linear = [path for path, layer in net.named_modules() if isinstance(layer, nn.Linear)]
-    if not linear or name in ("googlenet", "inception_v3"):
-        raise UserError(f"Backbone {name!r} does not end in one linear layer and cannot be used: choose another.")
-    parent, _, last = linear[-1].rpartition(".")
-    setattr(net.get_submodule(parent), last, nn.Identity())
-    return net

@@ -1,20 +1,16 @@
 """The frozen networks: torchvision's feature layers, cut at a layer, with weights from its hub or from a file."""
 
 import difflib
-import hashlib
-import pickle
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from selfsort.errors import UserError
 from selfsort.losses.perceptual.windows import find_not_local
+from selfsort.models.weights.files import matching, read
+from selfsort.models.weights.hubs import from_url
 
 
 def feature_layers(network: str, layer: int) -> nn.Sequential:
@@ -95,7 +91,8 @@ def load_weights(features: nn.Sequential, network: str, weights: str) -> None:
     if weights == "random":
         return
     path = _from_hub(network) if weights == "hub" else Path(weights).expanduser()
-    features.load_state_dict(_matching(features, network, _read(path), path))
+    found = read(path, others=", 'hub' or 'random'").tensors
+    features.load_state_dict(matching(features, found, path, network, ("features.", "")))
 
 
 def _from_hub(network: str) -> Path:
@@ -103,61 +100,4 @@ def _from_hub(network: str) -> Path:
     from torchvision import models
 
     url: str = models.get_model_weights(network).DEFAULT.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    wanted = path.stem.rpartition("-")[2]  # torchvision's files carry the beginning of their SHA-256
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), wanted, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"The weights of {network} are not on this computer and cannot be downloaded: "
-                f"put {url} into {str(path.parent)!r}, or give a file of them as perceptual_weights=PATH."
-            ) from error
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(wanted):
-        raise UserError(f"Weights {str(path)!r} are damaged: delete the file, so that it is downloaded again.")
-    return path
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(
-            f"There are no weights {str(path)!r}: give a .safetensors, .pth or .pt file, 'hub' or 'random'."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return cast(dict[str, Any], load_file(path))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a strange file makes torch warn of ends in the error below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"Weights {str(path)!r} cannot be read: give a .safetensors, .pth or .pt file of tensors by name."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"Weights {str(path)!r} hold no tensors by name: give a network's state_dict.")
-    return dict(content)
-
-
-def _matching(features: nn.Sequential, network: str, found: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file that belong to the layers, by the layers' own names."""
-    matching = {}
-    for name, own in features.state_dict().items():
-        tensor = found.get(f"features.{name}", found.get(name))
-        if tensor is None and name.endswith("num_batches_tracked"):
-            tensor = own  # older files lack this count, and nothing frozen reads it
-        if not isinstance(tensor, Tensor):
-            raise UserError(f"Weights {str(path)!r} lack features.{name}: give weights of {network}.")
-        if tensor.shape != own.shape:
-            raise UserError(
-                f"Weights {str(path)!r} are not those of {network}: features.{name} is {_size(tensor)} "
-                f"instead of {_size(own)}."
-            )
-        matching[name] = tensor
-    return matching
-
-
-def _size(tensor: Tensor) -> str:
-    return "x".join(str(side) for side in tensor.shape) or "a single number"
+    return from_url(url, network, "give a file of them as perceptual_weights=PATH")

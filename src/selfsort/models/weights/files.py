@@ -1,0 +1,175 @@
+"""Files of weights: read without running code, hashed, and kept as safetensors once they have been converted."""
+
+import hashlib
+import json
+import logging
+import pickle
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from selfsort.data import cache
+from selfsort.errors import UserError
+from selfsort.files import atomic_path, remove
+
+FORMAT = 1  # to be raised whenever weights come to be kept differently
+
+_log = logging.getLogger(__name__)
+_NESTED = ("state_dict", "model", "model_state", "state_dict_ema", "teacher")  # where training programs put the weights
+
+
+class Weights(NamedTuple):
+    """Tensors by name, in the order of the file that they are from, and its SHA-256."""
+
+    tensors: dict[str, Tensor]
+    sha256: str
+
+
+def folder() -> Path:
+    """Return the folder of converted weights, which need not exist."""
+    return cache.root() / f"weights-{FORMAT}"
+
+
+def read(path: Path, *, others: str = "") -> Weights:
+    """Read a .safetensors file, or one of PyTorch's, which is converted the first time.
+
+    `others` ends the sentence for a file that is not there.
+
+    Raises
+    ------
+    UserError
+        When there is no such file, or it holds no tensors by name; no code in it is ever run.
+
+    """
+    if not path.is_file():
+        raise UserError(f"There are no weights {str(path)!r}: give a .safetensors, .pth or .pt file{others}.")
+    try:
+        sha256 = hash_of(path)
+        if path.suffix == ".safetensors":
+            return Weights(_read_safetensors(path), sha256)
+        return Weights(_converted(path, sha256), sha256)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"Weights {str(path)!r} cannot be read: give a .safetensors, .pth or .pt file of tensors by name."
+        ) from error
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names, whatever their order and the file they are from."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def matching(
+    module: nn.Module, found: Mapping[str, Any], path: object, owner: str, prefixes: Iterable[str]
+) -> dict[str, Tensor]:
+    """Return those of the tensors that belong to a module, by its own names; others are ignored.
+
+    `path` and `owner` say in messages where the tensors are from and whose they should be. One of `prefixes` may stand
+    before each name, and the first is named in messages.
+
+    Raises
+    ------
+    UserError
+        When one is missing or has another shape.
+
+    """
+    first, *others = prefixes
+    chosen = {}
+    for name, own in module.state_dict().items():
+        tensor = next((found[prefix + name] for prefix in (first, *others) if prefix + name in found), None)
+        if tensor is None and name.endswith("num_batches_tracked"):
+            tensor = own  # older files lack this count, and nothing frozen reads it
+        if not isinstance(tensor, Tensor):
+            raise UserError(f"Weights {str(path)!r} lack {first}{name}: give weights of {owner}.")
+        if tensor.shape != own.shape:
+            raise UserError(
+                f"Weights {str(path)!r} are not those of {owner}: {first}{name} is {_size(tensor)} "
+                f"instead of {_size(own)}."
+            )
+        chosen[name] = tensor
+    return chosen
+
+
+def usage() -> tuple[int, int]:
+    """Count the converted files and their bytes."""
+    kept = _kept()
+    return len(kept), sum(path.stat().st_size for path in kept)
+
+
+def clear() -> int:
+    """Delete the converted files, which are made again when they are wanted; return the number of bytes freed."""
+    freed = usage()[1]
+    for path in _kept():
+        remove(path)
+    return freed
+
+
+def _kept() -> list[Path]:
+    return sorted(folder().glob("*.safetensors"))
+
+
+def _converted(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Return the tensors of one of PyTorch's files, from the cache if it was converted before."""
+    kept = folder() / f"{sha256}.safetensors"
+    if kept.is_file():
+        with suppress(OSError, ValueError, KeyError, SafetensorError):
+            return _read_kept(kept)
+        _log.warning("The converted weights %s were damaged and are made again.", kept)
+        remove(kept)
+    tensors = _unpickled(path)
+    about = {"order": json.dumps(list(tensors)), "digest": digest_of(tensors)}
+    try:
+        with atomic_path(kept) as partial:
+            save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, partial, about)
+    except UserError as error:
+        _log.info("Converted weights are not kept: %s", error)
+    return tensors
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a strange file makes torch warn of ends in an error
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    nested = [content[key] for key in _NESTED if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
+    content = nested[0] if nested else content
+    if not isinstance(content, Mapping):
+        raise UserError(f"Weights {str(path)!r} hold no tensors by name: give a network's state_dict.")
+    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+
+
+def _read_kept(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in json.loads(about["order"])}
+    if digest_of(tensors) != about["digest"]:
+        raise ValueError("its hash is another one")
+    return tensors
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(str(side) for side in tensor.shape) or "a single number"
