@@ -31,7 +31,7 @@ def test_what_is_imported_is_declared() -> None:
     modules = set().union(*(imported(file) for folder in ("src", "papers") for file in (ROOT / folder).rglob("*.py")))
     others = modules - sys.stdlib_module_names - {"selfsort", "papers"}
     installed = packages_distributions()
-    declared = required("hf", "parquet")
+    declared = required("clip", "hf", "parquet")
     for module in sorted(others):
         assert {canonicalize_name(name) for name in installed[module]} & declared.keys(), f"{module} is not declared"
 
