@@ -15,9 +15,9 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import answer, command
 
 import selfsort
+from commands import answer, command
 from samples import kinds, pictures
 from selfsort import methods
 from selfsort.cli.results import _show_evaluation

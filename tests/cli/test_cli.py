@@ -6,16 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_sources_torchvision_sets import make_stl10
 
 import selfsort
+from commands import answer, command
 from samples import kinds, pictures
-from selfsort import __main__ as entry
+from torchvision_files import make_stl10
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +40,6 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=os.environ | {"SELFSORT_CACHE": str(out.parent / "cache")},
     )
     return out
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return 0
-
-
-def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    assert command(monkeypatch, *words, "--json") == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    found: dict[str, Any] = json.loads(line)
-    assert found["format"] == 1 and found["command"] == words[0]
-    return found
 
 
 def test_fit_leaves_a_whole_run(run: Path) -> None:
@@ -149,9 +131,7 @@ def test_evaluate_in_folds(
     found = answer(monkeypatch, capsys, *words)["probe"]
     assert len(found["folds"]) == 5 and (found["n_train"], found["n_test"]) == (6, 30)
     assert found["accuracy"] == pytest.approx(np.mean(found["folds"]))
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    with pytest.raises(SystemExit, match="0"):
-        entry.main()
+    assert command(monkeypatch, *words) == 0
     assert "over 5 folds (6 to learn from, 30 to test on)" in " ".join(capsys.readouterr().out.split())
 
 

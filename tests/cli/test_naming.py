@@ -16,8 +16,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import command
 
+from commands import command
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import load_images

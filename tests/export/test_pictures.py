@@ -256,7 +256,7 @@ class TestSort:
         script = f"""
 import os, signal, sys
 import numpy as np
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_pictures import folder_set
 from selfsort.export import pictures as exports

@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 def load_pictures(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     """Load pictures and say what they are."""
-    from selfsort.data.listing import summarise_skipped
-    from selfsort.data.loading import load_images
+    return _told(_listed(source, quiet, **options).decoded(), quiet)
 
-    images = load_images(source, progress=not quiet and sys.stderr.isatty(), **options)
+
+def _listed(source: str, quiet: bool, **options: Any) -> "ImageSet":
+    from selfsort.data.loading import list_images
+
+    return list_images(source, progress=not quiet and sys.stderr.isatty(), **options)
+
+
+def _told(images: "ImageSet", quiet: bool) -> "ImageSet":
+    from selfsort.data.listing import summarise_skipped
+
     height, width, channels = images.image_shape
     count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
     say(f"{count}, {height}x{width}, {'grey' if channels == 1 else 'colour'}", quiet)
@@ -41,13 +49,11 @@ def model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
 
 
 def open_model(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimator", "ImageSet"]:
-    """Load a model, and pictures the way that it was trained on them."""
+    """Load a model, and pictures of any size for it."""
     from selfsort import methods
 
     model = methods.load(run)
-    height, _, channels = model.image_shape_
-    resize = model.run_["data"]["options"].get("resize", "crop")
-    return model, load_pictures(source, quiet=quiet, size=height, channels=channels, resize=resize, **options)
+    return model, _told(model.readable(_listed(source, quiet, **options)), quiet)
 
 
 def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
@@ -57,18 +63,32 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
     if not moved and found.is_absolute() and not found.exists():
         raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
-    options = dict(data["options"])
-    if moved:
-        options |= {"size": data["image_shape"][0], "channels": data["image_shape"][2]}
+    options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
     try:
-        images = load_pictures(moved or data["source"], quiet=quiet, **options)
+        images, fingerprint = _as_trained(_listed(moved or data["source"], quiet, **options), folder, run, quiet)
     except UserError as error:
         if moved:
             raise
         raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where to with --images.") from error
-    if images.fingerprint() != data["fingerprint"]:
+    if fingerprint != data["fingerprint"]:
         raise UserError(f"{_change(folder, images)} since the run was trained: give the original ones with --images.")
     return images
+
+
+def _as_trained(
+    listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet: bool
+) -> tuple["ImageSet", str]:
+    """Return the pictures as a run took them, and the fingerprint to compare with the run's."""
+    from selfsort import runs
+    from selfsort.data.image_set import CONTENT
+    from selfsort.data.input_spec import InputSpec
+
+    if not run["data"]["fingerprint"].startswith(CONTENT):
+        images = _told(listed.decoded(InputSpec.of_run(run)), quiet)
+        return images, images.fingerprint()
+    unread = dict(runs.read_skipped(folder) or runs.read_skipped(folder.parent))
+    images = listed.without([(i, unread[name]) for i, name in enumerate(listed.ids) if name in unread])
+    return images, images.content_fingerprint()
 
 
 def _change(folder: Path, images: "ImageSet") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import load_pictures, resumable, training_images
+from selfsort.cli.inputs import resumable, training_images
 from selfsort.cli.options import AsJson, Host, Moved, NoBrowser, Password, Port, Run, Seed, Simulate, check_seed
 from selfsort.cli.output import answer, print_table, say, shell_words
 from selfsort.errors import UserError
@@ -73,7 +73,7 @@ def _name_by_simulation(
     from selfsort.labelling.locks import label_lock
     from selfsort.labelling.server.service import LabelService
 
-    labels, names = _true_labels(source, images, quiet)
+    labels, names = _true_labels(source, images)
     annotator = SimulatedAnnotator(labels, names, error_rate=errors, random_state=seed)
     with label_lock(run), closing(LabelService(run, images, n_groups=groups, random_state=seed)) as service:
         given = service.answer_all(annotator.answer, answers)
@@ -85,12 +85,13 @@ def _name_by_simulation(
     say(f"Next: selfsort refine {shell_words(run)[0]}", quiet)
 
 
-def _true_labels(source: str, images: "ImageSet", quiet: bool) -> tuple[Any, tuple[str, ...]]:
+def _true_labels(source: str, images: "ImageSet") -> tuple[Any, tuple[str, ...]]:
     """Return the labels that a source has for the pictures of a run, in their order, and the labels' names."""
-    height, _, channels = images.image_shape
-    left_out = images.options.get("exclude", ())
-    options = images.options if source == images.source else {"size": height, "channels": channels, "exclude": left_out}
-    labelled = load_pictures(source, quiet=quiet, **options)
+    from selfsort.data.loading import list_images
+
+    options = images.options if source == images.source else {"exclude": images.options.get("exclude", ())}
+    labelled, unread = list_images(source, **options), dict(images.skipped)
+    labelled = labelled.without([(i, unread[name]) for i, name in enumerate(labelled.ids) if name in unread])
     if labelled.labels is None:
         raise UserError(f"{source!r} has no labels to simulate answers with: give class folders or a labelled set.")
     if labelled.ids != images.ids:
@@ -231,7 +232,7 @@ def _open_checks(
 
 def _check_by_labels(checks: "Checks", source: str, images: "ImageSet", quiet: bool) -> None:
     """Answer by the labels of a source; what a person has checked of the sample is left aside, and stays kept."""
-    labels, names = _true_labels(source, images, quiet)
+    labels, names = _true_labels(source, images)
     unknown = [picture for picture in checks.sample.pictures.tolist() if labels[picture] < 0]
     if unknown:
         first = images.ids[unknown[0]]

@@ -247,13 +247,26 @@ class ImageSet:
         """
         if self._pixels is not None and (spec is None or self._is_at(spec)):
             return self
-        found = self._decode(spec)
+        return self._decoded_to(self._decode(spec), spec)
+
+    def _decoded_to(self, found: decoding.Decoded, spec: InputSpec | None) -> ImageSet:
         listing = self._listing.without(found.failures)
         if found.images is not self.originals.array:
             height, _, channels = found.images.shape[1:]
             resize = self._request.resize if spec is None else spec.resize
             listing = listing.sized(height, channels, resize)
         return ImageSet.listed(listing, self._request, found.images)
+
+    def fitted(self, spec: InputSpec) -> ImageSet:
+        """Return the same images, all of them, with the pixels that a network takes.
+
+        Raises `UserError` when one of them cannot be read.
+        """
+        if self._is_at(spec):
+            return self
+        found = self._decode(spec)
+        self._require_all(found.failures)
+        return self._decoded_to(found, spec)
 
     def _is_at(self, spec: InputSpec) -> bool:
         """Tell whether `images` are what a network takes."""

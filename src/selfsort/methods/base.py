@@ -299,16 +299,18 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return torch.softmax(torch.from_numpy(logits), 1).numpy()
 
     def like_training(self, X: Any) -> ImageSet:
-        """Return pictures as an `ImageSet`; raise `UserError` unless they have the shape of those it was fitted to."""
+        """Return pictures of any size as an `ImageSet` with the pixels that the network takes.
+
+        They are made of the pictures as they are, not of what they were reduced to meanwhile. Raises `UserError` for
+        arrays that hold no pictures, and for pictures that cannot be read.
+        """
         self._check_fitted()
-        images = as_image_set(X)
-        if images.image_shape != self.image_shape_:
-            height, width, channels = self.image_shape_
-            raise UserError(
-                f"The pictures are {_shape(images.image_shape)}, the model was trained on {_shape(self.image_shape_)}: "
-                f"load them with size={height}, channels={channels}."
-            )
-        return images
+        return as_image_set(X).fitted(self.input_)
+
+    def readable(self, images: ImageSet) -> ImageSet:
+        """Return those of some pictures that can be read, with the pixels that the network takes."""
+        self._check_fitted()
+        return images.decoded(self.input_)
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters against their types and the pictures.
@@ -476,8 +478,3 @@ def _load_exactly(net: Net, weights: Mapping[str, Tensor], path: Path) -> None:
             continue
         raise UserError(f"{str(path)!r} {problem}: it does not fit its run.json, train again into another folder.")
     net.load_state_dict(dict(weights))
-
-
-def _shape(image_shape: tuple[int, int, int]) -> str:
-    height, width, channels = image_shape
-    return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"

@@ -62,6 +62,7 @@ class LabelSession:
             raise UserError(f"This {type(model).__name__} is not fitted yet: call fit first.")
         if self.images.ids != model.ids_:
             raise UserError("These are not the pictures that the model was fitted to: give those.")
+        self.images = model.like_training(self.images)
         self.error_probability: NDArray[np.float32] | None = None
         self.model, self.space, self.random_state = model, space or model.label_space, random_state
         self.session = session or Session(len(self.images), decay)
