@@ -75,9 +75,7 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
     return images
 
 
-def _as_trained(
-    listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet: bool
-) -> tuple["ImageSet", str]:
+def _as_trained(listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet: bool) -> tuple["ImageSet", str]:
     """Return the pictures as a run took them, and the fingerprint to compare with the run's."""
     from selfsort import runs
     from selfsort.data.image_set import CONTENT
