@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import Cli
+
 # A shell that starts the tests in the background hands on an ignored Ctrl-C, which some of them send to processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -19,6 +21,12 @@ def cache_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("SELFSORT_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run `selfsort` commands in this process."""
+    return Cli(capsys)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,12 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from commands import in_a_process
 from samples import kinds, pictures
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +39,8 @@ def test_commands_of_the_readme(desk: Path) -> None:
         words = shlex.split(command, comments=True)
         if words[1] in ("label", "certify"):
             words += ["--simulate", "photos/", *(["--answers", "8"] if words[1] == "label" else [])]
-        run = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
-        assert run.returncode == 0, f"{command}\n{run.stderr}"
+        answer = in_a_process(*words[1:])
+        assert answer.code == 0, f"{command}\n{answer.err}"
     assert (desk / "runs/flowers/report.html").stat().st_size > 10_000
     assert len((desk / "predictions.csv").read_text().splitlines()) == 13
     assert len(list((desk / "sorted").glob("*/*.png"))) == 12

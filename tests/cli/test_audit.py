@@ -1,15 +1,12 @@
 """`selfsort audit`, and training without what it leaves out."""
 
 import csv
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit_samples import photo, resized, save
-from selfsort import __main__ as entry
 
 
 @pytest.fixture
@@ -23,26 +20,9 @@ def photo_folder(tmp_path: Path) -> Path:
     return root
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return 0
-
-
-def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
-    capsys.readouterr()
-    assert command(monkeypatch, *words, "--json") == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    found: dict[str, Any] = json.loads(line)
-    return found
-
-
-def test_it_writes_the_page_and_the_table_and_says_so(photo_folder, tmp_path, monkeypatch, capsys):
+def test_it_writes_the_page_and_the_table_and_says_so(photo_folder, tmp_path, capsys, cli):
     out = tmp_path / "audit"
-    assert command(monkeypatch, "audit", photo_folder, "--out", out) == 0
+    assert cli.run("audit", photo_folder, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "pictures.csv"]
     assert "11 files" in said and "3 to leave out" in said
@@ -54,25 +34,23 @@ def test_it_writes_the_page_and_the_table_and_says_so(photo_folder, tmp_path, mo
     assert left_out == {"kind-0/broken.jpg", "kind-1/again.png", "kind-1/small.png"}
 
 
-def test_what_comes_next_takes_the_same_pictures(tmp_path, monkeypatch, capsys):
+def test_what_comes_next_takes_the_same_pictures(tmp_path, capsys, cli):
     for number, part in enumerate(("train", "test") * 3):
         save(photo(number), tmp_path / "both" / part / "kind" / f"{number}.png")
-    assert command(monkeypatch, "audit", tmp_path / "both", "--out", tmp_path / "a", "--split", "train") == 0
+    assert cli.run("audit", tmp_path / "both", "--out", tmp_path / "a", "--split", "train") == 0
     assert "--split train" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(("out", "clean"), [("a", "a"), ("a/b", "a"), ("a", "a/b")])
-def test_both_folders_at_one_place_are_refused_at_once(out, clean, photo_folder, tmp_path, monkeypatch, capsys):
-    assert command(monkeypatch, "audit", photo_folder, "--out", tmp_path / out, "--write-clean", tmp_path / clean) == 1
+def test_both_folders_at_one_place_are_refused_at_once(out, clean, photo_folder, tmp_path, capsys, cli):
+    assert cli.run("audit", photo_folder, "--out", tmp_path / out, "--write-clean", tmp_path / clean) == 1
     assert "choose two folders" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "a").exists()
 
 
-def test_json(photo_folder, tmp_path, monkeypatch, capsys):
+def test_json(photo_folder, tmp_path, cli):
     clean = tmp_path / "clean"
-    found = answer(
-        monkeypatch,
-        capsys,
+    found = cli.json(
         "audit",
         photo_folder,
         "--out",
@@ -90,23 +68,23 @@ def test_json(photo_folder, tmp_path, monkeypatch, capsys):
     assert len(list(clean.rglob("*.png"))) == 9
 
 
-def test_fit_leaves_out_what_the_audit_rejects_and_later_commands_follow(photo_folder, tmp_path, monkeypatch, capsys):
+def test_fit_leaves_out_what_the_audit_rejects_and_later_commands_follow(photo_folder, tmp_path, cli):
     audit, run = tmp_path / "audit", tmp_path / "run"
-    answer(monkeypatch, capsys, "audit", photo_folder, "--out", audit)
+    cli.json("audit", photo_folder, "--out", audit)
     quick = ["--method", "kmeans", "--classes", "2", "--size", "16", "--audit", audit]
-    fitted = answer(monkeypatch, capsys, "fit", photo_folder, "--out", run, *quick)
+    fitted = cli.json("fit", photo_folder, "--out", run, *quick)
     assert fitted["pictures"] == 8 and fitted["skipped"] == []
     ids = {line.split(",")[0] for line in (run / "assignments.csv").read_text().splitlines()[1:]}
     assert ids == {f"kind-{seed % 2}/{seed}.png" for seed in range(8)}
-    assert answer(monkeypatch, capsys, "report", run)["pictures"] == 8
-    named = answer(monkeypatch, capsys, "label", run, "--groups", "2", "--simulate", photo_folder, "--answers", "2")
+    assert cli.json("report", run)["pictures"] == 8
+    named = cli.json("label", run, "--groups", "2", "--simulate", photo_folder, "--answers", "2")
     assert named["pictures"] == 8
 
 
-def test_fit_says_how_many_are_left_out(photo_folder, tmp_path, monkeypatch, capsys):
-    answer(monkeypatch, capsys, "audit", photo_folder, "--out", tmp_path / "audit")
+def test_fit_says_how_many_are_left_out(photo_folder, tmp_path, capsys, cli):
+    cli.json("audit", photo_folder, "--out", tmp_path / "audit")
     words = ["fit", photo_folder, "--out", tmp_path / "run", "--method", "kmeans", "--classes", "2", "--size", "8"]
-    assert command(monkeypatch, *words, "--audit", tmp_path / "audit") == 0
+    assert cli.run(*words, "--audit", tmp_path / "audit") == 0
     assert f"3 pictures left out by {tmp_path / 'audit'}" in capsys.readouterr().out
 
 
@@ -124,20 +102,20 @@ def test_fit_says_how_many_are_left_out(photo_folder, tmp_path, monkeypatch, cap
         (["fit", "digits", "--out", "run", "--audit", "{audit}"], "does not hold 3 of the 3 pictures to leave out"),
     ],
 )
-def test_mistakes_get_one_sentence_and_leave_nothing(photo_folder, tmp_path, monkeypatch, capsys, words, sentence):
+def test_mistakes_get_one_sentence_and_leave_nothing(photo_folder, tmp_path, monkeypatch, capsys, words, sentence, cli):
     monkeypatch.chdir(tmp_path)
     taken = save(photo(1), tmp_path / "taken" / "1.png").parent
-    answer(monkeypatch, capsys, "audit", photo_folder, "--out", tmp_path / "made")
+    cli.json("audit", photo_folder, "--out", tmp_path / "made")
     before = sorted(path.name for path in tmp_path.iterdir())
     places = {"photos": photo_folder, "taken": taken, "audit": tmp_path / "made"}
-    assert command(monkeypatch, *(word.format(**places) for word in words)) == 1
+    assert cli.run(*(word.format(**places) for word in words)) == 1
     captured = capsys.readouterr()
     assert sentence in captured.err and "Traceback" not in captured.err and captured.err.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("source", ["digits", "mnist", "hf:some/set", "photos.zip", "photos.npz"])
-def test_links_to_what_is_no_file_are_refused_before_the_audit(source, tmp_path, monkeypatch, capsys):
+def test_links_to_what_is_no_file_are_refused_before_the_audit(source, tmp_path, monkeypatch, capsys, cli):
     def audited(*words: Any, **options: Any) -> None:
         raise AssertionError("the audit ran")
 
@@ -146,11 +124,11 @@ def test_links_to_what_is_no_file_are_refused_before_the_audit(source, tmp_path,
     if "." in source:
         Path(source).write_bytes(b"")
     before = list(tmp_path.iterdir())
-    assert command(monkeypatch, "audit", source, "--write-clean", "clean") == 1
+    assert cli.run("audit", source, "--write-clean", "clean") == 1
     assert "no single files to link to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == before
 
 
-def test_an_unknown_reason_is_a_mistake_in_the_command(photo_folder, monkeypatch, capsys):
-    assert command(monkeypatch, "audit", photo_folder, "--keep", "ugly") == 2
+def test_an_unknown_reason_is_a_mistake_in_the_command(photo_folder, capsys, cli):
+    assert cli.run("audit", photo_folder, "--keep", "ugly") == 2
     assert "ugly" in capsys.readouterr().err

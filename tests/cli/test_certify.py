@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from PIL import Image
 
 import selfsort
-from commands import answer, command
+from commands import in_a_process, program
 from samples import kinds, pictures
 from selfsort import methods
 from selfsort.cli.results import _show_evaluation
@@ -84,8 +83,8 @@ def truth_of(run: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestByLabels:
-    def test_certifies_and_writes(self, run, folder, monkeypatch, capsys):
-        found = answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)
+    def test_certifies_and_writes(self, run, folder, cli):
+        found = cli.json("certify", run, "--budget", 30, "--simulate", folder)
         certificate = found["certificate"]
         assert found["status"] == "complete" and found["done"] == found["budget"] == certificate["checked"] <= 30
         predicted, right = truth_of(run, folder)
@@ -96,9 +95,9 @@ class TestByLabels:
         assert written["checked_by"] == f"the labels of {folder}" and written["format"] == 1
         assert [path.name for path in (run / "named").iterdir() if path.name.startswith(".")] == []
 
-    def test_everything_checked_is_the_truth(self, run, folder, monkeypatch, capsys):
+    def test_everything_checked_is_the_truth(self, run, folder, cli):
         words = ["certify", run, "--budget", 999, "--reject", 0.8, "--simulate", folder]
-        certificate = answer(monkeypatch, capsys, *words)["certificate"]
+        certificate = cli.json(*words)["certificate"]
         predicted, right = truth_of(run, folder)
         share = (predicted == right).mean()
         assert 0.6 < share < 1 and certificate["accuracy"] == {"estimate": share, "low": share, "high": share, "n": 60}
@@ -107,14 +106,14 @@ class TestByLabels:
         sure = selfsort.load(run / "named").probabilities_.max(1) >= certificate["rejection"]["threshold"]
         assert sure.mean() == certificate["rejection"]["kept"] and (predicted == right)[sure].mean() >= 0.8
 
-    def test_says_it_for_people(self, run, folder, monkeypatch, capsys):
-        assert command(monkeypatch, "certify", run, "--budget", 20, "--reject", 0.99, "--simulate", folder) == 0
+    def test_says_it_for_people(self, run, folder, capsys, cli):
+        assert cli.run("certify", run, "--budget", 20, "--reject", 0.99, "--simulate", folder) == 0
         shown = capsys.readouterr().out
         assert "have the right name (95 % sure)" in shown and "kind|1" in shown and "not even without an error" in shown
         assert "model-card.md" in shown
 
-    def test_the_card_tells_all(self, run, folder, monkeypatch, capsys):
-        found = answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)
+    def test_the_card_tells_all(self, run, folder, cli):
+        found = cli.json("certify", run, "--budget", 30, "--simulate", folder)
         card = (run / "named" / "model-card.md").read_text()
         assert card.startswith("# kinds: a model that names pictures\n") and found["certificate"]["sentence"] in card
         for words in (
@@ -128,18 +127,18 @@ class TestByLabels:
         rows = [line for line in card.splitlines() if line.startswith("| kind")]
         assert len(rows) == 3 and all(len(re.split(r"(?<!\\)\|", row)) == 7 for row in rows)
 
-    def test_the_same_command_takes_the_same_sample(self, run, folder, monkeypatch, capsys):
+    def test_the_same_command_takes_the_same_sample(self, run, folder, cli):
         words = ["certify", run, "--budget", 25, "--simulate", folder]
-        first = answer(monkeypatch, capsys, *words)
-        assert answer(monkeypatch, capsys, *words) == first
+        first = cli.json(*words)
+        assert cli.json(*words) == first
 
-    def test_another_model_gets_another_sample(self, run, folder, monkeypatch, capsys):
+    def test_another_model_gets_another_sample(self, run, folder, capsys, cli):
         words = ["certify", run, "--budget", 25, "--simulate", folder]
-        assert command(monkeypatch, *words) == 0
+        assert cli.run(*words) == 0
         assert "new sample" not in capsys.readouterr().out
         name(run, folder, seed=1)
         assert not (run / "named" / "certificate.json").exists()
-        assert command(monkeypatch, *words) == 0
+        assert cli.run(*words) == 0
         assert "a new sample was drawn" in capsys.readouterr().out
 
 
@@ -156,23 +155,23 @@ class TestBadInput:
             (["--host", "127.0.0.1"], "needs --password"),
         ],
     )
-    def test_one_sentence(self, words, sentence, run, monkeypatch, capsys):
+    def test_one_sentence(self, words, sentence, run, monkeypatch, capsys, cli):
         monkeypatch.delenv("SELFSORT_PASSWORD", raising=False)
-        assert command(monkeypatch, "certify", run, "--no-browser", *words) == 1
+        assert cli.run("certify", run, "--no-browser", *words) == 1
         errors = capsys.readouterr().err.splitlines()
         assert len(errors) == 1 and sentence in errors[0]
         assert not (run / "named" / "certificate.json").exists()
 
-    def test_a_run_without_names(self, unnamed, monkeypatch, capsys):
-        assert command(monkeypatch, "certify", unnamed) == 1
+    def test_a_run_without_names(self, unnamed, capsys, cli):
+        assert cli.run("certify", unnamed) == 1
         assert "has no names to check; name its groups first: selfsort label" in capsys.readouterr().err
         assert not (unnamed / "labels.sqlite").exists()
 
-    def test_pictures_without_a_label(self, run, folder, tmp_path, monkeypatch, capsys):
+    def test_pictures_without_a_label(self, run, folder, tmp_path, capsys, cli):
         flat = tmp_path / "flat.npz"
         images = load_images(folder, cache=False)
         np.savez(flat, images=images.images)
-        assert command(monkeypatch, "certify", run, "--simulate", flat) == 1
+        assert cli.run("certify", run, "--simulate", flat) == 1
         assert "has no labels" in capsys.readouterr().err
 
     def test_labels_that_are_no_names(self, run, folder, tmp_path, monkeypatch, capsys):
@@ -190,9 +189,9 @@ class TestBadInput:
         with pytest.raises(UserError, match="no label for 1 of the pictures drawn, such as"):
             _check_by_labels(Checks.start(NAMES, model.probabilities_, 60), "x", images, True)
 
-    def test_a_damaged_certificate(self, run, monkeypatch, capsys):
+    def test_a_damaged_certificate(self, run, capsys, cli):
         (run / "named" / "certificate.json").write_text('{"format": 1}')
-        assert command(monkeypatch, "report", run, "--map", "pca") == 1
+        assert cli.run("report", run, "--map", "pca") == 1
         assert "run `selfsort certify` again" in capsys.readouterr().err
 
 
@@ -200,8 +199,8 @@ class Server:
     """`selfsort certify` as a process, and a client with its token."""
 
     def __init__(self, *words: object):
-        program = [sys.executable, "-u", "-m", "selfsort", "certify", *map(str, words), "--no-browser"]
-        self.process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        words = program("certify", *words, "--no-browser")
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.lines: list[str] = []
         for line in self.process.stdout:
             self.lines.append(line)
@@ -277,9 +276,7 @@ class TestByAPerson:
         assert Certificate.from_json(json.loads(written.read_text())) == kept
         assert kept.sentence in servers[1].end()
 
-        words = [sys.executable, "-m", "selfsort", "certify", run, "--budget", "12", "--json"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        again = json.loads(done.stdout)
+        again = json.loads(in_a_process("certify", run, "--budget", "12", "--json").out)
         assert again["status"] == "complete" and again["certificate"]["rejection"] is None
         assert again["certificate"]["accuracy"]["estimate"] == kept.accuracy.estimate
 
@@ -314,43 +311,43 @@ class TestByAPerson:
 
 
 class TestNames:
-    def test_predictions_have_names(self, run, folder, tmp_path, monkeypatch, capsys):
+    def test_predictions_have_names(self, run, folder, tmp_path, cli):
         import pyarrow.parquet
 
-        found = answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.csv")
+        found = cli.json("predict", run, folder, "--out", tmp_path / "p.csv")
         assert found["names"] == list(NAMES) and len(found["clusters"]) == 3
         with open(tmp_path / "p.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         predicted, _ = truth_of(run, folder)
         assert list(rows[0])[:4] == ["id", "cluster", "name", "confidence"]
         assert [row["name"] for row in rows] == predicted.tolist()
-        answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.parquet")
+        cli.json("predict", run, folder, "--out", tmp_path / "p.parquet")
         table = pyarrow.parquet.read_table(tmp_path / "p.parquet")
         assert table.column_names[:4] == ["id", "cluster", "name", "confidence"]
         assert table["name"].to_pylist() == predicted.tolist()
 
-    def test_says_that_names_are_used_and_leaves_them_aside(self, run, folder, tmp_path, monkeypatch, capsys):
-        assert command(monkeypatch, "predict", run, folder, "--out", tmp_path / "p.csv") == 0
+    def test_says_that_names_are_used_and_leaves_them_aside(self, run, folder, tmp_path, capsys, cli):
+        assert cli.run("predict", run, folder, "--out", tmp_path / "p.csv") == 0
         assert f"Using the names given: {run / 'named'}" in capsys.readouterr().out
-        found = answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.csv", "--clusters")
+        found = cli.json("predict", run, folder, "--out", tmp_path / "p.csv", "--clusters")
         assert found["names"] == [] and len(found["clusters"]) == 4
         assert "name" not in (tmp_path / "p.csv").read_text().splitlines()[0]
 
-    def test_folders_have_names(self, run, folder, tmp_path, monkeypatch, capsys):
-        found = answer(monkeypatch, capsys, "sort", run, folder, "--out", tmp_path / "sorted")
+    def test_folders_have_names(self, run, folder, tmp_path, cli):
+        found = cli.json("sort", run, folder, "--out", tmp_path / "sorted")
         assert set(found["folders"]) == {"kind-0", "kind_1", "kind-2"} and sum(found["folders"].values()) == 60
         assert {path.name for path in (tmp_path / "sorted").iterdir()} == set(found["folders"])
-        found = answer(monkeypatch, capsys, "sort", run, folder, "--out", tmp_path / "other", "--clusters")
+        found = cli.json("sort", run, folder, "--out", tmp_path / "other", "--clusters")
         assert list(found["folders"]) == [f"cluster-{number:02d}" for number in range(4)]
 
-    def test_names_are_compared_with_labels(self, run, folder, monkeypatch, capsys):
-        found = answer(monkeypatch, capsys, "evaluate", run, folder)
+    def test_names_are_compared_with_labels(self, run, folder, capsys, cli):
+        found = cli.json("evaluate", run, folder)
         predicted, right = truth_of(run, folder)
         assert found["named"]["accuracy"] == (predicted == right).mean() and found["named"]["n"] == 60
         assert found["named"]["accuracy"] <= found["clustering"]["accuracy"]
         assert json.loads((run / "named" / "evaluation.json").read_text())["named"] == found["named"]
-        assert answer(monkeypatch, capsys, "evaluate", run, folder, "--clusters")["named"] is None
-        assert command(monkeypatch, "evaluate", run, folder) == 0
+        assert cli.json("evaluate", run, folder, "--clusters")["named"] is None
+        assert cli.run("evaluate", run, folder) == 0
         assert f"By name: accuracy {found['named']['accuracy']:.1%}" in capsys.readouterr().out
 
     @pytest.mark.parametrize(("same", "tables"), [(True, 1), (False, 2)])
@@ -362,13 +359,13 @@ class TestNames:
         _show_evaluation({"clustering": scores, "named": named, "silhouette": None}, quiet=False)
         assert capsys.readouterr().out.count("precision") == tables
 
-    def test_the_report_shows_names_and_certificate(self, run, folder, tmp_path, monkeypatch, capsys):
-        answer(monkeypatch, capsys, "certify", run, "--budget", 30, "--simulate", folder)
+    def test_the_report_shows_names_and_certificate(self, run, folder, tmp_path, cli):
+        cli.json("certify", run, "--budget", 30, "--simulate", folder)
         out = tmp_path / "r.html"
-        answer(monkeypatch, capsys, "report", run, "--out", out, "--map", "pca", "--sheet", tmp_path / "s.png")
+        cli.json("report", run, "--out", out, "--map", "pca", "--sheet", tmp_path / "s.png")
         page = out.read_text()
         assert "<h1>kinds</h1>" in page and "How many names are right" in page and "kind|1" in page
         assert not re.search(r"Cluster \d", page)
-        answer(monkeypatch, capsys, "report", run, "--out", out, "--map", "pca", "--clusters")
+        cli.json("report", run, "--out", out, "--map", "pca", "--clusters")
         page = out.read_text()
         assert "How many names are right" not in page and "Cluster 3" in page

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 import selfsort
-from commands import answer, command
+from commands import Cli, run_here
 from samples import kinds, pictures
 from torchvision_files import make_stl10
 
@@ -34,11 +33,9 @@ QUICK = ["--epochs", "2", "--batch-size", "8", "--device", "cpu", "--classes", "
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    subprocess.run(
-        [sys.executable, "-m", "selfsort", "fit", str(folder), "--out", str(out), "--method", "simclr", *QUICK],
-        check=True,
-        env=os.environ | {"SELFSORT_CACHE": str(out.parent / "cache")},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFSORT_CACHE", str(out.parent / "cache"))
+        assert run_here("fit", folder, "--out", out, "--method", "simclr", *QUICK) == 0
     return out
 
 
@@ -53,26 +50,22 @@ def test_fit_leaves_a_whole_run(run: Path) -> None:
     assert rows[0]["id"] == "kind-0/00.png"
 
 
-def test_fit_says_what_it_did(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fit_says_what_it_did(folder: Path, tmp_path: Path, cli: Cli) -> None:
     words = ["fit", folder, "--out", tmp_path / "run", "--method", "self-classifier", *QUICK, "--set", "head_classes=5"]
-    found = answer(monkeypatch, capsys, *words)
+    found = cli.json(*words)
     assert found["pictures"] == 30 and sum(found["clusters"]) == 30 and found["status"] == "complete"
     assert [row["id"] for row in found["skipped"]] == ["notes.txt"]
     assert selfsort.load(tmp_path / "run").head_classes == (5,)
-    again = answer(monkeypatch, capsys, *words, "--resume")
+    again = cli.json(*words, "--resume")
     assert again == {"format": 1, "command": "fit", "run": str(tmp_path / "run"), "status": "complete"}
 
 
-def test_predict_csv_and_parquet(
-    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_csv_and_parquet(run: Path, folder: Path, tmp_path: Path, cli: Cli) -> None:
     import pyarrow.parquet
 
-    found = answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.csv")
+    found = cli.json("predict", run, folder, "--out", tmp_path / "p.csv")
     assert found["pictures"] == 30 and len(found["clusters"]) == 3
-    answer(monkeypatch, capsys, "predict", run, folder, "--out", tmp_path / "p.parquet")
+    cli.json("predict", run, folder, "--out", tmp_path / "p.parquet")
     with open(tmp_path / "p.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     table = pyarrow.parquet.read_table(tmp_path / "p.parquet").to_pylist()
@@ -83,94 +76,74 @@ def test_predict_csv_and_parquet(
 
 
 @pytest.mark.parametrize("mode", ["link", "copy"])
-def test_sort(
-    mode: str,
-    run: Path,
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    found = answer(monkeypatch, capsys, "sort", run, folder, "--out", tmp_path / "sorted", f"--{mode}")
+def test_sort(mode: str, run: Path, folder: Path, tmp_path: Path, cli: Cli) -> None:
+    found = cli.json("sort", run, folder, "--out", tmp_path / "sorted", f"--{mode}")
     placed = [path for path in (tmp_path / "sorted").rglob("*.png")]
     assert len(placed) == sum(found["folders"].values()) == 30
     assert all(path.is_symlink() == (mode == "link") for path in placed)
     assert len(list(folder.rglob("*.png"))) == 30, "nothing was moved"
 
 
-def test_evaluate_and_report(
-    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_and_report(run: Path, folder: Path, tmp_path: Path, cli: Cli) -> None:
     for kind in ("linear", "svm", "knn", "centroid"):
-        found = answer(monkeypatch, capsys, "evaluate", run, folder, "--probe", kind)
+        found = cli.json("evaluate", run, folder, "--probe", kind)
         assert found["probe"]["kind"] == kind and found["probe"]["n_train"] == 24
         assert 0 <= found["clustering"]["accuracy"] <= 1 and found["clustering"]["n"] == 30
     assert [(each["shots"], each["draws"]) for each in found["probe"]["few_shot"]] == [(1, 20), (5, 20)]
     stored = json.loads((run / "evaluation.json").read_text())
     assert stored["clustering"] == found["clustering"]
-    answer(
-        monkeypatch, capsys, "report", run, "--out", tmp_path / "r.html", "--sheet", tmp_path / "s.png", "--map", "pca"
-    )
+    cli.json("report", run, "--out", tmp_path / "r.html", "--sheet", tmp_path / "s.png", "--map", "pca")
     page = (tmp_path / "r.html").read_text()
     assert "notes.txt" in page and "Cluster 2" in page and "kind-1" in page
     with Image.open(tmp_path / "s.png") as sheet:
         assert np.asarray(sheet).std() > 20
 
 
-def test_evaluate_with_pictures_of_its_own_for_the_probe(
-    run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = answer(monkeypatch, capsys, "evaluate", run, folder, "--probe", "knn", "--probe-train", folder)
+def test_evaluate_with_pictures_of_its_own_for_the_probe(run: Path, folder: Path, cli: Cli) -> None:
+    found = cli.json("evaluate", run, folder, "--probe", "knn", "--probe-train", folder)
     assert found["probe"]["n_train"] == found["probe"]["n_test"] == 30
 
 
-def test_evaluate_in_folds(
-    run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_in_folds(run: Path, folder: Path, cli: Cli) -> None:
     words = ("evaluate", run, folder, "--probe", "svm", "--probe-train", folder, "--folds", 5)
-    found = answer(monkeypatch, capsys, *words)["probe"]
+    found = cli.json(*words)["probe"]
     assert len(found["folds"]) == 5 and (found["n_train"], found["n_test"]) == (6, 30)
     assert found["accuracy"] == pytest.approx(np.mean(found["folds"]))
-    assert command(monkeypatch, *words) == 0
-    assert "over 5 folds (6 to learn from, 30 to test on)" in " ".join(capsys.readouterr().out.split())
+    assert "over 5 folds (6 to learn from, 30 to test on)" in " ".join(cli(*words).out.split())
 
 
-def test_evaluate_in_the_folds_of_stl10(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_in_the_folds_of_stl10(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     make_stl10(tmp_path, monkeypatch)
     (tmp_path / "stl10_binary" / "train_y.bin").write_bytes(bytes([*range(1, 11), *range(10, 0, -1)]))
     (tmp_path / "stl10_binary" / "test_y.bin").write_bytes(bytes([1, 2, 3]))
     words = ("evaluate", run, "stl10", "--split", "test", "--probe", "svm", "--probe-train", "stl10", "--folds", 10)
-    found = answer(monkeypatch, capsys, *words, "--data-root", tmp_path)["probe"]
+    found = cli.json(*words, "--data-root", tmp_path)["probe"]
     assert len(found["folds"]) == 10 and (found["n_train"], found["n_test"]) == (2, 3)
 
 
-def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    listed = answer(monkeypatch, capsys, "methods")["methods"]
+def test_methods(capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
+    listed = cli.json("methods")["methods"]
     assert {row["method"] for row in listed} >= {"kmeans", "simclr", "self-classifier", "conv-autoencoder"}
-    rows = answer(monkeypatch, capsys, "methods", "simclr")["parameters"]
+    rows = cli.json("methods", "simclr")["parameters"]
     assert {"parameter": "temperature", "default": 0.5} in [
         {k: row[k] for k in ("parameter", "default")} for row in rows
     ]
-    assert command(monkeypatch, "methods") == 0
+    assert cli.run("methods") == 0
     assert "paper 5" in capsys.readouterr().out
 
 
-def test_views(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert command(monkeypatch, "views", folder, "--out", tmp_path / "views.png", "--count", 3, "--views", "cells") == 0
+def test_views(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli.run("views", folder, "--out", tmp_path / "views.png", "--count", 3, "--views", "cells") == 0
     with Image.open(tmp_path / "views.png") as drawn:
         assert np.asarray(drawn).std() > 20
 
 
-def test_cache(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command(monkeypatch, "views", folder, "--out", tmp_path / "views.png", "--size", 16)
+def test_cache(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
+    cli.run("views", folder, "--out", tmp_path / "views.png", "--size", 16)
     capsys.readouterr()
-    assert answer(monkeypatch, capsys, "cache")["sets"] == 1
-    assert answer(monkeypatch, capsys, "cache", "--clear")["freed"] > 30 * 16 * 16 * 3
-    assert answer(monkeypatch, capsys, "cache")["sets"] == 0
+    assert cli.json("cache")["sets"] == 1
+    assert cli.json("cache", "--clear")["freed"] > 30 * 16 * 16 * 3
+    assert cli.json("cache")["sets"] == 0
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["fit", "--help"]])

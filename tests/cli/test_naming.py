@@ -6,7 +6,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import command
+from commands import Cli, program
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import load_images
@@ -61,39 +60,40 @@ def named(run: Path, images: ImageSet) -> Path:
     return run
 
 
-def complaint(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+def complaint(cli: Cli, *words: object) -> str:
     """Return the one sentence that a command ends with."""
-    assert command(monkeypatch, *words) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    answer = cli(*words)
+    assert answer.code == 1
+    (line,) = answer.err.splitlines()
     assert line.startswith("selfsort: ")
     return line
 
 
 class TestPictures:
     @pytest.mark.parametrize("words", [("label", "--no-browser"), ("refine",)])
-    def test_some_are_gone_or_new(self, words, run, folder, monkeypatch, capsys):
+    def test_some_are_gone_or_new(self, words, run, folder, cli):
         (folder / "kind-0" / "00.png").rename(folder / "kind-1" / "new.png")
-        said = complaint(monkeypatch, capsys, words[0], run, *words[1:])
+        said = complaint(cli, words[0], run, *words[1:])
         assert "1 is gone, such as 'kind-0/00.png'" in said and "1 is new, such as 'kind-1/new.png'" in said
 
-    def test_some_look_different(self, run, folder, monkeypatch, capsys):
+    def test_some_look_different(self, run, folder, cli):
         shutil.copy(folder / "kind-0" / "00.png", folder / "kind-0" / "03.png")
-        assert "files of the same names look different" in complaint(monkeypatch, capsys, "refine", run)
+        assert "files of the same names look different" in complaint(cli, "refine", run)
 
-    def test_all_have_moved(self, run, folder, images, tmp_path, monkeypatch, capsys):
+    def test_all_have_moved(self, run, folder, images, tmp_path, cli):
         answer(run, images)
         folder.rename(tmp_path / "elsewhere")
-        said = complaint(monkeypatch, capsys, "refine", run, "--frozen")
+        said = complaint(cli, "refine", run, "--frozen")
         assert f"not in {str(folder)!r} any more: say where with --images" in said
-        assert command(monkeypatch, "refine", run, "--frozen", "--images", tmp_path / "elsewhere") == 0
+        assert cli.run("refine", run, "--frozen", "--images", tmp_path / "elsewhere") == 0
 
 
 class TestRefinedModel:
-    def test_there_is_nothing_to_learn_from(self, run, monkeypatch, capsys):
-        assert "has no answers yet: name its groups with" in complaint(monkeypatch, capsys, "refine", run)
+    def test_there_is_nothing_to_learn_from(self, run, cli):
+        assert "has no answers yet: name its groups with" in complaint(cli, "refine", run)
         assert not (run / "labels.sqlite").exists()
 
-    def test_deleted_it_is_learnt_again(self, named, images, monkeypatch, capsys):
+    def test_deleted_it_is_learnt_again(self, named, images, cli):
         with closing(LabelService(named, images)) as service:
             before, proposed = service.state(), set(service.session.groups)
         shutil.rmtree(named / "named")
@@ -108,54 +108,54 @@ class TestRefinedModel:
             group = service.next_group("ann")
             assert group["id"] in proposed and group["round"] == 1
             service.answer("k", "ann", Event("name", group["id"], "kind-0"))
-        assert command(monkeypatch, "refine", named, "--frozen") == 0
+        assert cli.run("refine", named, "--frozen") == 0
         with closing(LabelService(named, images)) as service:
             assert service.state()["round"] == 2 and service.state()["answers"] == before["answers"] + 1
 
     @pytest.mark.parametrize("name", ["model.safetensors", "embedding.npy", "run.json"])
-    def test_damaged_the_way_out_is_named(self, name, named, monkeypatch, capsys):
+    def test_damaged_the_way_out_is_named(self, name, named, cli):
         os.truncate(named / "named" / name, 20)
-        said = complaint(monkeypatch, capsys, "refine", named)
+        said = complaint(cli, "refine", named)
         assert f"delete the folder {str(named / 'named')!r}" in said and f"selfsort refine {named}" in said
         shutil.rmtree(named / "named")
-        assert command(monkeypatch, "refine", named, "--frozen") == 0
+        assert cli.run("refine", named, "--frozen") == 0
 
     @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 90), lambda path: np.save(path, np.zeros(7))])
-    def test_its_error_probabilities_are_damaged(self, damage, named, images, monkeypatch, capsys):
+    def test_its_error_probabilities_are_damaged(self, damage, named, images, cli):
         damage(named / "named" / "doubt.npy")
-        assert "doubt.npy' is damaged: delete it" in complaint(monkeypatch, capsys, "label", named, "--no-browser")
+        assert "doubt.npy' is damaged: delete it" in complaint(cli, "label", named, "--no-browser")
         (named / "named" / "doubt.npy").unlink()
         with closing(LabelService(named, images)) as service:
             assert service.state()["round"] == 1
 
 
 class TestTwoAtOnce:
-    def test_a_model_stays_as_it_is_while_it_is_certified(self, named, monkeypatch, capsys):
+    def test_a_model_stays_as_it_is_while_it_is_certified(self, named, cli):
         with label_lock(named, 8573, certifying=True):
-            said = complaint(monkeypatch, capsys, "refine", named, "--frozen")
+            said = complaint(cli, "refine", named, "--frozen")
             assert f"is being certified already, by process {os.getpid()} on port 8573: finish or stop that" in said
-        assert command(monkeypatch, "refine", named, "--frozen") == 0
+        assert cli.run("refine", named, "--frozen") == 0
 
-    def test_a_model_that_is_refined_is_not_certified(self, named, monkeypatch, capsys):
+    def test_a_model_that_is_refined_is_not_certified(self, named, cli):
         with refine_lock(named):
-            said = complaint(monkeypatch, capsys, "certify", named, "--no-browser")
+            said = complaint(cli, "certify", named, "--no-browser")
             assert "is going on: wait until it is done" in said
-            assert "Another refinement" in complaint(monkeypatch, capsys, "refine", named)
+            assert "Another refinement" in complaint(cli, "refine", named)
 
-    def test_naming_goes_on_while_a_model_is_refined(self, named, monkeypatch):
+    def test_naming_goes_on_while_a_model_is_refined(self, named, cli):
         with label_lock(named, 8573):
-            assert command(monkeypatch, "refine", named, "--frozen") == 0
+            assert cli.run("refine", named, "--frozen") == 0
         with refine_lock(named), label_lock(named):
             pass
 
 
 class TestExports:
-    def test_no_spreadsheet_computes_a_name(self, run, folder, images, tmp_path, monkeypatch):
+    def test_no_spreadsheet_computes_a_name(self, run, folder, images, tmp_path, cli):
         with closing(LabelService(run, images, n_groups=3)) as service:
             for number, name in enumerate(["=1+1", "@SUM(A1)", "rose"]):
                 service.answer(f"k{number}", "ann", Event("name", service.next_group("ann")["id"], name))
         refine_run(run, images, frozen=True)
-        assert command(monkeypatch, "predict", run, folder, "--out", tmp_path / "p.csv") == 0
+        assert cli.run("predict", run, folder, "--out", tmp_path / "p.csv") == 0
         with open(tmp_path / "p.csv", newline="") as file:
             assert {row["name"] for row in csv.DictReader(file)} <= {"'=1+1", "'@SUM(A1)", "rose"}
 
@@ -172,7 +172,7 @@ def slow_browser(tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_server_answers_while_the_browser_that_it_started_stays_open(run, slow_browser):
-    words = [sys.executable, "-u", "-m", "selfsort", "label", str(run)]
+    words = program("label", run)
     with subprocess.Popen(
         words, env=os.environ | {"BROWSER": slow_browser}, stdout=subprocess.PIPE, text=True
     ) as server:

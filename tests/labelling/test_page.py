@@ -5,7 +5,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 import selfsort
+from commands import program, run_here
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
 
@@ -39,7 +39,7 @@ class Server:
 
     def start(self) -> None:
         command, *options = self.command
-        words = [sys.executable, "-m", "selfsort", command, str(self.run), "--no-browser", "--port", str(self.port)]
+        words = program(command, self.run, "--no-browser", "--port", self.port)
         self.process = subprocess.Popen([*words, *options], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         found = (re.search(r"http://\S+token=\S+", line) for line in self.process.stdout)
@@ -103,7 +103,7 @@ class Tab:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("page") / "digits"
     words = ["fit", "digits", "--out", str(run), "--method", "kmeans", "--classes", "10"]
-    subprocess.run([sys.executable, "-m", "selfsort", *words], check=True, stdout=subprocess.DEVNULL)
+    assert run_here(*words) == 0
     return run
 
 
@@ -469,7 +469,7 @@ def refinable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("refinable")
     np.save(folder / "few.npy", selfsort.load_images("digits").images[:240])
     words = ["fit", str(folder / "few.npy"), "--out", str(folder / "few"), "--method", "topdown-vae", "--epochs", "1"]
-    subprocess.run([sys.executable, "-m", "selfsort", *words], check=True, stdout=subprocess.DEVNULL)
+    assert run_here(*words) == 0
     running = Server(folder / "few", "label", "--groups", "12")
     yield running
     running.kill()

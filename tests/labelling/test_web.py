@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from starlette.testclient import TestClient
 
+from commands import program
 from samples import quick
 from selfsort.data.loading import load_images
 from selfsort.labelling.places import NAME, stamp_of
@@ -348,7 +349,7 @@ class Server:
     """`selfsort label` on a run, which can be killed and started again."""
 
     def __init__(self, run: Path, *options: str):
-        words = [sys.executable, "-m", "selfsort", "label", str(run), "--no-browser", *options]
+        words = program("label", run, "--no-browser", *options)
         words += ["--images", str(run.parent / "pictures.npy")]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         found = (re.search(r"(http://[^/]+)/\?token=(\S+)", line) for line in self.process.stdout)
@@ -438,7 +439,7 @@ def test_kill_loses_nothing_and_nothing_counts_twice(served, run):
 
 def test_a_second_server_is_told_who_has_the_run(served, run, finished):
     server = served("--groups", "6")
-    words = [sys.executable, "-m", "selfsort", "label", str(run), "--images", str(run.parent / "pictures.npy")]
+    words = program("label", run, "--images", run.parent / "pictures.npy")
     second = subprocess.run([*words, "--no-browser"], capture_output=True, text=True)
     assert second.returncode == 1
     assert f"process {server.process.pid} on port" in second.stderr and second.stderr.count("\n") == 1

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 from PIL import Image
 from torch.nn import BatchNorm2d
 
+from commands import Cli
 from papers import data, paper1
 from papers.runner import Outcome, Scale, Where, kept_epochs, reproduce
-from selfsort import __main__ as entry
 from selfsort import load_images
 from selfsort.errors import UserError
 from selfsort.training.callbacks import History
@@ -33,26 +32,15 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> None:
     data.train_and_test.cache_clear()
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return 0
-
-
 def width(path: Path) -> int:
     with Image.open(path) as picture:
         return picture.width
 
 
-def test_table_and_figures_on_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
     wanted = ("--table", 2, "--figure", 14, "--figure", 15, "--table", 5, "--dataset", "mnist")
     words = ("reproduce", "paper1", *wanted, *SCALE, *SETTINGS, "--out", tmp_path / "out")
-    assert command(monkeypatch, *words, "--results", tmp_path / "results.json") == 0
+    assert cli.run(*words, "--results", tmp_path / "results.json") == 0
     assert "5/5 supervised cnn" in capsys.readouterr().out
     records = json.loads((tmp_path / "results.json").read_text())
     by_name = {(record["experiment"], record["metric"]): record for record in records}
@@ -72,17 +60,17 @@ def test_table_and_figures_on_the_command_line(
     for name in ("table-2", "figure-14", "figure-15", "table-5"):
         assert width(tmp_path / "out" / f"{name}.png") > 300
         assert "PL-AE" in (tmp_path / "out" / f"{name}.md").read_text()
-    assert command(monkeypatch, *words) == 0
+    assert cli.run(*words) == 0
     assert "measured before" in capsys.readouterr().out
     assert not [path for path in (tmp_path / "out" / "cells").iterdir() if path.is_dir()], "scratch is taken away"
 
 
 def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     grid = [word for name in ("rotation", "crop", "cutout") for word in ("--transformation", name)]
     words = ("search-augmentations", "MNIST", *grid, "--epochs", 1, "--subset", 200, *SETTINGS, "--out", tmp_path)
-    assert command(monkeypatch, *words) == 0
+    assert cli.run(*words) == 0
     assert width(tmp_path / "heat-map.png") > 300
     assert (tmp_path / "heat-map.md").read_text().partition("\n")[0].endswith(": heat map")
     found = json.loads((tmp_path / "top-ten-mnist.json").read_text())
@@ -93,7 +81,7 @@ def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
     assert scores == sorted(scores, reverse=True)
     assert f"--views transformations:{tmp_path / 'top-ten-mnist.json'}" in " ".join(capsys.readouterr().out.split())
     views = ("views", "digits", "--views", f"transformations:{tmp_path / 'top-ten-mnist.json'}")
-    assert command(monkeypatch, *views, "--out", tmp_path / "views.png") == 0
+    assert cli.run(*views, "--out", tmp_path / "views.png") == 0
 
 
 def test_the_whole_grid_is_every_one_and_every_pair_of_table_1() -> None:
@@ -140,9 +128,9 @@ def test_what_cannot_be_compared_is_said_at_once(scale: Scale, message: str) -> 
 
 
 def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
-    assert command(monkeypatch, "search-augmentations", "mnist", "--transformation", "vertical-flip") == 1
+    assert cli.run("search-augmentations", "mnist", "--transformation", "vertical-flip") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "'vertical-flip' is not meant for mnist" in said and "Traceback" not in said
 
@@ -270,10 +258,10 @@ def test_table_5_quotes_what_the_paper_does_there() -> None:
     assert [row.published for row in drawing.rows] == [57.46], "against 56.46 in table 3"
 
 
-def test_values_given_twice_count_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_values_given_twice_count_once(tmp_path: Path, cli: Cli) -> None:
     words = ["--table", 5, "--dataset", "mnist", "--dataset", "MNIST", "--method", "basic-ae", "--method", "basic-ae"]
     words += [*SCALE, "--embedding-size", 20, *SETTINGS, "--out", tmp_path / "out"]
-    assert command(monkeypatch, "reproduce", "paper1", *words, "--results", tmp_path / "results.json") == 0
+    assert cli.run("reproduce", "paper1", *words, "--results", tmp_path / "results.json") == 0
     assert {tuple(record["seeds"]) for record in json.loads((tmp_path / "results.json").read_text())} == {(0,)}
     assert len(list((tmp_path / "out/cells").iterdir())) == 1
 
@@ -311,24 +299,22 @@ def test_the_reference_is_trained_as_the_others_are() -> None:
     ],
 )
 def test_mistakes_are_said_before_anything_is_measured(
-    words: tuple[object, ...],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    words: tuple[object, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
-    assert command(monkeypatch, *words, "--out", tmp_path / "out") == 1
+    assert cli.run(*words, "--out", tmp_path / "out") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
 
 
-def test_one_that_fails_loses_no_record_of_those_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_that_fails_loses_no_record_of_those_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli
+) -> None:
     def failing(outcomes: object) -> paper1.Drawing:
         raise UserError("cannot be drawn")
 
     found = [replace(each, draw=failing) if each.name == "figure-15" else each for each in paper1.PAPER.exhibits]
     monkeypatch.setattr(paper1, "PAPER", replace(paper1.PAPER, exhibits=tuple(found)))
     words = ("reproduce", "paper1", "--figure", 14, "--figure", 15, *SCALE, *SETTINGS, "--out", tmp_path / "out")
-    assert command(monkeypatch, *words, "--results", tmp_path / "results.json") == 1
+    assert cli.run(*words, "--results", tmp_path / "results.json") == 1
     kept = json.loads((tmp_path / "results.json").read_text())
     assert {record["experiment"].split("-")[1] for record in kept} == {"figure14"}

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from commands import Cli
 from papers import data, paper2
 from papers.kept import unpacked
 from papers.runner import Cell, Outcome, Scale, Where, measure
-from selfsort import __main__ as entry
 from selfsort import load_images
 from selfsort.training import loop
 
@@ -33,15 +32,6 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> None:
     data.train_and_test.cache_clear()
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return 0
-
-
 def measured(cells: list[Cell], out: Path) -> list[Outcome]:
     return measure(cells, HERE, out, lambda line: None)
 
@@ -52,12 +42,12 @@ def figures(outcome: Outcome) -> list[dict[str, float]]:
 
 
 def test_every_figure_and_table_on_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     wanted = [word for number in (1, 2, 3) for word in ("--table", number)]
     wanted += [word for number in FIGURES for word in ("--figure", number)]
     words = ["reproduce", "paper2", *wanted, *SCALE, "--out", tmp_path / "out", "--results", tmp_path / "results.json"]
-    assert command(monkeypatch, *words) == 0
+    assert cli.run(*words) == 0
     capsys.readouterr()
     kept = json.loads((tmp_path / "results.json").read_text())
     by_name = {(record["experiment"], record["metric"]): record for record in kept}
@@ -81,7 +71,7 @@ def test_every_figure_and_table_on_the_command_line(
         mean = sum(shares[f"acc_{label}"] * count for label, count in enumerate(counts)) / counts.sum()
         assert mean == pytest.approx(shares["acc"], abs=0.02)
     assert not [path for path in (tmp_path / "out/cells").iterdir() if path.is_dir()]
-    assert command(monkeypatch, *words) == 0
+    assert cli.run(*words) == 0
     assert " minutes" not in capsys.readouterr().out, "nothing is measured again"
 
 
@@ -168,9 +158,9 @@ def test_a_killed_measurement_goes_on_to_the_same_figures(
     assert len(done) == 6 + trainings * 2 * 4 - 4, "the epoch that was done is not done again"
 
 
-def test_standard_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_networks(tmp_path: Path, cli: Cli) -> None:
     words = ["reproduce", "paper2", "--table", 4, "--method", "small-conv", *SCALE, "--out", tmp_path]
-    assert command(monkeypatch, *words) == 0
+    assert cli.run(*words) == 0
     records = json.loads((tmp_path / "table-4.json").read_text())
     assert {record["experiment"] for record in records} == {
         f"paper2-table4-small-conv-{training}-2-epochs" for training in ("random", "pre-trained", "end-to-end")
@@ -213,13 +203,9 @@ def test_settings_of_the_aggregation_do_not_measure_other_rows_again() -> None:
     ],
 )
 def test_mistakes_are_said_before_anything_is_measured(
-    words: tuple[object, ...],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: tuple[object, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
-    assert command(monkeypatch, "reproduce", "paper2", *words, *SCALE, "--out", tmp_path / "out") == 1
+    assert cli.run("reproduce", "paper2", *words, *SCALE, "--out", tmp_path / "out") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
 

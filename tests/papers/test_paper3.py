@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import Cli
 from papers import paper3
 from papers.runner import Cell, Outcome, Scale, Where
 from samples import pictures
-from selfsort import __main__ as entry
 from selfsort import methods
 from selfsort.errors import UserError
 from selfsort.training import loop
@@ -54,22 +53,13 @@ def settings(**changes: str) -> list[str]:
     return [word for name, value in (SMALL | changes).items() for word in ("--set", f"{name}={value}")]
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return 0
-
-
 def test_tables_and_figures_on_the_command_line(
-    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     wanted = ("--table", 2, "--table", 3, "--figure", 1, "--figure", 2, "--dataset", "tiny_imagenet", "--epochs", 2)
     words = ("reproduce", "paper3", *wanted, *settings(**RESNET, clustered_patches="2"), "--data-root", root)
     out = tmp_path / "out"
-    assert command(monkeypatch, *words, "--out", out, "--results", tmp_path / "results.json") == 0
+    assert cli.run(*words, "--out", out, "--results", tmp_path / "results.json") == 0
     capsys.readouterr()
     records = {record["experiment"]: record for record in json.loads((tmp_path / "results.json").read_text())}
     by_row = {re.sub("-set-[0-9a-f]{6}|-2-epochs", "", name): record for name, record in records.items()}
@@ -94,7 +84,7 @@ def test_tables_and_figures_on_the_command_line(
             assert min(picture.size) > 30
     assert records["paper3-figure2-black-borders"]["method"] == "audit"
     assert not [path for path in (out / "cells").iterdir() if path.is_dir()], "scratch is taken away"
-    assert command(monkeypatch, *words, "--out", out) == 0
+    assert cli.run(*words, "--out", out) == 0
     said = capsys.readouterr().out
     assert "minutes" not in said and "measured before" in said
 

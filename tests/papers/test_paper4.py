@@ -1,7 +1,6 @@
 """Paper 4's protocol on the bundled digits, its figures on the command line, and on the real data where they are."""
 
 import json
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import Cli
 from papers import paper4
 from papers.runner import Scale, Where
-from selfsort import __main__ as entry
 from selfsort import load_images
 
 HERE = Where("cpu")
@@ -28,15 +27,6 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kept.cache_clear()
     yield
     kept.cache_clear()
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["selfsort", *map(str, words)])
-    try:
-        entry.main()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    return 0
 
 
 def test_the_parts_are_stratified_disjoint_and_the_seeds() -> None:
@@ -81,11 +71,12 @@ def test_every_figure_on_the_command_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    cli: Cli,
 ) -> None:
     numbers = [word for number in figures for word in ("--figure", number)]
     words = ["reproduce", "paper4", *numbers, "--epochs", 2, "--seeds", 2, "--device", "cpu"]
     words += ["--out", tmp_path / "out", "--results", tmp_path / "results.json"]
-    assert command(monkeypatch, *words, "--json") == 0
+    assert cli.run(*words, "--json") == 0
     (line,) = capsys.readouterr().out.splitlines()
     answer = json.loads(line)
     kept = json.loads((tmp_path / "results.json").read_text())
@@ -102,7 +93,7 @@ def test_every_figure_on_the_command_line(
         raise AssertionError("measured again")
 
     monkeypatch.setattr(paper4, "_data", fails)
-    assert command(monkeypatch, *words) == 0
+    assert cli.run(*words) == 0
     assert capsys.readouterr().out.count("measured before") == 3 * 2 + 4
 
 
@@ -116,14 +107,14 @@ def test_reconstruction_by_size_of_z(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(50 < row.last()[0] <= 100 for row in drawing.rows)
 
 
-def test_the_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(monkeypatch, "reproduce", "--json") == 0
+def test_the_list(capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
+    assert cli.run("reproduce", "--json") == 0
     exhibits = json.loads(capsys.readouterr().out)["exhibits"]
     assert [each["what"] for each in exhibits if "paper4" in each["what"]] == [
         f"paper4 --figure {number}" for number in range(2, 7)
     ]
     assert all(each["minutes"] > 0 and each["data"] and each["shows"] for each in exhibits)
-    assert command(monkeypatch, "reproduce", "paper4") == 0
+    assert cli.run("reproduce", "paper4") == 0
     assert "paper4 --figure 6" in capsys.readouterr().out
 
 
@@ -144,20 +135,21 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    cli: Cli,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert command(monkeypatch, "reproduce", *words) == 1
+    assert cli.run("reproduce", *words) == 1
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_data_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     monkeypatch.setattr(paper4, "DATASET", "mnist")
     words = ["reproduce", "paper4", "--figure", "4", "--data-root", tmp_path / "none", "--out", tmp_path / "out"]
-    assert command(monkeypatch, *words) == 1
+    assert cli.run(*words) == 1
     error = capsys.readouterr().err
     assert "'mnist' cannot be read" in error and "--data-root" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
