@@ -40,7 +40,7 @@ def test_the_lock_holds_what_is_required_but_pytorch() -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split("==") for line in lines)
     assert not locked.keys() & {"torch", "torchvision", "triton", "selfsort"}
-    for name, requirement in required("clip", "hf", "parquet", "test").items():
+    for name, requirement in required("clip", "hf", "parquet", "tensorboard", "test").items():
         assert name in ("torch", "torchvision") or locked[name] in requirement.specifier, name
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,18 @@ def test_metrics_and_tensorboard_logs(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     logged = [event.value for event in events.Scalars("loss")]
     assert logged == pytest.approx([row["loss"] for row in model.history_.rows])
+
+
+def test_runs_go_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    quick("self-classifier", epochs=1).fit(pictures(), run_dir=tmp_path / "run")
+    assert (tmp_path / "run/metrics.csv").exists() and not (tmp_path / "run/tensorboard").exists()
+
+
+def test_a_terminal_is_drawn_the_epochs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    quick("self-classifier", epochs=2).fit(pictures(), progress=True)
+    assert re.search(r"epoch 2/2 loss \d.*6/6", capsys.readouterr().err)
 
 
 class Linear(nn.Linear, Net):

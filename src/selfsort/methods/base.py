@@ -456,7 +456,9 @@ class TrainedEstimator(Estimator):
 
     def image_data(self, images: ImageSet) -> ImageData:
         """Return pictures with the method's random views, as its network trains on them."""
-        return ImageData(images.pixels(self.input_), pick_device(self.device), views_from(self.views), self.n_views)
+        # A network can also be trained by itself, without `fit`.
+        spec = getattr(self, "input_", None) or self.input_of(images) or images.input_spec
+        return ImageData(images.pixels(spec), pick_device(self.device), views_from(self.views), self.n_views)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

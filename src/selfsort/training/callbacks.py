@@ -4,13 +4,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from selfsort.files import write_table
+from selfsort.progress import ProgressBar
 
 
 @dataclass
@@ -52,46 +54,39 @@ def deferred_interrupt() -> Iterator[threading.Event]:
 
 
 class Log:
-    """Progress on the terminal, `metrics.csv` and TensorBoard."""
+    """Progress on the terminal, `metrics.csv` and, where it is installed, TensorBoard."""
 
     def __init__(self, run_dir: Path | None, epochs: int, progress: bool):
         self.run_dir, self.epochs = run_dir, epochs
         self.lines = progress and not sys.stderr.isatty()
         self.drawn = progress and sys.stderr.isatty()
-        self.bar: Any = nullcontext()
+        self.opened = ExitStack()
+        self.bar: ProgressBar | None = None
         self.board: Any = None
-        self.task: Any = None
+        self.logs_to_tensorboard = run_dir is not None and find_spec("tensorboard") is not None
 
     def __enter__(self) -> "Log":
-        if self.drawn:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-            columns = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()]
-            self.bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=2)
-        self.bar.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self.bar.__exit__(*exception)
-        if self.board:
-            self.board.close()
+        self.opened.close()
 
     def advance(self, step: int, steps_per_epoch: int, history: History) -> None:
         """Show how far the training is."""
         if not self.drawn:
             return
-        if self.task is None:
-            self.task = self.bar.add_task("training", total=self.epochs * steps_per_epoch)
+        if self.bar is None:
+            self.bar = self.opened.enter_context(ProgressBar("training", self.epochs * steps_per_epoch))
         epoch = min(self.epochs, 1 + step // steps_per_epoch)
         last = f" loss {history.rows[-1]['loss']:.4f}" if history.rows else ""
-        self.bar.update(self.task, completed=step, description=f"epoch {epoch}/{self.epochs}{last}")
+        self.bar.show(step, f"epoch {epoch}/{self.epochs}{last}")
 
     def epoch(self, history: History, warning: str | None) -> None:
         """Write the figures of an epoch, and say what was warned of."""
         row = history.rows[-1]
         if self.run_dir:
             write_metrics(self.run_dir / "metrics.csv", history)
+        if self.run_dir and self.logs_to_tensorboard:
             self._to_tensorboard(self.run_dir, row)
         if self.lines:
             print(f"epoch {row['epoch']}/{self.epochs} loss {row['loss']:.4f}", file=sys.stderr, flush=True)
@@ -104,6 +99,7 @@ class Log:
 
             # What a killed run logged beyond its last checkpoint is logged again.
             self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=int(row["epoch"]))
+            self.opened.callback(self.board.close)
         for name, value in row.items():
             if name != "epoch":
                 self.board.add_scalar(name, value, int(row["epoch"]))
