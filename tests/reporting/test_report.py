@@ -81,7 +81,8 @@ class TestPage:
             with Image.open(io.BytesIO(content)) as picture:
                 picture.load()
                 if "width" in image:
-                    assert picture.size == (96, 19) == (int(image["width"]), int(image["height"]))
+                    assert picture.size == (200, 40)
+                    assert (int(image["width"]), int(image["height"])) == (112, 22)
 
     def test_same_seed_same_page(self, tmp_path):
         assert render(report_data(), tmp_path)[0] == render(report_data(), tmp_path)[0]

@@ -204,6 +204,11 @@ class ImageSet:
         return self._pixels
 
     @property
+    def is_decoded(self) -> bool:
+        """Tell whether `images` are there without decoding anything."""
+        return self._pixels is not None
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Return the (height, width, channels) of `images`."""
         height, width, channels = self.images.shape[1:]

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.audit import Audit, Group
-from selfsort.data.decoding import in_chunks
-from selfsort.data.listing import Open, read_bytes
-from selfsort.data.pixels import pillow_limits, read_scaled, to_image
 from selfsort.files import atomic_path
-from selfsort.reporting.gallery import data_uri, percent, small_picture
+from selfsort.reporting.gallery import percent
 from selfsort.reporting.pages import render
+from selfsort.reporting.thumbnails import Thumbnail, thumbnails
 
 PAGE = "audit.html"
 _GROUPS = 120
@@ -23,8 +21,6 @@ _PER_GROUP = 8
 _PER_STRIP = 60
 _FILES = 200
 _SIDE = 112
-
-Thumbnail = tuple[bytes, str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,7 @@ class Duplicates(NamedTuple):
 def write_audit_page(audit: Audit, folder: Path, *, shown_as: str = "AUDIT") -> None:
     """Write the self-contained page of an audit into a folder; `shown_as` is what commands on it call the folder."""
     chosen = _Chosen(audit)
-    thumbnails = _thumbnails(audit, chosen.all())
-    page = render("audit.html.j2", _context(audit, chosen, thumbnails, shown_as))
+    page = render("audit.html.j2", _context(audit, chosen, _thumbnails(audit, chosen.all()), shown_as))
     with atomic_path(folder / PAGE) as partial_page:
         partial_page.write_bytes(page.encode("utf-8"))
 
@@ -101,40 +96,15 @@ def _first(group: Group) -> tuple[int, ...]:
 
 
 def _thumbnails(audit: Audit, pictures: Sequence[int]) -> dict[int, Thumbnail]:
-    """Return the encoded thumbnails of the pictures that can still be read."""
-    wanted = audit.images.originals.subset(audit.looks.places[np.array(pictures, np.intp)])
-    try:
-        found = [each for part in in_chunks(wanted, partial(_small_pictures, _SIDE), _crashed) for each in part]
-    finally:
-        wanted.close()
-    return {picture: each for picture, each in zip(pictures, found, strict=True) if each is not None}
+    """Return the thumbnails of the pictures that can still be read."""
+    places: list[int] = audit.looks.places[np.array(pictures, np.intp)].tolist()
+    found = thumbnails(audit.images, places)
+    return {picture: found[place] for picture, place in zip(pictures, places, strict=True) if place in found}
 
 
-def _small_pictures(side: int, open_picture: Open, refs: Sequence[Any], first: int) -> list[Thumbnail | None]:
-    found: list[Thumbnail | None] = []
-    for ref in refs:
-        try:
-            opened = open_picture(ref)
-            image = to_image(opened if isinstance(opened, np.ndarray) else _decoded(opened, side))
-            encoded = small_picture(image, side)
-            found.append((*encoded, image.size))
-        except Exception:  # changed since it was looked at, in whatever way
-            found.append(None)
-    return found
-
-
-def _decoded(opened: Any, side: int) -> NDArray[np.uint8]:
-    with pillow_limits(1 << 62):
-        return read_scaled(read_bytes(opened), side, 1 << 62).pixels
-
-
-def _crashed(place: int) -> list[Thumbnail | None]:
-    return [None]
-
-
-def _context(audit: Audit, chosen: _Chosen, thumbnails: dict[int, Thumbnail], shown_as: str) -> dict[str, Any]:
+def _context(audit: Audit, chosen: _Chosen, known: dict[int, Thumbnail], shown_as: str) -> dict[str, Any]:
     summary = audit.summary()
-    show = partial(_shown, audit, thumbnails)
+    show = partial(_shown, audit, known)
     return {
         "audit": audit,
         "summary": summary,
@@ -235,16 +205,15 @@ def _inside(audit: Audit, picture: int) -> tuple[int, int]:
 
 def _shown(
     audit: Audit,
-    thumbnails: dict[int, Thumbnail],
+    known: dict[int, Thumbnail],
     picture: int,
     note: str,
     tag: str = "",
     box: tuple[int, int, int, int] | None = None,
 ) -> Shown | None:
-    if picture not in thumbnails:
+    if picture not in known:
         return None
-    content, kind, size = thumbnails[picture]
+    thumbnail = known[picture]
     width, height = audit.looks.sizes[picture].tolist()
-    factor = _SIDE / max(size) if max(size) < _SIDE else 1.0
-    drawn = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-    return Shown(audit.id(picture), data_uri(content, kind), drawn, factor > 2, note, tag, box, (width, height))
+    drawn, coarse = thumbnail.drawn(_SIDE), thumbnail.coarse(_SIDE)
+    return Shown(audit.id(picture), thumbnail.uri, drawn, coarse, note, tag, box, (width, height))

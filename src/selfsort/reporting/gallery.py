@@ -1,24 +1,21 @@
 """Which pictures a report shows of each cluster, and their thumbnails."""
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.data.image_set import ImageSet
 from selfsort.reporting.figures import cluster_mark, contact_sheet
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from selfsort.reporting.thumbnails import Thumbnail, thumbnails, whole
 
 _CLUSTERS = 300  # at most so many are shown with pictures, the largest
 _STRIP = 12  # pictures in a strip, and at least two where there are many clusters
-_STRIPS_TOTAL = 600  # pictures in all strips of one kind: with three kinds, a report stays below 10 MB
-_FEW = 200  # up to here they are larger
+_STRIPS_TOTAL = 600  # pictures in all strips of one kind
+_DRAWN = 112  # longer side of a picture on the page
+_SHEET_SIDE = 96  # of a picture on a contact sheet
 
 # The markers of the map as SVG paths in a box of 12 by 12.
 _MARKS = {
@@ -34,10 +31,27 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is shown: its id, its thumbnail as a data URI, and the words below it."""
+    """A picture as it is shown: its id, its thumbnail, and the words below it."""
 
     id: str
-    uri: str
+    thumbnail: Thumbnail
+    note: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the width and height at which it is meant to be shown."""
+        return self.thumbnail.drawn(_DRAWN)
+
+    @property
+    def coarse(self) -> bool:
+        """Tell whether its single pixels are seen."""
+        return self.thumbnail.coarse(_DRAWN)
+
+
+class _Choice(NamedTuple):
+    """A picture to be shown: its position, and the words below it."""
+
+    position: int
     note: str
 
 
@@ -86,33 +100,32 @@ class Gallery:
         self.random = np.random.default_rng(random_state)
         shown = min(probabilities.shape[1], _CLUSTERS)
         self.per_strip = int(np.clip(_STRIPS_TOTAL // shown, 2, _STRIP))
-        self.side, self.quality = (96, 75) if shown * self.per_strip <= _FEW else (64, 50)
         sizes = np.bincount(clusters, minlength=probabilities.shape[1])
         members = np.split(np.argsort(clusters, kind="stable"), np.cumsum(sizes)[:-1])
         largest = set(np.argsort(-sizes, kind="stable")[:_CLUSTERS].tolist())
-        self.clusters = [self._cluster(number, rows, number in largest) for number, rows in enumerate(members)]
+        chosen = [self._strips(number, rows) if number in largest else {} for number, rows in enumerate(members)]
+        self.thumbnails = thumbnails(images, _positions(chosen))
+        self.clusters = [self._cluster(number, members[number], strips) for number, strips in enumerate(chosen)]
 
-    @property
-    def thumbnail_size(self) -> tuple[int, int]:
-        """Return width and height at which thumbnails are meant to be shown."""
-        height, width, _ = self.images.image_shape
-        scale = self.side / max(height, width)
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-    def _cluster(self, number: int, members: NDArray[np.intp], shown: bool) -> Cluster:
+    def _cluster(self, number: int, members: NDArray[np.intp], chosen: Mapping[str, Sequence[_Choice]]) -> Cluster:
         share = len(members) / max(len(self.images), 1)
         confidence = float(self.probabilities[members, number].mean()) if len(members) else float("nan")
-        strips = self._strips(number, members) if shown else {}
+        strips = {title: [*self._pictures(choices)] for title, choices in chosen.items()}
         return Cluster(number, self.names[number], len(members), share, confidence, strips)
 
-    def _strips(self, cluster: int, members: NDArray[np.intp]) -> dict[str, list[Picture]]:
+    def _pictures(self, choices: Sequence[_Choice]) -> Iterator[Picture]:
+        for position, note in choices:
+            if position in self.thumbnails:
+                yield Picture(self.images.ids[position], self.thumbnails[position], note)
+
+    def _strips(self, cluster: int, members: NDArray[np.intp]) -> dict[str, list[_Choice]]:
         own = self.probabilities[members, cluster]
         others = self.probabilities[members]
         others[:, cluster] = -1  # a copy; the cluster is no rival of itself
         rival, share = others.argmax(axis=1), others.max(axis=1)
 
-        def pictures(rows: NDArray[np.intp], note: Callable[[int], str]) -> list[Picture]:
-            return [self._picture(int(members[row]), note(row)) for row in rows[: self.per_strip]]
+        def pictures(rows: NDArray[np.intp], note: Callable[[int], str]) -> list[_Choice]:
+            return [_Choice(int(members[row]), note(row)) for row in rows[: self.per_strip]]
 
         def confidence(row: int) -> str:
             return percent(own[row], 0)
@@ -127,26 +140,9 @@ class Gallery:
             ),
         }
 
-    def _picture(self, index: int, note: str) -> Picture:
-        return Picture(self.images.ids[index], self._thumbnail(self.images.images[index]), note)
 
-    def _thumbnail(self, pixels: NDArray[np.uint8]) -> str:
-        from PIL import Image
-
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        return data_uri(*small_picture(picture, self.side, self.quality))
-
-
-def small_picture(picture: "Image", side: int, quality: int = 75) -> tuple[bytes, str]:
-    """Return a picture whose longer side is `side` pixels or what it has, encoded, and the name of its format."""
-    from PIL import Image
-
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    # The smallest pictures are shown pixel by pixel, where the traces of lossy compression would be seen.
-    kind = "png" if max(picture.size) <= 32 else "webp"
-    picture.save(buffer, kind, **({} if kind == "png" else {"quality": quality, "method": 2}))
-    return buffer.getvalue(), kind
+def _positions(chosen: Sequence[Mapping[str, Sequence[_Choice]]]) -> list[int]:
+    return [choice.position for strips in chosen for choices in strips.values() for choice in choices]
 
 
 def by_typicality(embedding: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
@@ -177,11 +173,6 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{text}\N{NO-BREAK SPACE}%"
 
 
-def data_uri(content: bytes, kind: str) -> str:
-    """Return an image of a kind ("png", "webp") as an address that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
 def cluster_sheet(
     images: ImageSet,
     embedding: NDArray[np.floating[Any]],
@@ -192,14 +183,25 @@ def cluster_sheet(
 ) -> bytes:
     """Draw one row of most typical pictures per cluster that has any, the largest 40 of them; return a PNG.
 
-    The rows are titled with the `names` of the clusters, or their numbers.
+    The pictures are whole, made of the originals. The rows are titled with the `names` of the clusters, or their
+    numbers.
     """
     numbers, sizes = np.unique(clusters, return_counts=True)
     shown = np.sort(numbers[np.argsort(-sizes, kind="stable")[:40]])
-    sheet = np.full((len(shown), columns, *images.image_shape), 255, np.uint8)
+    sheet = np.full((len(shown), columns, _SHEET_SIDE, _SHEET_SIDE, 3), 255, np.uint8)
     for row, number in zip(sheet, shown, strict=True):
         members = np.flatnonzero(clusters == number)
-        typical = members[by_typicality(embedding[members])[:columns]]
-        row[: len(typical)] = images.images[typical]
+        typical = members[by_typicality(embedding[members])[:columns]].tolist()
+        for cell, position in zip(row, typical, strict=False):
+            _put(cell, np.asarray(whole(images, position, _SHEET_SIDE).convert("RGB")))
+    images.originals.close()
     titles = [names[number] if names else f"cluster {number}" for number in shown]
-    return contact_sheet(sheet.reshape(-1, *images.image_shape), columns, row_titles=titles, side=64)
+    return contact_sheet(sheet.reshape(-1, *sheet.shape[2:]), columns, row_titles=titles, side=_SHEET_SIDE)
+
+
+def _put(cell: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
+    """Lay a picture (h, w, 3) in the middle of a square cell, small ones enlarged by whole factors."""
+    factor = len(cell) // max(pixels.shape[:2])
+    pixels = pixels.repeat(factor, 0).repeat(factor, 1)
+    top, left = ((len(cell) - length) // 2 for length in pixels.shape[:2])
+    cell[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels

@@ -16,8 +16,9 @@ from selfsort.evaluation.certificate import Certificate, ClassShare
 from selfsort.evaluation.certificate import percent as bound
 from selfsort.files import atomic_path
 from selfsort.reporting import figures
-from selfsort.reporting.gallery import Gallery, data_uri, percent
+from selfsort.reporting.gallery import Gallery, percent
 from selfsort.reporting.pages import render
+from selfsort.reporting.thumbnails import data_uri
 
 _SKIPPED = 200  # files listed
 
@@ -86,8 +87,6 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "shown": [cluster for cluster in gallery.clusters if cluster.strips],
         "largest": max(1, *(cluster.size for cluster in gallery.clusters)),
         "compact": gallery.per_strip <= 4,
-        "thumb": gallery.thumbnail_size,
-        "pixelated": gallery.side > 2 * max(data.images.image_shape[:2]),
         "map": _map(data, map_kind, random_state),
         "curves": _curves(data.history),
         "evaluation": evaluation,

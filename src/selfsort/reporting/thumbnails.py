@@ -1,0 +1,106 @@
+"""Small versions of pictures for a page, made of the pictures as they are, on all cores."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfsort.data.decoding import in_chunks
+from selfsort.data.image_set import ImageSet
+from selfsort.data.listing import Open, read_bytes
+from selfsort.data.pixels import pillow_limits, read_scaled, reduced, to_image
+from selfsort.errors import UserError
+
+# A page holds its pictures in itself. Up to how many, which longer side and quality keep it below about 10 MB.
+_SIZES = ((450, 256, 72), (1000, 128, 65), (1 << 62, 64, 50))
+_PIXEL_ART = 32  # the longer side up to which lossy compression would leave traces that are seen
+_ANY_SIZE = 1 << 62  # what is shown was decoded before, within the limit that the user set
+
+
+class Thumbnail(NamedTuple):
+    """An encoded picture and its (width, height) in pixels; `kind` is "png" or "webp"."""
+
+    content: bytes
+    kind: str
+    size: tuple[int, int]
+
+    @property
+    def uri(self) -> str:
+        """Return an address that holds the picture."""
+        return data_uri(self.content, self.kind)
+
+    def drawn(self, longest: int) -> tuple[int, int]:
+        """Return the (width, height) at which to show the picture, its longer side `longest`."""
+        width, height = (max(1, round(length * longest / max(self.size))) for length in self.size)
+        return width, height
+
+    def coarse(self, longest: int) -> bool:
+        """Tell whether single pixels are seen when the longer side is drawn that long."""
+        return longest > 2 * max(self.size)
+
+
+def thumbnails(images: ImageSet, positions: Iterable[int]) -> dict[int, Thumbnail]:
+    """Return the thumbnails of the pictures at some positions; the fewer there are, the larger they are.
+
+    A picture that cannot be read any more is shown as the pixels that were made of it, or else is left out.
+    """
+    chosen = sorted(set(positions))
+    side, quality = next(size for count, *size in _SIZES if len(chosen) <= count)
+    originals = images.originals.subset(np.array(chosen, np.intp))
+    try:
+        parts = list(in_chunks(originals, partial(_encoded, side, quality), _crashed))
+    finally:
+        originals.close()
+    found = dict(zip(chosen, (each for part in parts for each in part), strict=True))
+    return {i: thumbnail for i, each in found.items() if (thumbnail := each or _of_pixels(images, i, side, quality))}
+
+
+def whole(images: ImageSet, position: int, longest: int) -> Image.Image:
+    """Return a picture uncut, no side above `longest` pixels, from its pixels if it cannot be read any more."""
+    try:
+        return images.open(position, longest)
+    except UserError:
+        return reduced(to_image(images.images[position]), longest)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return an image of a kind ("png", "webp") as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _encoded(side: int, quality: int, open_picture: Open, refs: Sequence[Any], first: int) -> list[Thumbnail | None]:
+    found: list[Thumbnail | None] = []
+    for ref in refs:
+        try:
+            opened = open_picture(ref)
+            with pillow_limits(_ANY_SIZE):
+                pixels = opened if isinstance(opened, np.ndarray) else _scaled(opened, side)
+                found.append(_thumbnail(to_image(pixels), side, quality))
+        except Exception:  # changed since it was looked at, in whatever way
+            found.append(None)
+    return found
+
+
+def _scaled(opened: BinaryIO, side: int) -> NDArray[np.uint8]:
+    return read_scaled(read_bytes(opened), side, _ANY_SIZE).pixels
+
+
+def _of_pixels(images: ImageSet, position: int, side: int, quality: int) -> Thumbnail | None:
+    return _thumbnail(to_image(images.images[position]), side, quality) if images.is_decoded else None
+
+
+def _thumbnail(image: Image.Image, side: int, quality: int) -> Thumbnail:
+    reduced(image, side)
+    buffer = io.BytesIO()
+    kind = "png" if max(image.size) <= _PIXEL_ART else "webp"
+    image.save(buffer, kind, **({} if kind == "png" else {"quality": quality, "method": 2}))
+    return Thumbnail(buffer.getvalue(), kind, image.size)
+
+
+def _crashed(position: int) -> list[Thumbnail | None]:
+    return [None]
