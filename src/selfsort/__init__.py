@@ -15,6 +15,7 @@ __all__ = [
     "LabelSession",
     "UserError",
     "Views",
+    "embed",
     "list_images",
     "load",
     "load_images",
@@ -27,6 +28,7 @@ _HOMES = {
     "UserError": "errors",
     "Views": "augment",
     "list_images": "data.loading",
+    "embed": "features.embedding",
     "load": "methods",
     "load_images": "data.loading",
 }

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
-from selfsort.models.weights import files, hubs
+from selfsort.models.weights import files, hubs, kept
 from selfsort.models.weights.frozen import architecture_only, fill_state, is_architecture_only, mark_frozen, split_state
 
 
@@ -23,12 +23,12 @@ def test_a_pickled_file_is_converted_once_and_keeps_its_order(tmp_path: Path, mo
     path = tmp_path / "weights.pth"
     torch.save(tensors(), path)
     first = files.read(path)
-    assert files.usage()[0] == 1 and first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert kept.usage()[0] == 1 and first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(torch, "load", None)  # the second time no pickle is opened
     second = files.read(path)
     assert list(second.tensors) == list(tensors())
     assert all(torch.equal(second.tensors[name], value) for name, value in tensors().items())
-    assert files.clear() > 0 and files.usage() == (0, 0)
+    assert kept.clear() > 0 and kept.usage() == (0, 0)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "teacher"])
@@ -44,8 +44,8 @@ def test_damaged_converted_weights_are_made_again(
     path = tmp_path / "weights.pth"
     torch.save(tensors(), path)
     files.read(path)
-    [kept] = files.folder().glob("*.safetensors")
-    damage(kept)
+    [path_kept] = kept.location().glob("*.safetensors")
+    damage(path_kept)
     assert torch.equal(files.read(path).tensors["z.weight"], tensors()["z.weight"])
     assert "damaged and are made again" in caplog.text
     caplog.clear()
@@ -113,10 +113,10 @@ def network(value: float = 2.0, *, loaded: bool = True) -> nn.Sequential:
 def test_frozen_weights_are_kept_by_name_and_had_again() -> None:
     net = network()
     nn.init.constant_(net[1].weight, 7.0)
-    kept, references = split_state(net)
-    assert list(kept) == ["1.weight", "1.bias"] and references["0"]["name"] == "twos"
+    values, references = split_state(net)
+    assert list(values) == ["1.weight", "1.bias"] and references["0"]["name"] == "twos"
     again = network(loaded=False)
-    fill_state(again, kept, references)
+    fill_state(again, values, references)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in net.state_dict().items())
     assert split_state(again)[1] == references
 
@@ -125,26 +125,26 @@ def test_weights_that_were_trained_on_are_kept_by_value() -> None:
     net = network()
     with torch.no_grad():
         net[0][1].bias += 0.5
-    kept, references = split_state(net)
-    assert references == {} and len(kept) == 6
+    values, references = split_state(net)
+    assert references == {} and len(values) == 6
     again = network(loaded=False)
-    fill_state(again, kept, references)
+    fill_state(again, values, references)
     assert torch.equal(again[0][1].bias, net[0][1].bias)
 
 
 def test_a_shared_frozen_module_is_kept_nowhere_twice() -> None:
     net = network()
     net.append(net[0])
-    kept, references = split_state(net)
-    assert set(references) == {"0", "2"} and list(kept) == ["1.weight", "1.bias"]
+    values, references = split_state(net)
+    assert set(references) == {"0", "2"} and list(values) == ["1.weight", "1.bias"]
 
 
 def test_weights_that_changed_at_their_source_are_refused() -> None:
-    kept, references = split_state(network())
+    values, references = split_state(network())
     again = network(loaded=False)
     mark_frozen(again[0], "twos", partial(filled, 3.0))
     with pytest.raises(UserError, match="'twos' have changed since"):
-        fill_state(again, kept, references)
+        fill_state(again, values, references)
 
 
 def test_architecture_only_ends_with_its_block() -> None:

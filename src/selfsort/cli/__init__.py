@@ -1,6 +1,6 @@
 """The command line: one thin function per command; torch is imported only inside those that need it."""
 
-from selfsort.cli import learning, naming, papers, results
+from selfsort.cli import backbones, learning, naming, papers, results
 from selfsort.cli.app import app
 
-__all__ = ["app", "learning", "naming", "papers", "results"]
+__all__ = ["app", "backbones", "learning", "naming", "papers", "results"]

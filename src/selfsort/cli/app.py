@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 # In the order in which people need them, which --help follows.
-_ORDER = "methods audit views fit label refine certify report predict sort evaluate".split()
+_ORDER = "methods backbones audit views fit label refine certify report predict sort evaluate".split()
 
 
 class Commands(TyperGroup):

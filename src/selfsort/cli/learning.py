@@ -227,14 +227,19 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete all decoded pictures.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete everything that is kept.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show or clear the cache of decoded pictures."""
-    from selfsort.data import cache as store
+    """Show or clear what is kept for later: decoded pictures, features, converted weights."""
+    from selfsort.data import cache as pictures
+    from selfsort.features import store as features
+    from selfsort.models.weights import kept as weights
 
-    freed = store.clear() if clear else 0
-    kept = store.usage()
-    answer("cache", {"folder": str(kept.path), "sets": kept.sets, "bytes": kept.bytes, "freed": freed}, as_json)
+    freed = sum(room.clear() for room in (pictures, features, weights)) if clear else 0
+    sets, entries, files = pictures.usage(), features.usage(), weights.usage()
+    total = sets.bytes + entries[1] + files[1]
+    facts = {"folder": str(sets.path), "sets": sets.sets, "features": entries[0], "weights": files[0]}
+    answer("cache", {**facts, "bytes": total, "freed": freed}, as_json)
     gone = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
-    say(f"{kept.path}: {kept.sets} sets of pictures, {kept.bytes / 1e6:,.1f} MB{gone}", as_json)
+    counted = f"{sets.sets} sets of pictures, {entries[0]} of features, {files[0]} converted weights"
+    say(f"{pictures.root()}: {counted}, {total / 1e6:,.1f} MB{gone}", as_json)

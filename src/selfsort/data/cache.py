@@ -14,7 +14,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -157,13 +157,14 @@ class _FileWriter:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def writing(folder: Path, what: str) -> Iterator[None]:
+    """Raise `UserError` for a disk that is too full to keep `what`, and `Unavailable` where nothing can be written."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise UserError(
-                f"The disk is too full to keep the decoded pictures in {str(location())!r}; make room, clear the "
+                f"The disk is too full to keep the {what} in {str(folder)!r}; make room, clear the "
                 f"cache, name another place in {VARIABLE}, or load with cache=False."
             ) from error
         raise Unavailable(str(error)) from error
@@ -172,18 +173,27 @@ def _writing() -> Iterator[None]:
 
 
 @contextmanager
-def _locked(key: str) -> Iterator[None]:
-    lock = FileLock(location() / f".{key}.lock")
-    with _writing():
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Lock a file for one block; the system frees the lock when its holder dies. `what` another holder does is said."""
+    lock = FileLock(path)
+    with writing(path.parent, "lock"):
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.warning("Another process is reading the same pictures; waiting for it to finish.")
+            _log.warning("Another process is %s; waiting for it to finish.", what)
             lock.acquire()
     try:
         yield
     finally:
         lock.release()
+
+
+def _writing() -> AbstractContextManager[None]:
+    return writing(location(), "decoded pictures")
+
+
+def _locked(key: str) -> AbstractContextManager[None]:
+    return locked(location() / f".{key}.lock", "reading the same pictures")
 
 
 def _sweep() -> int:

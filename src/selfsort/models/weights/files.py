@@ -15,11 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from selfsort.data import cache
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, remove
-
-FORMAT = 1  # to be raised whenever weights come to be kept differently
+from selfsort.models.weights.kept import location
 
 _log = logging.getLogger(__name__)
 _NESTED = ("state_dict", "model", "model_state", "state_dict_ema", "teacher")  # where training programs put the weights
@@ -30,11 +28,6 @@ class Weights(NamedTuple):
 
     tensors: dict[str, Tensor]
     sha256: str
-
-
-def folder() -> Path:
-    """Return the folder of converted weights, which need not exist."""
-    return cache.root() / f"weights-{FORMAT}"
 
 
 def read(path: Path, *, others: str = "") -> Weights:
@@ -110,27 +103,9 @@ def matching(
     return chosen
 
 
-def usage() -> tuple[int, int]:
-    """Count the converted files and their bytes."""
-    kept = _kept()
-    return len(kept), sum(path.stat().st_size for path in kept)
-
-
-def clear() -> int:
-    """Delete the converted files, which are made again when they are wanted; return the number of bytes freed."""
-    freed = usage()[1]
-    for path in _kept():
-        remove(path)
-    return freed
-
-
-def _kept() -> list[Path]:
-    return sorted(folder().glob("*.safetensors"))
-
-
 def _converted(path: Path, sha256: str) -> dict[str, Tensor]:
     """Return the tensors of one of PyTorch's files, from the cache if it was converted before."""
-    kept = folder() / f"{sha256}.safetensors"
+    kept = location() / f"{sha256}.safetensors"
     if kept.is_file():
         with suppress(OSError, ValueError, KeyError, SafetensorError):
             return _read_kept(kept)

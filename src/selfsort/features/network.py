@@ -1,0 +1,113 @@
+"""A pre-trained network as it runs fastest here, and so that a picture's features never depend on its neighbours."""
+
+import copy
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from selfsort.memory import keep_freed_memory
+from selfsort.models.pretrained import Pretrained
+from selfsort.training.recipe import Device, Precision, pick_device, pick_precision
+
+_CLOSE = 1e-3  # relative; folding reorders sums in float32
+
+
+class Extractor:
+    """Gives the (n, width) float32 features of (n, H, W, C) uint8 pictures.
+
+    Every batch has the same size, with blank pictures behind the last ones, since kernels may differ with it.
+
+    Parameters
+    ----------
+    pretrained : the network
+    device, precision : as for training; "auto" takes CUDA and bfloat16 where the hardware has them
+    batch_size : pictures at a time
+
+    """
+
+    def __init__(self, pretrained: Pretrained, device: Device, precision: Precision, batch_size: int):
+        self.device = pick_device(device)
+        self.low = pick_precision(precision, self.device) == "bf16-mixed"
+        self.batch_size = batch_size
+        self.spec, self.width = pretrained.input, pretrained.width
+        self.dtype = torch.bfloat16 if self.low else torch.float32
+        keep_freed_memory()
+        net = with_folded_norms(pretrained.module, self.spec.image_shape)
+        self.net = net.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean = torch.tensor(self.spec.mean, device=self.device).view(-1, 1, 1)
+        self.std = torch.tensor(self.spec.std, device=self.device).view(-1, 1, 1)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features of pictures as the network's input wants them, not normalised."""
+        parts = [self._batch(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+        return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
+
+    @torch.inference_mode()
+    def _batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batch = torch.zeros((self.batch_size, *images.shape[1:]), dtype=torch.uint8)
+        batch.numpy()[: len(images)] = images
+        # (B, H, W, C) in memory is what channels_last wants, so nothing is moved.
+        pixels = batch.to(self.device).permute(0, 3, 1, 2).float()
+        normalised = pixels.mul_(1 / 255).sub_(self.mean).div_(self.std).to(self.dtype)
+        features = cast(Tensor, self.net(normalised)).float().cpu()
+        return features[: len(images)].numpy()
+
+
+def with_folded_norms(module: nn.Module, image_shape: tuple[int, int, int]) -> nn.Module:
+    """Return a copy of a frozen network with its batch norms folded into the convolutions before them.
+
+    Which ones these are is seen by running it once; where the result is not the same, nothing is folded.
+    """
+    folded = copy.deepcopy(module).eval()
+    height, width, channels = image_shape
+    images = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = module(images)
+    pairs = _convolutions_before_norms(folded, images)
+    if not pairs:
+        return folded
+    for convolution, norm in pairs:
+        _fold(folded, convolution, norm)
+    with torch.inference_mode():
+        difference = (folded(images) - wanted).norm() / wanted.norm()
+    return folded if difference < _CLOSE else copy.deepcopy(module).eval()
+
+
+def _convolutions_before_norms(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
+    """Return the names of convolutions and of the batch norms that take what they give."""
+    source: dict[int, str] = {}
+    pairs: list[tuple[str, str]] = []
+    alive: list[Tensor] = []  # so that no two tensors of the run have the same id
+
+    def note(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            alive.append(output)
+            if isinstance(layer, nn.Conv2d):
+                source[id(output)] = name
+            elif id(inputs[0]) in source:
+                pairs.append((source[id(inputs[0])], name))
+
+        return hook
+
+    layers = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
+    hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
+    with torch.inference_mode():
+        net(images[:, :, :, :])
+    for hook in hooks:
+        hook.remove()
+    once = {name for name, _ in pairs if sum(name == other for other, _ in pairs) == 1}
+    return [pair for pair in pairs if pair[0] in once]
+
+
+def _fold(net: nn.Module, convolution: str, norm: str) -> None:
+    own, after = cast(Any, net.get_submodule(convolution)), cast(Any, net.get_submodule(norm))
+    fused = fuse_conv_bn_eval(own, after)
+    own.weight, own.bias = fused.weight, fused.bias
+    parent, _, last = norm.rpartition(".")
+    # timm's batch norms also hold the activation that follows.
+    rest = [getattr(after, name) for name in ("drop", "act") if isinstance(getattr(after, name, None), nn.Module)]
+    setattr(net.get_submodule(parent), last, nn.Sequential(*rest))
