@@ -14,14 +14,14 @@ import selfsort
 from samples import kinds, pictures, quick
 from selfsort import methods
 from selfsort.data.image_set import ImageSet
-from selfsort.methods.base import Estimator, TrainedEstimator
+from selfsort.methods.base import Estimator
 from selfsort.models.base import Batch
 from selfsort.training import loop
 from selfsort.training.data import ImageData
 from selfsort.training.outputs import outputs
 
 METHODS = methods.names()
-TRAINED = [name for name in METHODS if issubclass(methods.find(name), TrainedEstimator)]
+TRAINED = [name for name in METHODS if methods.find(name).trains]
 every_method = pytest.mark.parametrize("name", METHODS)
 every_trained_method = pytest.mark.parametrize("name", TRAINED)
 
@@ -220,9 +220,10 @@ def test_uint8_float_and_tensor_are_the_same(name: str, fitted: dict[str, Estima
 
 
 @every_method
-def test_other_pictures_than_trained_on_are_refused(name: str, fitted: dict[str, Estimator]) -> None:
-    with pytest.raises(selfsort.UserError, match="size=16, channels=3"):
-        fitted[name].predict(pictures(4, size=24))
+def test_pictures_of_any_size_are_brought_to_the_models_input(name: str, fitted: dict[str, Estimator]) -> None:
+    larger, grey = pictures(4, size=24), pictures(4, size=16, channels=1)
+    for images in (larger, grey):
+        assert fitted[name].predict_proba(images).shape == (4, 3)
 
 
 @every_method

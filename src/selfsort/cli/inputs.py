@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 
 def load_pictures(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     """Load pictures and say what they are."""
-    return _told(_listed(source, quiet, **options).decoded(), quiet)
+    return told(list_pictures(source, quiet, **options).decoded(), quiet)
 
 
-def _listed(source: str, quiet: bool, **options: Any) -> "ImageSet":
+def list_pictures(source: str, quiet: bool, **options: Any) -> "ImageSet":
+    """List pictures without decoding one."""
     from selfsort.data.loading import list_images
 
     return list_images(source, progress=not quiet and sys.stderr.isatty(), **options)
 
 
-def _told(images: "ImageSet", quiet: bool) -> "ImageSet":
+def told(images: "ImageSet", quiet: bool) -> "ImageSet":
+    """Say what pictures are, and return them."""
     from selfsort.data.listing import summarise_skipped
 
-    height, width, channels = images.image_shape
     count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
-    say(f"{count}, {height}x{width}, {'grey' if channels == 1 else 'colour'}", quiet)
+    if images.is_decoded:
+        height, width, channels = images.image_shape
+        count += f", {height}x{width}, {'grey' if channels == 1 else 'colour'}"
+    say(count, quiet)
     if images.skipped:
         say(summarise_skipped(images.skipped), quiet)
     return images
@@ -53,7 +57,7 @@ def open_model(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Es
     from selfsort import methods
 
     model = methods.load(run)
-    return model, _told(model.readable(_listed(source, quiet, **options)), quiet)
+    return model, told(model.readable(list_pictures(source, quiet, **options)), quiet)
 
 
 def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
@@ -65,7 +69,7 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
         raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
     try:
-        images, fingerprint = _as_trained(_listed(moved or data["source"], quiet, **options), folder, run, quiet)
+        images, fingerprint = _as_trained(list_pictures(moved or data["source"], quiet, **options), folder, run, quiet)
     except UserError as error:
         if moved:
             raise
@@ -82,7 +86,7 @@ def _as_trained(listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet:
     from selfsort.data.input_spec import InputSpec
 
     if not run["data"]["fingerprint"].startswith(CONTENT):
-        images = _told(listed.decoded(InputSpec.of_run(run)), quiet)
+        images = told(listed.decoded(InputSpec.of_run(run)), quiet)
         return images, images.fingerprint()
     unread = dict(runs.read_skipped(folder) or runs.read_skipped(folder.parent))
     images = listed.without([(i, unread[name]) for i, name in enumerate(listed.ids) if name in unread])

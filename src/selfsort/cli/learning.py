@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import check_outside, load_pictures, resumable
+from selfsort.cli.inputs import check_outside, list_pictures, load_pictures, resumable, told
 from selfsort.cli.options import (
     AsJson,
     DataRoot,
@@ -24,12 +24,13 @@ from selfsort.cli.options import (
     check_seed,
     settings_from,
 )
-from selfsort.cli.output import answer, count_clusters, picture_facts, print_table, say, shell_words
+from selfsort.cli.output import answer, count_clusters, print_table, say, shell_words
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
     from selfsort.methods.base import Estimator
+    from selfsort.methods.choice import Choice
 
 
 @app.command("methods")
@@ -146,8 +147,17 @@ def audit(
 def fit(
     source: Source,
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
-    method: Annotated[str, typer.Option(help="Method; `selfsort methods` lists them.")] = "simclr",
-    classes: Annotated[int | None, typer.Option(help="Number of clusters.", show_default="10")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Method; `selfsort methods` lists them.", show_default="what suits the pictures"),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Pre-trained network; `selfsort backbones` lists them.", show_default="the best to be had"),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="NUMBER|auto", help="Number of clusters.", show_default="auto")
+    ] = None,
     views: Annotated[
         str | None,
         typer.Option(help="Random changes: natural, digits, cells, none or transformations:…; see `selfsort views`."),
@@ -188,14 +198,47 @@ def fit(
     runs.check_startable(out, resume)
     check_outside(out, source)
     flags = {"n_classes": classes, "views": views, "epochs": epochs, "batch_size": batch_size}
-    flags |= {"random_state": seed, "device": device, "precision": precision}
-    given = {name: str(value) for name, value in flags.items() if value is not None}
-    model = methods.make(method, given | settings_from(setting or []))
-    where = {"split": split, "fold": fold, "data_root": data_root, "download": download, "cache": not no_cache}
-    images = load_pictures(source, size=size, resize=resize, quiet=as_json, exclude=_rejected(audit, as_json), **where)
+    flags |= {"random_state": seed, "device": device, "precision": precision, "backbone": backbone}
+    given = {name: str(value) for name, value in flags.items() if value is not None} | settings_from(setting or [])
+    where: dict[str, Any] = {
+        "split": split,
+        "fold": fold,
+        "data_root": data_root,
+        "download": download,
+        "cache": not no_cache,
+    }
+    where |= {"resize": resize, "exclude": _rejected(audit, as_json)}
+    if method is not None:
+        methods.make(method, given)  # what is wrong is said before the pictures are looked for
+    images = list_pictures(source, size=size, quiet=as_json, **where)
+    choice = _choice(method, backbone, images)
+    say(f"Method: {choice.method}, as {choice.reason}; --method takes another.", as_json or method is not None)
+    usual = {} if method else {"n_classes": "auto"}
+    model = methods.make(choice.method, usual | choice.settings | given)
+    if model.method == "frozen":
+        model = _at_own_size(model, size, resize)
+    else:
+        images = images if size or not choice.size else list_pictures(source, size=choice.size, quiet=True, **where)
+        images = told(images.decoded(), as_json)
     with resumable(out):
         model.fit(images, run_dir=out, resume=resume, progress=not as_json)
-    _report_fit(model, images, out, as_json)
+    _report_fit(model, out, as_json)
+
+
+def _choice(method: str | None, backbone: str | None, images: "ImageSet") -> "Choice":
+    from selfsort.methods.choice import Choice, choose
+
+    if method is not None:
+        return Choice(method, {}, None, "")
+    if backbone is not None:
+        return Choice("frozen", {}, None, "a backbone was named")
+    return choose(images)
+
+
+def _at_own_size(model: "Estimator", size: int | None, resize: Resize) -> "Estimator":
+    if size is not None:
+        raise UserError(f"--size {size} is for methods that train from scratch: a backbone has its own size.")
+    return model if resize is Resize.crop else model.set_params(resize=resize.value)
 
 
 def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
@@ -209,18 +252,24 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
     return ids
 
 
-def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool) -> None:
-    counts = count_clusters(model.labels_, model.n_clusters_)
+def _report_fit(model: "Estimator", out: Path, as_json: bool) -> None:
+    from selfsort.data.loading import has_files
+
+    counts, data = count_clusters(model.labels_, model.n_clusters_), model.run_["data"]
     training = model.run_["training"]
-    facts = {"run": str(out), "status": "complete", "method": model.method, **picture_facts(images), "clusters": counts}
-    answer("fit", facts | {"minutes": training["minutes"], "warnings": training["warnings"]}, as_json)
+    skipped = {"pictures": data["n_images"], "skipped": [row._asdict() for row in model.skipped_]}
+    facts = {"run": str(out), "status": "complete", "method": model.method, **skipped, "clusters": counts}
+    facts |= {name: training[name] for name in ("minutes", "warnings", "class_count", "groups") if name in training}
+    answer("fit", facts, as_json)
     sizes = ", ".join(f"{count:,}" for count in counts)
     minutes = f"{training['minutes']:.1f} minutes"
     say(f"{model.method}: {model.n_clusters_} clusters of {sizes} pictures in {minutes}", as_json)
+    if model.class_count_ is not None:
+        say(f"Number of clusters: {model.class_count_.reason}", as_json)
     if training["warnings"]:
         say(f"Warning: {training['warnings'][-1]}", as_json)
-    how = "" if images.files else " --copy"
-    run, source = shell_words(out, images.source)
+    how = "" if has_files(data["source"]) else " --copy"
+    run, source = shell_words(out, data["source"])
     say(f"Next: selfsort label {run} to name its groups, selfsort report {run} to see them,", as_json)
     say(f"      selfsort sort {run} {source} --out sorted{how}", as_json)
 

@@ -107,7 +107,14 @@ def refine(
         int | None,
         typer.Option(min=1, help="Passes over the pictures.", show_default="3; more for fewer than 20,000 pictures"),
     ] = None,
-    frozen: Annotated[bool, typer.Option("--frozen", help="Train the classifier alone, in seconds.")] = False,
+    frozen: Annotated[
+        bool | None,
+        typer.Option(
+            "--frozen/--fine-tune",
+            help="Learn the classifier alone, in seconds, or the network, too: all of it, or a backbone's last stages.",
+            show_default="frozen for pre-trained features, else fine-tune",
+        ),
+    ] = None,
     groups: Annotated[
         int | None, typer.Option(min=1, help="Groups to ask about next.", show_default="half as many as at first")
     ] = None,

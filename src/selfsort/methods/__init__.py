@@ -8,12 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from selfsort import runs
+from selfsort import heads, runs
 from selfsort.errors import UserError
 from selfsort.methods.base import Estimator
 from selfsort.parameters import from_plain, matches, parse, plain
 
-_SHARED = ("autoencoder", "base", "stage")  # what methods have in common
+_SHARED = ("autoencoder", "base", "choice", "stage")  # what methods have in common
 
 
 def names() -> list[str]:
@@ -32,8 +32,9 @@ def find(name: str) -> type[Estimator]:
 
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(names())}."
+        known = sorted({*names(), *heads.names()})
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}."
         raise UserError(f"Unknown method {name!r}: {hint}")
     module = import_module(f"{__name__}.{name.replace('-', '_')}")
     classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Estimator)]
@@ -86,12 +87,16 @@ def _param(value: Any) -> Any:
 def make(name: str, settings: Mapping[str, str]) -> Estimator:
     """Return an unfitted estimator from a method's name and the texts of its parameters.
 
+    The name of a head, such as "turtle", stands for pre-trained features with that head.
+
     Raises
     ------
     UserError
         For an unknown method or parameter, or a text of the wrong type.
 
     """
+    if name not in names() and name in heads.names():
+        return make("frozen", {"head": name, **settings})
     cls = find(name)
     hints = get_type_hints(cls)
     known = list(cls().get_params(deep=False))

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from selfsort import runs
 from selfsort.augment import Augmentation, resolved, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
+from selfsort.clustering.class_count import ClassCount, estimate_class_count
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
 from selfsort.heads.base import Groups
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
+from selfsort.models.weights.frozen import References, architecture_only, fill_state, split_state
 from selfsort.parameters import matches, plain_params, readable
 from selfsort.training.callbacks import History, OnEpoch, write_metrics
 from selfsort.training.data import ImageData
@@ -80,7 +82,7 @@ class NamedNet(Net):
         """Return the (N, K) shares of the names for (N, D) embedded pictures, rows summing to 1."""
         head = copy.deepcopy(self.head).cpu().eval()
         with torch.inference_mode():
-            return torch.softmax(head(torch.from_numpy(embedding)), 1).numpy()
+            return torch.softmax(head(torch.from_numpy(np.require(embedding, requirements="W"))), 1).numpy()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -92,7 +94,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     Parameters
     ----------
-    n_classes : number of clusters
+    n_classes : number of clusters; "auto" estimates it from the embedding
     cluster_space : where k-means looks for them: the "embedding" itself, or a "pca" or "umap" reduction of it
     device : "auto" takes CUDA where there is one
     random_state : seed of everything random
@@ -107,17 +109,21 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     net_ : the network
     input_ : what the network takes; pictures of any other shape are brought to it
     clustering_ : the clusters in the embedding; None where the network classifies by itself
+    class_count_ : the estimate of the number of clusters, its range and its curve; None where it was given
     history_ : one row of figures per epoch, and warnings
+    skipped_ : the training pictures that could not be read, and why
     run_ : what is known of the run: data, versions, training
 
     """
 
-    n_classes: int = 10
+    n_classes: int | Literal["auto"] = 10
     cluster_space: ClusterSpace = "embedding"
     device: Device = "auto"
     random_state: int = 0
 
     method: ClassVar[str]
+    # Whether fitting trains a network.
+    trains: ClassVar[bool] = False
     # Weights that had another name in runs of earlier versions: then and now.
     renamed: ClassVar[Mapping[str, str]] = {}
     # How groups of pictures are named: where they are looked for, and the weight of the names in the loss.
@@ -152,7 +158,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     @property
     def n_clusters_(self) -> int:
         """Return how many clusters were found, whatever was named since."""
-        return self.n_classes
+        count = getattr(self, "class_count_", None)
+        return cast(int, self.n_classes) if count is None else count.estimate
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -184,6 +191,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         """
         model: Self = clone(self)
         model.input_, model.n_images_, model.ids_ = self.input_, self.n_images_, self.ids_
+        model.class_count_ = self.class_count_
         model.net_, model.history_ = net, history
         model.embedding_, logits = (embedding, None) if embedding is not None else model._outputs(images)
         model.clustering_ = None if isinstance(net, NamedNet) else self.clustering_
@@ -211,6 +219,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         # From here on, the methods' own code runs: it gets no labels to look at.
         images = as_image_set(X).unlabelled()
         self.check(images)
+        images = self.prepared(images, progress)
         facts = runs.describe(self.method, self._params(), images, self.input_of(images))
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
             self._fit(images, folder, resume, progress, on_epoch)
@@ -218,6 +227,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             if folder:
                 self._write(folder, images.ids)
         return self
+
+    def prepared(self, images: ImageSet, progress: bool) -> ImageSet:
+        """Do what comes before a run is begun, and return the pictures that it is of."""
+        return images
 
     def input_of(self, images: ImageSet) -> InputSpec | None:
         """Return what the network takes, of a method that has an input of its own; None takes the pictures' size."""
@@ -232,11 +245,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     ) -> None:
         started = time.monotonic()
         self.input_, self.n_images_, self.ids_ = self.input_of(images) or images.input_spec, len(images), images.ids
+        self.skipped_ = images.skipped
         self.net_ = self._untrained(images)
         self.history_ = self.train_stages(images, Context(folder, resume, progress, on_epoch))
         self.embedding_, logits = self._outputs(images)
         if not np.isfinite(self.embedding_).all():
             raise UserError("The embedding is not finite: lower the learning rate or use precision='32'.")
+        self.class_count_ = self._class_count()
         self.clustering_ = self._cluster() if logits is None else None
         self.probabilities_ = self._probabilities(self.embedding_, logits)
         self.labels_ = self.probabilities_.argmax(1)
@@ -262,7 +277,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         yield from ()
 
     def _cluster(self) -> Groups:
-        return fit_clustering(self.embedding_, self.n_classes, space=self.cluster_space, random_state=self.random_state)
+        space, seed = self.cluster_space, self.random_state
+        return fit_clustering(self.embedding_, self.n_clusters_, space=space, random_state=seed)
+
+    def _class_count(self) -> ClassCount | None:
+        if self.n_classes != "auto":
+            return None
+        return estimate_class_count(self.embedding_, random_state=self.random_state)
 
     def clusters_from(self, state: Mapping[str, NDArray[np.generic]]) -> Groups:
         """Restore the clusters from the arrays that their `state` gave."""
@@ -337,7 +358,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         epochs = self.history_.rows
         facts = {"minutes": round(self.minutes_, 3), "epochs": len(epochs), "warnings": self.history_.warnings}
         facts |= {"device": pick_device(self.device).type, "threads": torch.get_num_threads()}
-        return facts
+        return facts if self.class_count_ is None else facts | {"class_count": self.class_count_.to_json()}
 
     def save(self, path: str | Path) -> None:
         """Save the fitted model in a new folder: safetensors, NumPy arrays and JSON, no pickle.
@@ -355,11 +376,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             write_metrics(folder / "metrics.csv", self.history_)
 
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
-        tensors = {f"net.{name}": tensor for name, tensor in self.net_.state_dict().items()}
+        weights, references = split_state(self.net_)
+        tensors = {f"net.{name}": tensor for name, tensor in weights.items()}
         if self.clustering_ is not None:
             state = self.clustering_.state()
             tensors |= {f"clustering.{name}": torch.from_numpy(array) for name, array in state.items()}
-        runs.write_model(folder, tensors, self.embedding_, self.probabilities_, ids, self.run_)
+        run = self.run_ | {"weights": references} if references else self.run_
+        runs.write_model(folder, tensors, self.embedding_, self.probabilities_, ids, run)
 
     @classmethod
     def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
@@ -367,13 +390,16 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         model = cls(**params)
         model.run_, model.n_images_ = dict(run), run["data"]["n_images"]
         model.input_ = InputSpec.of_run(run)
-        model.net_ = model.build(model.image_shape_, model.n_images_)
+        count = run["training"].get("class_count")
+        model.class_count_ = None if count is None else ClassCount.from_json(count)
+        with architecture_only():
+            model.net_ = model.build(model.image_shape_, model.n_images_)
         if run.get("names"):
             model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))
         path = folder / "model.safetensors"
         tensors = runs.read_tensors(path)
         weights = {cls.renamed.get(name, name): tensor for name, tensor in _under("net.", tensors).items()}
-        _load_exactly(model.net_, weights, path)
+        _load_exactly(model.net_, weights, run.get("weights", {}), path)
         clustering = {name: tensor.numpy() for name, tensor in _under("clustering.", tensors).items()}
         model.clustering_ = model.clusters_from(clustering) if clustering else None
         model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
@@ -414,6 +440,7 @@ class TrainedEstimator(Estimator):
     precision: Precision = "auto"
     checkpoint_minutes: float = 5.0
 
+    trains: ClassVar[bool] = True
     n_views: ClassVar[int] = 2
     milestones: ClassVar[tuple[tuple[float, float], ...]] = MILESTONES
 
@@ -450,6 +477,9 @@ class TrainedEstimator(Estimator):
         """Return how to train on with names that a person gave; the number of epochs is another one then."""
         return self.recipe()
 
+    def unfreeze(self, net: Net) -> None:
+        """Let a network of this method learn names; there is nothing to do where all of it learns anyway."""
+
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Train `net_` once, on random views of the pictures."""
         yield Stage(self.net_, self.image_data(images), self.recipe())
@@ -465,9 +495,13 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _load_exactly(net: Net, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights into a network, or say which one does not belong."""
-    expected = net.state_dict()
+def _load_exactly(net: Net, weights: Mapping[str, Tensor], references: References, path: Path) -> None:
+    """Load weights into a network, those referred to from where they come, or say which one does not belong."""
+    expected = {
+        name: tensor
+        for name, tensor in net.state_dict().items()
+        if not any(name.startswith(f"{owner}.") for owner in references)
+    }
     for name in sorted(expected.keys() | weights.keys()):
         here, there = expected.get(name), weights.get(name)
         if there is None:
@@ -479,4 +513,4 @@ def _load_exactly(net: Net, weights: Mapping[str, Tensor], path: Path) -> None:
         else:
             continue
         raise UserError(f"{str(path)!r} {problem}: it does not fit its run.json, train again into another folder.")
-    net.load_state_dict(dict(weights))
+    fill_state(net, weights, references)

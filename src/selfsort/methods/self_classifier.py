@@ -111,6 +111,8 @@ class SelfClassifier(TrainedEstimator):
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters and the pictures."""
         super().check(images)
+        if self.n_classes == "auto":
+            raise UserError("n_classes='auto' is for methods that cluster; self-classifier learns a number of classes.")
         if any(count < 2 for count in self.head_classes):
             raise UserError(f"head_classes={self.head_classes}: every head needs at least 2 classes.")
         if self.projection_dim < 1 or self.hidden_dim < 1:
@@ -123,7 +125,7 @@ class SelfClassifier(TrainedEstimator):
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> SelfClassifierNet:
         """Return the untrained network."""
         backbone = make_backbone(self.backbone, image_shape, self.weights)
-        classes = (self.n_classes, *self.head_classes)
+        classes = (cast(int, self.n_classes), *self.head_classes)
         mlp = self._mlp(backbone.width)
         return SelfClassifierNet(
             backbone, mlp, self.projection_dim, classes, self.row_temperature, self.column_temperature

@@ -138,7 +138,7 @@ class LabelSession:
         *,
         n_groups: int | None = None,
         epochs: int | None = None,
-        frozen: bool = False,
+        frozen: bool | None = None,
         gamma: float | None = None,
         own_loss: bool = True,
         progress: Progress | None = None,

@@ -41,7 +41,7 @@ def refine(
     targets: Targets,
     *,
     epochs: int | None = None,
-    frozen: bool = False,
+    frozen: bool | None = None,
     gamma: float | None = None,
     own_loss: bool = True,
     random_state: int = 0,
@@ -55,8 +55,9 @@ def refine(
 
     `model` was fitted, or refined before, to the N `images`; `targets` are names, (N, K) soft targets and (N,)
     weights, as `Session.targets` gives them. There are `epochs` passes over the pictures: 3 when None, more for fewer
-    than 20,000 pictures. `frozen` leaves the encoder as it is and fits the head alone, in seconds. `gamma` is the
-    weight of the cross-entropy, the method's `name_weight` when None; `own_loss` keeps the method's own loss.
+    than 20,000 pictures. `frozen` leaves the network as it is and fits the head alone, in seconds; None does so where
+    fitting trains no network either. `gamma` is the weight of the cross-entropy, the method's `name_weight` when None;
+    `own_loss` keeps the method's own loss.
     `progress` is called after each epoch with its number, the number of epochs and the loss.
 
     Raises
@@ -71,14 +72,16 @@ def refine(
     net = _named(model, targets.names)
     _fit_head(net, model.embedding_, targets, random_state)
     history = History()
+    frozen = not model.trains if frozen is None else frozen
     if not frozen and isinstance(model, TrainedEstimator):
+        model.unfreeze(net.net)
         learner = _Learner(net, targets, model.name_weight if gamma is None else gamma, own_loss)
         epochs = default_epochs(len(images)) if epochs is None else epochs
         history = _train(learner, model, images, epochs, random_state, progress)
     embedding = model.embedding_
     if history.rows:
-        embedding = outputs(net, ImageData(images.images, pick_device(model.device)))[0]
-        _normalise_by(net, torch.from_numpy(embedding))
+        embedding = outputs(net, ImageData(images.pixels(model.input_), pick_device(model.device)))[0]
+        _normalise_by(net, torch.tensor(embedding))
     facts = _facts(model, targets, history, time.monotonic() - started)
     return model.with_net(net, images, history, facts, embedding)
 
@@ -130,7 +133,7 @@ def _fit_head(net: NamedNet, embedding: NDArray[np.float32], targets: Targets, r
         linear.bias.fill_(_NEVER)  # a name that no picture has any more
         linear.weight[fitted.classes_] = torch.from_numpy(weight).float()
         linear.bias[fitted.classes_] = torch.from_numpy(bias).float()
-    _normalise_by(net, torch.from_numpy(embedding))
+    _normalise_by(net, torch.tensor(embedding))
 
 
 class _Learner(Net):

@@ -21,7 +21,7 @@ def refine_run(
     images: ImageSet,
     *,
     epochs: int | None = None,
-    frozen: bool = False,
+    frozen: bool | None = None,
     n_groups: int | None = None,
     progress: Progress | None = None,
 ) -> Estimator:
@@ -42,7 +42,12 @@ def refine_run(
 
 
 def _refine_run(
-    run: Path, images: ImageSet, epochs: int | None, frozen: bool, n_groups: int | None, progress: Progress | None
+    run: Path,
+    images: ImageSet,
+    epochs: int | None,
+    frozen: bool | None,
+    n_groups: int | None,
+    progress: Progress | None,
 ) -> Estimator:
     store = Store.open(run, create=False)
     try:

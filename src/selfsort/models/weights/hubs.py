@@ -1,6 +1,7 @@
 """Where weights come from: packages of the Python index, addresses with a hash in them, and the Hugging Face hub."""
 
 import importlib.util
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,8 @@ import torch
 
 from selfsort.errors import UserError
 from selfsort.models.weights.files import hash_of
+
+_PATIENCE = 3.0  # seconds that a hub may take to answer
 
 
 class Package(NamedTuple):
@@ -172,3 +175,19 @@ def _checked(path: Path) -> Path:
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and hash_of(blob) != blob.name:
         raise UserError(f"Weights {str(blob)!r} are damaged: delete the file, so that it is downloaded again.")
     return path
+
+
+def is_reachable() -> bool:
+    """Tell whether the Hugging Face hub answers within three seconds."""
+    from urllib.error import URLError
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        return False
+    try:
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE):
+            return True
+    except (URLError, OSError, ValueError):
+        return False

@@ -1,0 +1,167 @@
+"""Features of a pre-trained network, computed once, and a head that finds groups in them: where photographs start."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsort import heads
+from selfsort.augment import Augmentation
+from selfsort.data.image_set import ImageSet, as_image_set
+from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.features.embedding import Features, embed
+from selfsort.heads.base import Groups
+from selfsort.methods.base import ClusterSpace, NamedNet, TrainedEstimator
+from selfsort.methods.stage import Context, Stage
+from selfsort.models.base import Batch, Net, Output
+from selfsort.models.pretrained import Pretrained, find, pretrained
+from selfsort.training.recipe import Recipe
+
+_TRAINED_SHARE = 0.25  # of a network's blocks, the last ones, that fine-tuning changes
+
+
+class FrozenNet(Net):
+    """A pre-trained network that gives features and has no loss of its own.
+
+    Attributes
+    ----------
+    tuned : whether names were learnt into it, so that stored features are not its own any more
+
+    """
+
+    mean: Tensor
+    std: Tensor
+    tuned: Tensor
+
+    def __init__(self, network: Pretrained):
+        super().__init__()
+        self.backbone = network.module
+        for name, values in (("mean", network.input.mean), ("std", network.input.std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+        self.register_buffer("tuned", torch.tensor(False))
+
+    def forward(self, inputs: Tensor) -> Output:
+        """Return the (B, D) features of (B, 3, side, side) pictures in [0, 1]."""
+        return Output(cast(Tensor, self.backbone((inputs - self.mean) / self.std)))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return 0: only names, or a head, give such a network something to learn."""
+        return batch.inputs.new_zeros(())
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; the backbone stays as it was, for its running means would move, too."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def unfreeze(self) -> None:
+        """Let the last stages learn; the first ones see edges and textures, which are the same everywhere."""
+        parameters = list(self.backbone.parameters())
+        for parameter in parameters[round(len(parameters) * (1 - _TRAINED_SHARE)) :]:
+            parameter.requires_grad_(True)
+        self.tuned.fill_(True)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Frozen(TrainedEstimator):
+    """Pre-trained features, computed once, and groups in them: minutes for thousands of photographs.
+
+    Parameters
+    ----------
+    backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", any timm or torchvision name, a file
+    head : what finds the groups: "kmeans" or another file of `selfsort.heads`
+    resize : how pictures are brought to the network's square: "crop" (the centre), "pad" (with black) or "squash"
+    n_classes : number of clusters; "auto" estimates it
+    views : random changes while names are learnt into the network (fine-tuning)
+    epochs : passes of fine-tuning
+    batch_size : pictures per step of fine-tuning
+    learning_rate : peak of fine-tuning
+
+    """
+
+    backbone: str = "efficientnet-lite0"
+    head: str = "kmeans"
+    resize: Resize | None = None
+    n_classes: int | Literal["auto"] = "auto"
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+    views: str | Augmentation = "natural"
+
+    trains: ClassVar[bool] = False
+    n_views = 1
+    label_space: ClassVar[ClusterSpace] = "embedding"
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters, that there are such a head and such a network, and the pictures."""
+        super().check(images)
+        heads.find(self.head)
+        find(self.backbone)
+
+    def input_of(self, images: ImageSet) -> InputSpec:
+        """Return the network's own input."""
+        return self._input()
+
+    def _input(self) -> InputSpec:
+        own = find(self.backbone).input
+        return own if self.resize is None else replace(own, resize=self.resize)
+
+    def build(self, image_shape: tuple[int, int, int], n_images: int) -> Net:
+        """Return the network with its weights."""
+        return FrozenNet(pretrained(self.backbone, self._input()))
+
+    def prepared(self, images: ImageSet, progress: bool) -> ImageSet:
+        """Compute the features, where they are not there yet, and return the pictures that can be read.
+
+        This comes before the run is begun: features are kept by the content of the pictures, so that an interruption
+        loses nothing.
+        """
+        return self._features(images, progress).images
+
+    def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
+        """Yield nothing: the network stays as it is."""
+        yield from ()
+
+    def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the features, computed only where they are not there yet; those of a fine-tuned network are not."""
+        net = cast(FrozenNet, self.net_.net if isinstance(self.net_, NamedNet) else self.net_)
+        return super()._outputs(images) if net.tuned else (self._features(images).values, None)
+
+    def _features(self, images: ImageSet, progress: bool = False) -> Features:
+        spec, precision = self._input(), self.precision
+        return embed(images, self.backbone, input_spec=spec, device=self.device, precision=precision, progress=progress)
+
+    def _cluster(self) -> Groups:
+        return heads.find(self.head).fit(self.embedding_, self.n_clusters_, random_state=self.random_state)
+
+    def clusters_from(self, state: Mapping[str, NDArray[np.generic]]) -> Groups:
+        """Restore the head."""
+        return heads.find(self.head).from_state(state)
+
+    def refining_recipe(self) -> Recipe:
+        """Return how to fine-tune: decay of the weights, since a large network forgets quickly."""
+        return replace(self.recipe(), optimizer="adamw", weight_decay=0.01)
+
+    def unfreeze(self, net: Net) -> None:
+        """Let the last stages of a network learn names."""
+        cast(FrozenNet, net).unfreeze()
+
+    def like_training(self, X: Any) -> ImageSet:
+        """Return pictures of any size, as they are: they are decoded at the network's input while features are made."""
+        self._check_fitted()
+        return as_image_set(X)
+
+    def readable(self, images: ImageSet) -> ImageSet:
+        """Return those of some pictures that can be read."""
+        self._check_fitted()
+        return self._features(images).images
+
+    def _training_facts(self) -> dict[str, Any]:
+        card = find(self.backbone)
+        facts = {"backbone": card.full_name, "weights": card.source, "licence": card.licence, "head": self.head}
+        return super()._training_facts() | facts
