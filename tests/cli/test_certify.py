@@ -179,7 +179,7 @@ class TestBadInput:
         from selfsort.errors import UserError
         from selfsort.labelling.checks import Checks
 
-        def labels(source, images, quiet):
+        def labels(source, images):
             return np.where(np.arange(60) < 59, 0, -1), ("weed",)
 
         monkeypatch.setattr("selfsort.cli.naming._true_labels", labels)

@@ -143,6 +143,12 @@ def audit(
     say(f"Next: selfsort fit {' '.join(words)}", as_json)
 
 
+def _number_or_auto(value: str | None) -> str | None:
+    if value is not None and value != "auto" and not value.lstrip("-").isdigit():
+        raise typer.BadParameter(f"{value!r} is neither a whole number nor auto.")
+    return value
+
+
 @app.command()
 def fit(
     source: Source,
@@ -156,7 +162,8 @@ def fit(
         typer.Option(help="Pre-trained network; `selfsort backbones` lists them.", show_default="the best to be had"),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="NUMBER|auto", help="Number of clusters.", show_default="auto")
+        str | None,
+        typer.Option(metavar="NUMBER|auto", help="Number of clusters.", show_default="auto", callback=_number_or_auto),
     ] = None,
     views: Annotated[
         str | None,

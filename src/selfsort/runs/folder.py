@@ -144,6 +144,8 @@ def _checked_folder(folder: Path) -> dict[str, Any] | None:
     if (folder / "run.json").exists():
         return _read_json(folder)
     if folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
+        if _is_held(folder):  # whoever holds it has not written run.json yet
+            raise UserError(f"{str(folder)!r} is open in another process: wait for it or choose another folder.")
         raise UserError(f"{str(folder)!r} exists and is not a run folder: choose another.")
     return None
 
