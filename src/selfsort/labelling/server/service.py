@@ -301,8 +301,10 @@ class LabelService:
 
     def _propose(self, n_groups: int | None) -> None:
         if n_groups is None:
-            n_classes = int(runs.read_run(self.run)["params"]["n_classes"])
-            n_groups = query_selection.how_many(n_classes, len(self.images))
+            run = runs.read_run(self.run)
+            estimate = run["training"].get("class_count")
+            n_classes = run["params"]["n_classes"] if estimate is None else estimate["estimate"]
+            n_groups = query_selection.how_many(int(n_classes), len(self.images))
         if not 2 <= n_groups <= len(self.images):
             raise UserError(f"{n_groups} groups cannot be made of {len(self.images)} pictures: choose from 2 to that.")
         self._journal.add(query_selection.first_groups(self._points(), n_groups, random_state=self.random_state))
