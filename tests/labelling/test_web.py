@@ -1,7 +1,6 @@
 """The page's server: who is let in, what bad requests get, and what kill -9 leaves."""
 
 import asyncio
-import io
 import json
 import re
 import resource
@@ -21,14 +20,11 @@ import httpx
 import numpy as np
 import pytest
 from filelock import FileLock, Timeout
-from PIL import Image
 from starlette.testclient import TestClient
 
 from commands import program
 from samples import quick
-from selfsort.data.loading import load_images
 from selfsort.labelling.places import NAME, stamp_of
-from selfsort.labelling.server.image_files import original
 from selfsort.labelling.server.serve import _listen
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
@@ -209,27 +205,6 @@ class TestFiles:
         assert status in (404, 405, 422), content
         assert b"root:" not in content and b"import" not in content
 
-    def test_originals_or_what_the_run_has_where_they_are_gone(self, tmp_path):
-        folder = tmp_path / "photos"
-        folder.mkdir()
-        for index in range(8):
-            pixels = np.full((30, 50, 3), 4 * index, np.uint8)
-            pixels[:, :25] = 255
-            exif = Image.Exif()
-            exif[0x0112] = 6
-            Image.fromarray(pixels).save(folder / f"{index:02d}.jpg", exif=exif)
-        images = load_images(folder, size=16)
-        (folder / "03.jpg").unlink()
-        (folder / "04.jpg").write_bytes(b"\xff\xd8\xff not a picture")
-        (folder / "05.jpg").unlink()
-        (folder / "05.jpg").symlink_to("/etc/passwd")
-        for index in range(8):
-            content, kind = original(images, index)
-            whole = index not in (3, 4, 5)
-            assert kind == ("image/jpeg" if whole else "image/png")
-            with Image.open(io.BytesIO(content)) as drawn:
-                assert drawn.size == ((30, 50) if whole else (16, 16)), "turned upright"
-
 
 class TestBadInput:
     def test_large_bodies(self, client, service):
@@ -314,7 +289,7 @@ def test_a_whole_session(client):
             "estimate",
             "refinement",
         ),
-        *("can_undo", "certify", "shape", "generation", "map"),
+        *("can_undo", "certify", "generation", "map"),
     }
     group = client.get("/api/group?client=ann").json()["group"]
     assert set(group) == {

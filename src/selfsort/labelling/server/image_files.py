@@ -1,43 +1,108 @@
-"""Images as files that a browser shows."""
+"""Images as files that a browser shows: thumbnails of the originals, and the originals themselves."""
 
 import io
 import threading
-from pathlib import Path
+from collections import OrderedDict
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.data.image_set import ImageSet
-from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_whole
+from selfsort.data.listing import read_bytes
+from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_header, to_image
+from selfsort.errors import UserError
 
-_LONGEST = 1600  # pixels of a side of a picture that is looked at closely
-# PIL's limits hold for the whole process, and one large picture at a time is enough in memory.
-_one_at_a_time = threading.Lock()
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return (H, W, 1 or 3) pixels as a PNG file."""
-    buffer = io.BytesIO()
-    grey = pixels.shape[2] == 1
-    Image.fromarray(pixels[:, :, 0] if grey else pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+_THUMBNAIL = 256  # pixels of the longer side
+_LOSSLESS = 128  # so small a picture is enlarged pixel by pixel, which shows what JPEG does to it
+_CACHE_BYTES = 64 << 20  # of thumbnails, some thousands of photographs
+_LARGEST_FILE = 32 << 20  # bytes that are handed to a browser as they are
+_LONGEST = 4096  # pixels of the longer side of what has to be converted
+# What browsers show; they turn it upright by its metadata, too.
+_SIGNATURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n": "image/png", b"GIF8": "image/gif"}
 
 
-def original(images: ImageSet, index: int) -> tuple[bytes, str]:
-    """Return a picture as large as its file has it, at most 1600 pixels, and its media type.
+class ImageFile(NamedTuple):
+    """An encoded picture and its media type."""
 
-    Without a file, or if that cannot be read any more, the pixels that the run was trained on.
+    content: bytes
+    media_type: str
+
+
+class ImageFiles:
+    """The pictures of a run as they are, for a browser; thumbnails are kept in a cache of bounded size.
+
+    Any thread may call its methods. A picture that cannot be read any more is shown by the pixels that the run was
+    trained on.
     """
-    jpeg = None if images.files is None else _jpeg(images.files[index])
-    return (png(images.images[index]), "image/png") if jpeg is None else (jpeg, "image/jpeg")
+
+    def __init__(self, images: ImageSet, cache_bytes: int = _CACHE_BYTES):
+        self._images, self._cache_bytes = images, cache_bytes
+        self._lock = threading.Lock()
+        self._cached: OrderedDict[int, ImageFile] = OrderedDict()
+        self._size = 0
+
+    def thumbnail(self, index: int) -> ImageFile:
+        """Return a picture with at most 256 pixels to a side."""
+        with self._lock:
+            if index in self._cached:
+                self._cached.move_to_end(index)
+                return self._cached[index]
+        made = _encoded(self._open(index, _THUMBNAIL), 85)
+        with self._lock:
+            self._keep(index, made)
+        return made
+
+    def original(self, index: int) -> ImageFile:
+        """Return a picture's own file where browsers show such files, else a JPEG or PNG file made of it."""
+        return self._own_file(index) or _encoded(self._open(index, _LONGEST), 92)
+
+    def _open(self, index: int, longest: int) -> Image.Image:
+        try:
+            return self._images.open(index, longest)
+        except UserError:
+            return to_image(self._images.images[index])
+
+    def _own_file(self, index: int) -> ImageFile | None:
+        originals = self._images.originals
+        try:
+            opened = originals.open(originals.refs[index])
+            content = None if isinstance(opened, np.ndarray) else read_bytes(opened)
+            if content is None or len(content) > _LARGEST_FILE or (media_type := _media_type(content)) is None:
+                return None
+            with pillow_limits(MAX_PIXELS):
+                read_header(io.BytesIO(content))
+        except Exception:  # whatever zip files and PIL's plug-ins raise on damaged data
+            return None
+        return ImageFile(content, media_type)
+
+    def _keep(self, index: int, made: ImageFile) -> None:
+        if index not in self._cached:
+            self._cached[index] = made
+            self._size += len(made.content)
+        while self._size > self._cache_bytes:
+            self._size -= len(self._cached.popitem(last=False)[1].content)
 
 
-def _jpeg(path: Path) -> bytes | None:
+def png(pixels: NDArray[np.uint8]) -> ImageFile:
+    """Return (H, W, 1 or 3) pixels as a PNG file."""
+    return _saved(to_image(pixels), "PNG", compress_level=1)
+
+
+def _encoded(image: Image.Image, quality: int) -> ImageFile:
+    if max(image.size) <= _LOSSLESS:
+        return _saved(image, "PNG", compress_level=1)
+    return _saved(image, "JPEG", quality=quality)
+
+
+def _saved(image: Image.Image, kind: str, **options: int) -> ImageFile:
     buffer = io.BytesIO()
-    try:
-        with _one_at_a_time, pillow_limits(MAX_PIXELS), open(path, "rb") as stream:
-            read_whole(stream, _LONGEST).save(buffer, "JPEG", quality=90)
-    except Exception:  # whatever PIL's plug-ins raise on damaged data
-        return None
-    return buffer.getvalue()
+    image.save(buffer, kind, **options)
+    return ImageFile(buffer.getvalue(), f"image/{kind.lower()}")
+
+
+def _media_type(content: bytes) -> str | None:
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begin, kind in _SIGNATURES.items() if content.startswith(begin)), None)

@@ -19,10 +19,11 @@ from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.session import Event, Group, Session
 from selfsort.labelling.learning.centres import Decode, decoder_or_none
 from selfsort.labelling.places import Points
-from selfsort.labelling.server import image_files, payloads
+from selfsort.labelling.server import payloads
 from selfsort.labelling.server.certification import Certification
 from selfsort.labelling.server.changes import Changes
 from selfsort.labelling.server.embedding_map import EmbeddingMap
+from selfsort.labelling.server.image_files import ImageFile, ImageFiles, png
 from selfsort.labelling.server.jobs import TaskQueue
 from selfsort.labelling.server.journal import Conflict, Journal
 from selfsort.labelling.server.leases import Leases
@@ -76,6 +77,7 @@ class LabelService:
         self._lock = threading.RLock()
         self._parts_came = threading.Condition(self._lock)
         self._changes, self._leases, self._colours = Changes(), Leases(), Colours()
+        self._files = ImageFiles(images)
         self._session_payload: Json | None = None
         self._decode: Decode | None = None
         self._journal = Journal(self.run)
@@ -136,7 +138,6 @@ class LabelService:
                 "map": self._map.version,
                 "refinement": self.refinement.status.to_json(),
                 "certify": None if checks is None else {"done": checks.done, "budget": checks.budget},
-                "shape": list(self.images.image_shape),
             }
 
     def next_group(self, client: str, after: int | None = None) -> Json | None:
@@ -157,13 +158,13 @@ class LabelService:
         with self._lock:
             return self._described(self._group(number))
 
-    def centre(self, number: int) -> bytes:
-        """Return the decoded centre of a group as a PNG file."""
+    def centre(self, number: int) -> ImageFile:
+        """Return the decoded centre of a group."""
         with self._lock:
             group, decode = self._group(number), self._decode
         if group.centre is None or decode is None:
             raise Missing(f"Group {number} has no centre that can be drawn.")
-        return image_files.png(decode(group.centre))
+        return png(decode(group.centre))
 
     def map(self) -> Json:
         """Return the places of at most 6000 pictures in the plane, from 0 to 1."""
@@ -189,15 +190,15 @@ class LabelService:
         with self._lock:
             return payloads.image_payload(self.session.labels(), index, self.images.ids[index])
 
-    def thumbnail(self, index: int) -> bytes:
-        """Return a picture as the run has it, as a PNG file."""
+    def thumbnail(self, index: int) -> ImageFile:
+        """Return a picture with at most 256 pixels to a side."""
         self._check_index(index)
-        return image_files.png(self.images.images[index])
+        return self._files.thumbnail(index)
 
-    def original(self, index: int) -> tuple[bytes, str]:
-        """Return a picture as large as its file has it, and its media type."""
+    def original(self, index: int) -> ImageFile:
+        """Return a picture as it is."""
         self._check_index(index)
-        return image_files.original(self.images, index)
+        return self._files.original(index)
 
     def labels_csv(self) -> bytes:
         """Return id, name, confidence and given of all pictures as a CSV file."""

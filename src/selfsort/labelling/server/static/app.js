@@ -3,7 +3,7 @@
 import { Refused, get, onOutage, post, sendKept } from "./api.js";
 import { Ask } from "./ask.js";
 import { Check } from "./check.js";
-import { $, SMALL, announce, closable, complain, element, fill, show } from "./dom.js";
+import { $, announce, closable, complain, crisp, element, fill, show } from "./dom.js";
 import { commandOf } from "./keys.js";
 import { PictureMap } from "./map.js";
 import { markerSvg } from "./markers.js";
@@ -39,7 +39,6 @@ const check = new Check(app);
 
 function showState(state, before) {
   document.title = `${state.run} – selfsort`;
-  document.body.classList.toggle("pixelated", Math.max(state.shape[0], state.shape[1]) <= SMALL);
   $("#run").textContent = state.run;
   showCovered(state.covered, state.pictures);
   showEstimate(state.estimate);
@@ -195,6 +194,7 @@ const nameField = () => $({ ask: "#name", names: "#move-name", check: "#right-na
 
 function listen() {
   addEventListener("hashchange", openView);
+  addEventListener("load", ({ target }) => target instanceof HTMLImageElement && crisp(target), true);
   addEventListener("click", (event) => {
     const button = event.target.closest("[data-command]");
     if (button) run(button.dataset.command);

@@ -2,7 +2,7 @@
 
 import { Refused, get, post } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { $, announce, byTouch, complain, crisp, element, fill, hasKeyboard, original, show } from "./dom.js";
+import { $, announce, byTouch, complain, element, fill, hasKeyboard, original, show } from "./dom.js";
 import { count, interval, percent } from "./words.js";
 
 export class Check {
@@ -104,5 +104,3 @@ function certified({ name, estimate, low, high, n, pictures }) {
   const right = n ? [percent(estimate), interval({ low, high })] : ["–", "–"];
   return element("tr", {}, element("th", { scope: "row" }, name), ...[...right, count(n), count(pictures)].map(number));
 }
-
-$("#check-picture").addEventListener("load", ({ target }) => crisp(target));

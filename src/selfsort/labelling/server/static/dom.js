@@ -50,10 +50,15 @@ export function closable(dialog) {
 }
 
 // A picture much smaller than it is shown keeps its pixels apart.
-export const SMALL = 128;
+const SMALL = 128;
 export function crisp(image) {
-  image.classList.toggle("pixels", Math.max(image.naturalWidth, image.naturalHeight) <= SMALL);
+  const isSmall = Math.max(image.naturalWidth, image.naturalHeight) <= SMALL;
+  image.classList.toggle("pixels", isSmall);
+  if (!isSmall) document.body.classList.add("photographs");
 }
+
+// Photographs are shown larger where there is a choice.
+export const hasPhotographs = () => document.body.classList.contains("photographs");
 
 export const thumbnail = (picture) => `/api/images/${picture}/thumbnail`;
 export const original = (picture) => `/api/images/${picture}/original`;

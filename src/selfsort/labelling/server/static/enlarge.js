@@ -1,7 +1,7 @@
 // One picture large, with its neighbours a key away.
 
 import { get } from "./api.js";
-import { $, closable, crisp, element, original } from "./dom.js";
+import { $, closable, element, original } from "./dom.js";
 import { percent } from "./words.js";
 
 const dialog = $("#enlarged");
@@ -51,7 +51,6 @@ function mark() {
   label();
 }
 
-image.addEventListener("load", () => crisp(image));
 toggle.addEventListener("click", mark);
 $("#previous").addEventListener("click", () => turn(-1));
 $("#next").addEventListener("click", () => turn(1));

@@ -2,7 +2,7 @@
 
 import { Refused, picturesNamed, post } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { $, announce, closable, complain, element, show, thumbnail } from "./dom.js";
+import { $, announce, closable, complain, element, hasPhotographs, show, thumbnail } from "./dom.js";
 import { enlarge } from "./enlarge.js";
 import { chooseSimilar } from "./similar.js";
 import { count, percent, pictures as ofPictures } from "./words.js";
@@ -100,7 +100,7 @@ export class Names {
 
   #measure() {
     const width = this.plane.clientWidth;
-    const least = width < 420 ? 64 : 84;
+    const least = hasPhotographs() ? (width < 420 ? 100 : 148) : width < 420 ? 64 : 84;
     this.columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
     this.side = (width + GAP) / this.columns - GAP;
     this.step = this.side + 18 + GAP;

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
 from selfsort.labelling.core.session import Event
+from selfsort.labelling.server.image_files import ImageFile
 from selfsort.labelling.server.payloads import Order
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web.bodies import (
@@ -69,7 +70,7 @@ def session(service: LabelService) -> APIRouter:
 
     @router.get("/groups/{number}/centre.png")
     def centre(number: PathNumber) -> Response:
-        return Response(service.centre(number), media_type="image/png")
+        return _sent(service.centre(number))
 
     @router.post("/refine")
     def refine(sent: RefineBody) -> Response:
@@ -137,19 +138,23 @@ def images(service: LabelService) -> APIRouter:
 
     @router.get("/images/{index}/thumbnail")
     def thumbnail(index: PathNumber) -> Response:
-        return _kept(service.thumbnail(index), "image/png")
+        return _kept(service.thumbnail(index))
 
     @router.get("/images/{index}/original")
     def original(index: PathNumber) -> Response:
-        return _kept(*service.original(index))
+        return _kept(service.original(index))
 
     return router
 
 
-def _kept(content: bytes, media_type: str) -> Response:
+def _sent(file: ImageFile) -> Response:
+    return Response(file.content, media_type=file.media_type)
+
+
+def _kept(file: ImageFile) -> Response:
     # By cookie, for the next server on this port may have other pictures: its token is another one.
     headers = {"Cache-Control": "private, max-age=86400", "Vary": "Cookie"}
-    return Response(content, media_type=media_type, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
 
 
 def answers(service: LabelService) -> APIRouter:
