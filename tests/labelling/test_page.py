@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 import selfsort
 from commands import program, run_here
+from samples import quick
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
+from selfsort.labelling.places import NAME, stamp_of
 
 # Each begins with a letter or digit that is a command together with Alt.
 NAMES = ("mouse", "junco", "snail", "zebra", "1st kind", "ibis", "hen", "newt", "ant", "yak")
@@ -151,6 +154,51 @@ def open_tab(browser: Any, server: Server) -> Iterator[Any]:
         tab.check()
     for context in contexts:
         context.close()
+
+
+WIDTHS = """() => {
+  const shown = [...document.querySelectorAll('.picture img')].filter(image => image.naturalWidth);
+  return shown.map(image => [image.naturalWidth, image.clientWidth, getComputedStyle(image).imageRendering]);
+}"""
+
+
+def test_small_pictures_are_enlarged_pixel_by_pixel(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.page.wait_for_function(f"() => ({WIDTHS})().length > 20")
+    assert {(own, style) for own, _, style in tab.page.evaluate(WIDTHS)} == {(8, "pixelated")}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve a run whose pictures are much larger in their files than in its training."""
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        pixels = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((1200, 900))
+        pixels.save(folder / "photos" / f"{number:02d}.jpg")
+    model = quick("kmeans").fit(selfsort.load_images(folder / "photos", size=16), run_dir=folder / "run")
+    np.savez(folder / "run" / NAME, stamp=stamp_of(model.embedding_), points=model.embedding_)
+    running = Server(folder / "run", "label", "--groups", "2")
+    yield running
+    running.kill()
+
+
+def test_photographs_are_shown_from_their_files(open_tab: Any, photographs: Server) -> None:
+    tab = open_tab(at=photographs, viewport={"width": 1920, "height": 1080})
+    tab.page.wait_for_function(f"() => ({WIDTHS})().length > 20")
+    widths = tab.page.evaluate(WIDTHS)
+    assert {(own, style) for own, _, style in widths} == {(256, "auto")}
+    assert min(shown for _, shown, _ in widths) > 150, "wide pages use the larger thumbnails"
+    tab.key("Escape", "Enter")
+    enlarged = tab.page.locator("#enlarged-picture")
+    expect(enlarged).to_have_js_property("naturalWidth", 1200)
+    assert enlarged.bounding_box()["height"] > 700
+    tab.key("Escape")
+    tab.group_after("Enter", text="noise")
+    tab.page.goto(tab.own + "#names/noise")
+    expect(tab.page.locator(".cell img").first).to_be_visible()
+    assert tab.page.locator(".cell").first.bounding_box()["width"] >= 148
 
 
 def test_ten_groups_are_named_by_keyboard_one_is_split_and_an_answer_taken_back(open_tab: Any) -> None:

@@ -3,7 +3,7 @@
 import { Refused, get, onOutage, post, sendKept } from "./api.js";
 import { Ask } from "./ask.js";
 import { Check } from "./check.js";
-import { $, announce, closable, complain, crisp, element, fill, show } from "./dom.js";
+import { $, announce, closable, complain, crisp, element, fill, hasPhotographs, show } from "./dom.js";
 import { commandOf } from "./keys.js";
 import { PictureMap } from "./map.js";
 import { markerSvg } from "./markers.js";
@@ -192,9 +192,16 @@ function writeName(event) {
 
 const nameField = () => $({ ask: "#name", names: "#move-name", check: "#right-name" }[view()]);
 
+// The first picture to arrive tells whether they are photographs, for which the grid has larger cells.
+function arrived(image) {
+  const before = hasPhotographs();
+  crisp(image);
+  if (hasPhotographs() !== before) names.draw();
+}
+
 function listen() {
   addEventListener("hashchange", openView);
-  addEventListener("load", ({ target }) => target instanceof HTMLImageElement && crisp(target), true);
+  document.addEventListener("load", ({ target }) => target instanceof HTMLImageElement && arrived(target), true);
   addEventListener("click", (event) => {
     const button = event.target.closest("[data-command]");
     if (button) run(button.dataset.command);
