@@ -1,0 +1,98 @@
+"""k-means beside scikit-learn's and plain faiss's: how long it takes, and how tight the clusters are.
+
+Every library gets the same points, restarts and largest number of steps. scikit-learn stops a run that no longer moves,
+faiss begins each with points drawn at random; selfsort runs faiss from scikit-learn's k-means++ and leaves no cluster
+empty. The sum of squared distances (inertia) is given as a ratio, too: above 1, selfsort's clusters are the tighter.
+
+    python benchmarks/clustering.py [--quick] [--json FILE]
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from linkage import FEATURES, embedding_like
+from measuring import ratios_table, write_json
+from selfsort.clustering import FaissKMeans
+
+SIZES = {"small": (1_797, 10), "large": (20_000, 10), "fine": (20_000, 100)}
+QUICK = ("small",)
+RESTARTS, STEPS = 10, 100
+
+Points = NDArray[np.float32]
+
+
+def by_selfsort(points: Points, n_clusters: int, seed: int) -> float:
+    """Return selfsort's inertia."""
+    return float(FaissKMeans(n_clusters, n_init=RESTARTS, max_iter=STEPS, random_state=seed).fit(points).inertia_)
+
+
+def by_scikit_learn(points: Points, n_clusters: int, seed: int) -> float:
+    """Return scikit-learn's inertia."""
+    return float(KMeans(n_clusters, n_init=RESTARTS, max_iter=STEPS, random_state=seed).fit(points).inertia_)
+
+
+def by_faiss(points: Points, n_clusters: int, seed: int) -> float:
+    """Return the inertia of faiss's own k-means."""
+    kmeans = faiss.Kmeans(
+        FEATURES, n_clusters, nredo=RESTARTS, niter=STEPS, seed=seed, max_points_per_centroid=len(points)
+    )
+    kmeans.train(points)
+    return float(kmeans.index.search(points, 1)[0].sum())
+
+
+LIBRARIES: dict[str, Callable[[Points, int, int], float]] = {
+    "selfsort": by_selfsort,
+    "scikit_learn": by_scikit_learn,
+    "faiss": by_faiss,
+}
+
+
+def measure(points: Points, n_clusters: int, turns: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the median seconds and inertia of each library, measured in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in LIBRARIES}
+    inertia: dict[str, list[float]] = {name: [] for name in LIBRARIES}
+    for turn in range(turns):
+        for name, cluster in LIBRARIES.items():
+            began = time.perf_counter()
+            inertia[name].append(cluster(points, n_clusters, turn))
+            seconds[name].append(time.perf_counter() - began)
+    return (
+        {name: statistics.median(values) for name, values in seconds.items()},
+        {name: statistics.median(values) for name, values in inertia.items()},
+    )
+
+
+def main() -> None:
+    """Measure, print the table and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="measure few points only, three times")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    arguments = parser.parse_args()
+    for cluster in LIBRARIES.values():  # the first call of each loads its library
+        cluster(embedding_like(100), 2, 0)
+    rows, figures = [], {}
+    ratios: dict[str, list[float]] = {"scikit_learn": [], "faiss": []}
+    for name in QUICK if arguments.quick else SIZES:
+        count, n_clusters = SIZES[name]
+        seconds, inertia = measure(embedding_like(count), n_clusters, 3 if arguments.quick else 5)
+        for peer, found in ratios.items():
+            found.append(seconds[peer] / seconds["selfsort"])
+            figures[f"kmeans_{name}_vs_{peer}"] = found[-1]
+            figures[f"inertia_{name}_vs_{peer}"] = inertia[peer] / inertia["selfsort"]
+            what = f"{count:,} points, {n_clusters} clusters"
+            rows.append((f"milliseconds, {what}", peer, 1000 * seconds[peer], 1000 * seconds["selfsort"]))
+            rows.append((f"inertia, {what}", peer, inertia[peer], inertia["selfsort"]))
+    ratios_table(f"k-means, {FEATURES} features, {RESTARTS} restarts", rows, less_is_better=True)
+    figures |= {f"kmeans_vs_{peer}": statistics.geometric_mean(found) for peer, found in ratios.items()}
+    write_json(arguments.json, figures)
+
+
+if __name__ == "__main__":
+    main()
