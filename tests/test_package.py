@@ -7,6 +7,7 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -44,6 +45,7 @@ def test_the_lock_holds_what_is_required_but_pytorch() -> None:
         assert name in ("torch", "torchvision") or locked[name] in requirement.specifier, name
 
 
+@pytest.mark.slow
 def test_a_wheel_works_when_installed_elsewhere(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
     done = subprocess.run(build, capture_output=True, text=True)

@@ -31,6 +31,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_commands_of_the_readme(desk: Path) -> None:
     commands = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("selfsort ")]
     known = {"audit", "views", "fit", "label", "refine", "certify", "report", "predict", "sort", "evaluate"}

@@ -19,8 +19,8 @@ import selfsort
 from commands import in_a_process, program
 from samples import kinds, pictures
 from selfsort import methods
-from selfsort.cli.results import _show_evaluation
-from selfsort.data.loading import load_images
+from selfsort.data.image_set import ImageSet
+from selfsort.data.loading import list_images, load_images
 from selfsort.evaluation.certificate import Certificate
 from selfsort.labelling.checks import open_checks
 from selfsort.labelling.core.session import Targets
@@ -174,20 +174,20 @@ class TestBadInput:
         assert cli.run("certify", run, "--simulate", flat) == 1
         assert "has no labels" in capsys.readouterr().err
 
-    def test_labels_that_are_no_names(self, run, folder, tmp_path, monkeypatch, capsys):
-        from selfsort.cli.naming import _check_by_labels
-        from selfsort.errors import UserError
-        from selfsort.labelling.checks import Checks
+    def test_labels_that_are_no_names(self, run, folder, monkeypatch, cli):
+        images = load_images(folder, cache=False)
+        labels = {"weeds": np.zeros(60, int), "few": np.where(np.arange(60) < 59, 0, -1)}
 
-        def labels(source, images):
-            return np.where(np.arange(60) < 59, 0, -1), ("weed",)
+        def listed(source, **options):
+            if source not in labels:
+                return list_images(source, **options)
+            return ImageSet(images.images, images.ids, labels=labels[source], label_names=("weed",))
 
-        monkeypatch.setattr("selfsort.cli.naming._true_labels", labels)
-        model, images = selfsort.load(run / "named"), load_images(folder, cache=False)
-        with pytest.raises(UserError, match="No label of 'x' is one of the names given"):
-            _check_by_labels(Checks.start(NAMES, model.probabilities_[:59], 10), "x", images, True)
-        with pytest.raises(UserError, match="no label for 1 of the pictures drawn, such as"):
-            _check_by_labels(Checks.start(NAMES, model.probabilities_, 60), "x", images, True)
+        monkeypatch.setattr("selfsort.data.loading.list_images", listed)
+        refused = cli("certify", run, "--budget", 10, "--simulate", "weeds")
+        assert refused.code == 1 and "No label of 'weeds' is one of the names given" in refused.err
+        refused = cli("certify", run, "--budget", 60, "--simulate", "few")
+        assert refused.code == 1 and "no label for 1 of the pictures drawn, such as" in refused.err
 
     def test_a_damaged_certificate(self, run, capsys, cli):
         (run / "named" / "certificate.json").write_text('{"format": 1}')
@@ -237,6 +237,7 @@ def servers() -> Iterator[list[Server]]:
 
 
 class TestByAPerson:
+    @pytest.mark.slow
     def test_killed_and_gone_on_with(self, run, folder, servers):
         predicted, right = truth_of(run, folder)
         servers.append(Server(run, "--budget", 12, "--reject", 0.5))
@@ -351,13 +352,15 @@ class TestNames:
         assert f"By name: accuracy {found['named']['accuracy']:.1%}" in capsys.readouterr().out
 
     @pytest.mark.parametrize(("same", "tables"), [(True, 1), (False, 2)])
-    def test_the_same_table_is_shown_once(self, same, tables, capsys):
+    def test_the_same_table_is_shown_once(self, same, tables, run, folder, monkeypatch, cli):
         row = {"name": "rose", "n": 4, "precision": 1.0, "recall": 1.0, "f1": 1.0}
         other = row if same else row | {"precision": 0.5}
         scores = {"n": 4, "accuracy": 1.0, "nmi": 1.0, "ami": 1.0, "ari": 1.0, "per_class": [row]}
         named = {"n": 4, "accuracy": 1.0, "per_class": [other]}
-        _show_evaluation({"clustering": scores, "named": named, "silhouette": None}, quiet=False)
-        assert capsys.readouterr().out.count("precision") == tables
+        clusters = {"clustering": scores, "silhouette": None, "probe": None}
+        monkeypatch.setattr("selfsort.evaluation.protocol.evaluate_clusters", lambda *_, **__: clusters)
+        monkeypatch.setattr("selfsort.evaluation.protocol.evaluate_names", lambda *_: named)
+        assert cli("evaluate", run, folder).out.count("precision") == tables
 
     def test_the_report_shows_names_and_certificate(self, run, folder, tmp_path, cli):
         cli.json("certify", run, "--budget", 30, "--simulate", folder)

@@ -161,6 +161,7 @@ def test_help_needs_no_torch(words: list[str]) -> None:
     assert "selfsort" in done.stdout or "0.1.0" in done.stdout
 
 
+@pytest.mark.slow
 def test_predict_needs_no_lightning(run: Path, folder: Path, tmp_path: Path) -> None:
     """What training needs takes seconds to import, so prediction must do without."""
     program = (

@@ -171,6 +171,7 @@ def slow_browser(tmp_path: Path) -> Iterator[str]:
     os.kill(int(program.with_suffix(".pid").read_text()), 9)
 
 
+@pytest.mark.slow
 def test_the_server_answers_while_the_browser_that_it_started_stays_open(run, slow_browser):
     words = program("label", run)
     with subprocess.Popen(
@@ -185,9 +186,9 @@ def test_the_server_answers_while_the_browser_that_it_started_stays_open(run, sl
 
 
 def test_where_no_browser_can_be_opened_one_is_told_to(monkeypatch):
-    from selfsort.labelling.server.serve import _open
+    from selfsort.labelling.server.serve import open_page
 
     said: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: False)
-    _open("http://127.0.0.1:8573/?token=x", said.append)
+    open_page("http://127.0.0.1:8573/?token=x", said.append)
     assert said == ["No browser could be opened here: open the address yourself."]

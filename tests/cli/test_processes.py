@@ -61,6 +61,7 @@ def test_full_disk(cli: Cli, desk: Path, tmp_path_factory: pytest.TempPathFactor
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_interrupt_and_kill_in_the_middle_of_training(start: Any, cli: Cli, desk: Path) -> None:
     """Both runs go on to the same weights as one that nobody stopped."""
     whole = start("fit", "photos", "--out", "whole", *LONG)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from selfsort.clustering import kmeans
-from selfsort.clustering.kmeans import _without_empty_clusters
+from selfsort.clustering.kmeans import without_empty_clusters
 from selfsort.errors import UserError
 
 
@@ -117,7 +117,7 @@ def test_no_cluster_is_empty_while_there_are_points_enough(n_points, n_features,
 
 def test_center_without_points_moves_to_the_farthest_point():
     points = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]], dtype=np.float32)
-    result = _without_empty_clusters(points, np.array([[0.0], [100.0], [200.0]], dtype=np.float32))
+    result = without_empty_clusters(points, np.array([[0.0], [100.0], [200.0]], dtype=np.float32))
     assert result.centers.ravel().tolist() == [0, 9, 5]
     assert result.labels.tolist() == [0, 0, 2, 2, 1]
 

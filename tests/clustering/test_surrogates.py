@@ -105,6 +105,7 @@ def test_bad_input(points: np.ndarray, n_classes: int, settings: dict[str, float
         surrogate_classes(points, n_classes, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_features", [8, 6000])
 def test_a_threshold_that_takes_too_much_memory_is_lowered(
     n_features: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

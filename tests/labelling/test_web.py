@@ -25,7 +25,7 @@ from starlette.testclient import TestClient
 from commands import program
 from samples import quick
 from selfsort.labelling.places import NAME, stamp_of
-from selfsort.labelling.server.serve import _listen
+from selfsort.labelling.server.serve import listen
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
 from selfsort.labelling.store import Store
@@ -458,7 +458,7 @@ def test_a_refinement_ends_with_its_server(served, trained, how):
 
 def test_answers_are_sent_at_once():
     # asyncio turns Nagle's delay off for sockets that say they are TCP; with it every answer took 40 ms more.
-    with closing(_listen(None, None)) as listener:
+    with closing(listen(None, None)) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 

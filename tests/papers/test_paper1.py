@@ -37,6 +37,7 @@ def width(path: Path) -> int:
         return picture.width
 
 
+@pytest.mark.slow
 def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
     wanted = ("--table", 2, "--figure", 14, "--figure", 15, "--table", 5, "--dataset", "mnist")
     words = ("reproduce", "paper1", *wanted, *SCALE, *SETTINGS, "--out", tmp_path / "out")

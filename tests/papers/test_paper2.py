@@ -41,6 +41,7 @@ def figures(outcome: Outcome) -> list[dict[str, float]]:
     return [{name: row[name] for name in row if not name.endswith("seconds")} for row in outcome.result["epochs"]]
 
 
+@pytest.mark.slow
 def test_every_figure_and_table_on_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:

@@ -53,6 +53,7 @@ def settings(**changes: str) -> list[str]:
     return [word for name, value in (SMALL | changes).items() for word in ("--set", f"{name}={value}")]
 
 
+@pytest.mark.slow
 def test_tables_and_figures_on_the_command_line(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:

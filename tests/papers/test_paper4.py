@@ -64,6 +64,7 @@ def test_figures_share_their_cells() -> None:
     assert len(cells[5]) == 18 and cells[6] < cells[4] | cells[5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("figures", "n_records"), [((2, 3, 4, 6), 1 + 1 + 2 + 12)])
 def test_every_figure_on_the_command_line(
     figures: tuple[int, ...],

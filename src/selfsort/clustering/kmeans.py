@@ -44,7 +44,7 @@ def kmeans(
     with _few_threads(centered.size * n_clusters):
         runs = [_run(centered, n_clusters, iterations, int(seed)) for seed in seeds]
         _, centers = min(runs, key=lambda run: run[0])
-        return _without_empty_clusters(points, centers + offset)
+        return without_empty_clusters(points, centers + offset)
 
 
 def check_n_clusters(n_clusters: int, n_points: int) -> None:
@@ -90,7 +90,7 @@ def _initial_centers(points: NDArray[np.float32], n_clusters: int, seed: int) ->
     return np.ascontiguousarray(kmeans_plusplus(points, n_clusters, random_state=seed)[0])
 
 
-def _without_empty_clusters(points: NDArray[np.float32], centers: NDArray[np.float32]) -> KMeansResult:
+def without_empty_clusters(points: NDArray[np.float32], centers: NDArray[np.float32]) -> KMeansResult:
     """Assign the points, moving the center of an empty cluster to the point that is farthest from its own."""
     n_clusters = len(centers)
     for _ in range(2 * n_clusters):

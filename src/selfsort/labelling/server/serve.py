@@ -54,7 +54,7 @@ def serve(
     _check_host(host, password)
     with ExitStack() as stack:
         stack.enter_context(_sigterm_as_ctrl_c())
-        listener = stack.enter_context(closing(_listen(host, port)))
+        listener = stack.enter_context(closing(listen(host, port)))
         number = listener.getsockname()[1]
         stack.enter_context(label_lock(run, number, certifying=checks is not None))
         if checks is None:
@@ -71,7 +71,7 @@ def serve(
             say("Everything is kept at once; Ctrl-C ends.")
             if open_browser:
                 # Not waited for: some browsers keep the one who starts them until they are closed.
-                threading.Thread(target=_open, args=(address, say), name="browser", daemon=True).start()
+                threading.Thread(target=open_page, args=(address, say), name="browser", daemon=True).start()
             _run(service, token, listener, host, password)
 
 
@@ -101,7 +101,7 @@ def _in_address(host: str) -> str:
     return f"[{host.strip('[]')}]" if ":" in host else host
 
 
-def _listen(host: str | None, port: int | None) -> socket.socket:
+def listen(host: str | None, port: int | None) -> socket.socket:
     """Return a socket that listens on a port, the first free one when None."""
     name = "127.0.0.1" if host is None else host.strip("[]")
     for number in range(FIRST_PORT, FIRST_PORT + _PORTS) if port is None else (port,):
@@ -135,7 +135,8 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _open(address: str, say: Callable[[str], None]) -> None:
+def open_page(address: str, say: Callable[[str], None]) -> None:
+    """Open an address in the browser, or say that it cannot be opened here."""
     opened = False
     with suppress(Exception):  # some systems raise, some return False
         opened = webbrowser.open(address)
