@@ -49,9 +49,7 @@ EXPERIMENTS = {
     "simclr-umap": Experiment("simclr", {"views": "digits", "epochs": "60", "cluster_space": "umap"}),
     "self-classifier": Experiment("self-classifier", {"views": "digits", "epochs": "60"}),
     # Pre-trained features; the first is what a user does without selfsort, in 20 lines.
-    "features-kmeans": Experiment(
-        "features-kmeans", {}, note="scikit-learn's k-means on the same features"
-    ),
+    "features-kmeans": Experiment("features-kmeans", {}, note="scikit-learn's k-means on the same features"),
     "frozen": Experiment("frozen", {}, note="the number of classes was given"),
     "frozen-auto": Experiment("frozen", {"n_classes": "auto"}, note="the number of classes was estimated"),
 }

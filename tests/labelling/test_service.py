@@ -300,6 +300,25 @@ def test_versions_grow_over_restarts(run, images):
     assert versions == sorted(versions) and len(set(versions)) >= 6
 
 
+def test_a_generation_is_of_names_and_groups_a_version_of_everything(service):
+    def seen():
+        return [service.state()[key] for key in ("generation", "version", "map")]
+
+    before = seen()
+    assert before[2] == 0, "nobody has looked at the map"
+    service.map()
+    wait(lambda: service.map()["kind"] == "tsne")
+    mapped = seen()
+    assert mapped[0] == before[0] and mapped[1] > before[1] and mapped[2] > 0
+    service.answer("a", "ann", name(service.next_group("ann"), "rose"))
+    named = seen()
+    assert named[0] == named[1] > mapped[1] and named[2] == mapped[2]
+    service.answer("a", "ann", name(service.next_group("ann"), "rose"))
+    assert seen() == named, "the key was used"
+    service.undo("u", "ann")
+    assert seen()[0] > named[0]
+
+
 def test_other_pictures_are_refused(run, images):
     with pytest.raises(UserError, match="other pictures"):
         LabelService(run, images.subset(range(59)))
