@@ -31,7 +31,7 @@ from PIL import Image
 
 from measuring import peak_bytes, ratios_table, write_json
 from selfsort.audit import audit
-from selfsort.audit.findings import Audit
+from selfsort.audit.result import Audit
 
 SELFSORT = ["-m", "selfsort", "audit"]
 IMAGEDEDUP = """
@@ -173,7 +173,7 @@ def planted_borders(files: list[Path], folder: Path, rng: Random) -> tuple[float
     listed, exact = [], []
     for picture in range(len(found)):
         sides = depths[found.id(picture)]
-        listed.append(bool(found.bordered[picture]))
+        listed.append(bool(found.found["bordered"].pictures[picture]))
         exact.append(bool((np.abs(found.looks.borders[picture] - sides)[sides > 0] <= 1).all()))
     return statistics.mean(listed), statistics.mean(exact)
 

@@ -274,12 +274,12 @@ def problems(where: Where, *, dataset: str, seed: int) -> dict[str, Any]:
 
 def _found(found: Audit) -> dict[str, Rows]:
     """Return which pictures have each problem, the clearest first."""
-    certain = found.looks.border_certainty
-    dark = np.array([max(bytes.fromhex(found.border_colour(row)[1:])) < _DARK for row in range(len(found))])
-    black, strange, near = (np.flatnonzero(each) for each in (found.bordered & dark, found.outlier, found.duplicate))
+    bordered = found.found["bordered"].clearest()
+    dark = [max(bytes.fromhex(found.looks.border_colour(row)[1:])) < _DARK for row in bordered]
+    near = np.flatnonzero(found.duplicate)
     return {
-        "black borders": black[np.argsort(-certain[black], kind="stable")],
-        "unlike the others": strange[np.argsort(-found.strangeness[strange], kind="stable")],
+        "black borders": bordered[np.array(dark, bool)],
+        "unlike the others": found.found["outlier"].clearest(),
         "duplicates": near[np.argsort(-found.groups.similarity[near], kind="stable")],
     }
 

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from audit_samples import CHANGES, brighter, compressed, cropped, framed, photo, photos, resized, save, shape
 from samples import pictures
 from selfsort.audit import audit, read_rejected, write_audit
+from selfsort.audit.finding import Finding, Found
+from selfsort.audit.findings import all_findings
 from selfsort.errors import UserError
 from selfsort.export.pictures import link_kept
 from selfsort.reporting.audit_page import write_audit_page
@@ -200,7 +203,7 @@ class TestOtherFindings:
         images = photos(200, width=32, height=32)
         images[17] = np.indices((32, 32)).sum(0)[..., None] % 2 * 255
         result = audit(images)
-        assert np.flatnonzero(result.outlier).tolist() == [17]
+        assert np.flatnonzero(result.found["outlier"].pictures).tolist() == [17]
 
     def test_borders_come_with_a_crop_box(self, tmp_path):
         images = {f"{seed}": photo(seed) for seed in range(4)}
@@ -399,3 +402,30 @@ def test_the_same_pictures_give_the_same_audit(tmp_path):
     images = {f"{seed}": photo(seed) for seed in range(40)} | {"copy": cropped(photo(3))}
     first, again = (list(found(folder_of(tmp_path, images)).values()) for _ in range(2))
     assert first == again
+
+
+def test_a_new_finding_is_one_class(tmp_path, monkeypatch):
+    class Dark(Finding):
+        order, name, words, title = 70, "dark", "mostly dark", "Mostly dark"
+        rejects, details = True, ("mean_level",)
+
+        def find(self, looks, random_state):
+            mean = looks.thumbnails.mean((1, 2))
+            return Found(mean < 40, -mean)
+
+        def detail(self, looks, found, picture):
+            return {"mean_level": f"{-found.score[picture]:.0f}"}
+
+    for module in ("selfsort.audit", "selfsort.audit.result", "selfsort.reporting.audit_page"):
+        monkeypatch.setattr(f"{module}.all_findings", lambda: (*all_findings(), Dark()))
+    for seed in range(3):
+        save(photo(seed), tmp_path / f"{seed}.png")
+    save(photo(9).point(lambda level: level // 8), tmp_path / "night.png")
+    result = audit(tmp_path)
+    assert result.summary()["dark"] == 1
+    (row,) = [row for row in result.rows() if row["kept"] == "no"]
+    assert (row["id"], row["reason"], row["dark"]) == ("night.png", "dark", "yes") and int(row["mean_level"]) < 40
+    write_audit(result, tmp_path / "audit", partial(write_audit_page, result))
+    page = (tmp_path / "audit" / "audit.html").read_text()
+    assert "Mostly dark" in page and 'id="dark"' in page
+    assert not audit(tmp_path, keep=["dark"]).rejected.any()

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from selfsort.audit.findings import LARGEST_BLANK_CONTRAST, Audit, Group, Kind
+from selfsort.audit.findings import all_findings
 from selfsort.audit.folder import read_rejected, write_audit
 from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, crashed, look, unreadable
-from selfsort.audit.outliers import strangeness
+from selfsort.audit.result import Audit, Group
 from selfsort.data.class_folders import splits_of
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
@@ -20,7 +20,7 @@ from selfsort.data.pixels import MAX_PIXELS
 from selfsort.errors import UserError
 from selfsort.progress import ProgressBar
 
-__all__ = ["Audit", "Group", "Kind", "audit", "read_rejected", "write_audit"]
+__all__ = ["Audit", "Group", "audit", "read_rejected", "write_audit"]
 
 
 def audit(
@@ -36,12 +36,12 @@ def audit(
 ) -> Audit:
     """Look for what is wrong with the pictures of a source, as `load_images` takes it, at their own size.
 
-    `keep` names kinds of findings, "exact" and "near" duplicates and "blank" pictures, that are no reason to leave a
+    `keep` names findings, "exact" and "near" duplicates and "blank" pictures, that are no reason to leave a
     picture out. Labels are looked at to find leaks, and for nothing else.
 
     Raises UserError when the source cannot be read or holds no files; files that cannot be read are findings.
     """
-    kinds: tuple[Kind, ...] = get_args(Kind)
+    kinds = ("exact", "near", *(finding.name for finding in all_findings() if finding.rejects))
     kept = frozenset(keep)
     if unknown := kept - frozenset(kinds):
         raise UserError(f"keep={min(unknown)!r} is none of {', '.join(kinds)}.")
@@ -51,13 +51,12 @@ def audit(
     ids = [images.ids[place] for place in looks.places]
     failures = [Skipped(images.ids[place], reason) for place, reason in looks.failures]
     splits = splits_of(ids) if split is None else ("",) * len(ids)
-    showing = looks.contrast > LARGEST_BLANK_CONTRAST
     return Audit(
         images=images,
         unreadable=tuple(sorted([*images.skipped, *failures])),
         looks=looks,
-        groups=group(looks, splits, showing, random_state),
-        strangeness=strangeness(looks, showing, random_state),
+        groups=group(looks, splits, ~looks.blank, random_state),
+        found={finding.name: finding.find(looks, random_state) for finding in all_findings()},
         labels=None if images.labels is None else images.labels[looks.places],
         splits=splits,
         rejecting=frozenset(kind for kind in kinds if kind not in kept),

@@ -47,7 +47,7 @@ class Similar(NamedTuple):
     warning: str = ""
 
 
-class _Pictures(NamedTuple):
+class _Thumbnails(NamedTuple):
     """Thumbnails (N, 32, 32) and, where colours count, their mean colours (N, 4, 4, 3)."""
 
     thumbnails: NDArray[np.uint8]
@@ -102,7 +102,7 @@ def similar_pairs(
     In a set of pictures that are alike by nature only the most similar pairs count; a sample tells. Of a pile of
     nearly equal pictures each is paired with the first alone, and that with the pictures outside.
     """
-    pictures, codes = _Pictures(thumbnails, layouts), hashes(thumbnails)
+    pictures, codes = _Thumbnails(thumbnails, layouts), hashes(thumbnails)
     piles = _piles(pictures, codes, random_state)
     outside = np.ones(len(codes), bool)
     for pile in piles:
@@ -122,7 +122,7 @@ def similar_pairs(
     return Similar(first, second, np.minimum(pairs.similarity, 1), least, _warning(radius, wanted))
 
 
-def _alike(pictures: _Pictures, candidates: _Candidates, most_bits: int, least: float) -> _Pairs:
+def _alike(pictures: _Thumbnails, candidates: _Candidates, most_bits: int, least: float) -> _Pairs:
     chosen = candidates.bits <= most_bits
     first, second = candidates.first[chosen], candidates.second[chosen]
     found = pictures.similarities(first, second)
@@ -183,7 +183,7 @@ def same_colours(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray
     return ~np.asarray(differ.any(1), bool)
 
 
-def _piles(pictures: _Pictures, codes: NDArray[np.uint8], random_state: int) -> list[_Pile]:
+def _piles(pictures: _Thumbnails, codes: NDArray[np.uint8], random_state: int) -> list[_Pile]:
     """Find the piles of nearly equal pictures, each behind the first of them, by a sample of the pictures."""
     index = _index(codes)
     free = np.ones(len(codes), bool)
@@ -213,7 +213,7 @@ def _piles(pictures: _Pictures, codes: NDArray[np.uint8], random_state: int) -> 
     return piles
 
 
-def _of_piles(pictures: _Pictures, piles: list[_Pile], pairs: _Pairs) -> Iterator[_Pairs]:
+def _of_piles(pictures: _Thumbnails, piles: list[_Pile], pairs: _Pairs) -> Iterator[_Pairs]:
     """Yield the pairs within piles, and of their members with what stands before their leader in a pair."""
     to_leaders = np.isin(pairs.second, [pile.leader for pile in piles])
     first, second = pairs.first[to_leaders], pairs.second[to_leaders]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from selfsort.audit.findings import COLUMNS, Audit
+from selfsort.audit.result import Audit, columns
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, write_json, write_table
 
@@ -24,7 +24,8 @@ def write_audit(audit: Audit, out: str | Path, write_page: Callable[[Path], obje
         raise UserError(f"{str(out)!r} exists and is not an empty folder: choose a new one, nothing is overwritten.")
     with atomic_path(out) as partial:
         partial.mkdir()
-        write_table(partial / _TABLE, COLUMNS, ([row[name] for name in COLUMNS] for row in audit.rows()))
+        names = columns()
+        write_table(partial / _TABLE, names, ([row[name] for name in names] for row in audit.rows()))
         if write_page:
             write_page(partial)
         write_json(partial / _FACTS, {"format": FORMAT, "source": audit.source} | audit.summary())

@@ -20,6 +20,7 @@ _SHORTEST = 256  # to which larger pictures are reduced before they are looked a
 _DIGEST = 16
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _PIXELS_AT_ONCE = 1 << 22
+_LARGEST_BLANK_CONTRAST = 2.5  # levels of 255
 _COLOURED_SHARE = 0.02  # of the pixels of a grey picture that compression may have given a colour
 
 
@@ -65,6 +66,21 @@ class Looks:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    @property
+    def blank(self) -> NDArray[np.bool_]:
+        """Tell (N,) which pictures are constant, or nearly."""
+        return np.asarray(self.contrast <= _LARGEST_BLANK_CONTRAST, bool)
+
+    def crop_box(self, picture: int) -> tuple[int, int, int, int]:
+        """Return (left, top, right, bottom) of what lies inside the borders."""
+        (left, top, right, bottom), (width, height) = self.borders[picture], self.sizes[picture]
+        return int(left), int(top), int(width - right), int(height - bottom)
+
+    def border_colour(self, picture: int) -> str:
+        """Return the colour of the deepest border, such as "#000000"."""
+        side = int(self.borders[picture].argmax())
+        return "#" + bytes(self.border_colours[picture, side]).hex()
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:

@@ -1,15 +1,15 @@
 """The page of an audit: what was found, with the pictures."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from selfsort.audit import Audit, Group
+from selfsort.audit.findings import all_findings
 from selfsort.files import atomic_path
 from selfsort.reporting.gallery import percent
 from selfsort.reporting.pages import render
@@ -70,25 +70,12 @@ class _Chosen:
         groups = audit.duplicate_groups
         self.leaks = [group for group in groups if group.across_splits or group.across_labels][:_GROUPS]
         self.groups = [group for group in groups if not (group.across_splits or group.across_labels)][:_GROUPS]
-        self.strips = {
-            "bordered": _largest(audit.bordered, audit.looks.border_certainty),
-            "blank": _largest(audit.blank, -audit.looks.contrast),
-            "outlier": _largest(audit.outlier, audit.strangeness),
-            "grey_in_colour": _largest(audit.grey_in_colour, -audit.looks.colourfulness.astype(np.float32)),
-            "odd_shape": _largest(audit.odd_shape, np.abs(np.log(np.divide(*audit.looks.sizes.T)))),
-            "small": _largest(audit.small, -audit.looks.sizes.min(1, initial=1 << 30)),
-        }
+        self.strips = {name: found.clearest()[:_PER_STRIP].tolist() for name, found in audit.found.items()}
 
     def all(self) -> list[int]:
         """Return each picture that is shown somewhere."""
         groups = [picture for group in [*self.leaks, *self.groups] for picture in _first(group)]
         return sorted({*groups, *(picture for strip in self.strips.values() for picture in strip)})
-
-
-def _largest(chosen: NDArray[np.bool_], score: NDArray[Any]) -> list[int]:
-    rows = np.flatnonzero(chosen)
-    best: list[int] = rows[np.argsort(-score[rows], kind="stable")][:_PER_STRIP].tolist()
-    return best
 
 
 def _first(group: Group) -> tuple[int, ...]:
@@ -120,32 +107,23 @@ def _context(audit: Audit, chosen: _Chosen, known: dict[int, Thumbnail], shown_a
 
 def findings(summary: dict[str, Any], audit: Audit) -> list[tuple[str, str, int, str]]:
     """Return the lines of the table: the section, what was found, in how many pictures, and what comes of it."""
-    out = {kind: "left out" if kind in audit.rejecting else "kept, as asked for" for kind in ("exact", "near", "blank")}
-    look = "kept; look at them"
+    kept = "one of each is kept"
+    leaks = summary["leaks"]
     lines = [
         ("unreadable", "cannot be read", len(summary["unreadable"]), "left out"),
-        ("groups", "exact duplicates", summary["exact"], out["exact"]),
-        ("groups", "near duplicates", summary["near"], out["near"]),
-        (
-            "leaks",
-            "groups of duplicates across train and test",
-            summary["leaks"]["across_splits"],
-            "one of each is kept",
-        ),
-        (
-            "leaks",
-            "groups of duplicates with different labels",
-            summary["leaks"]["across_labels"],
-            "one of each is kept",
-        ),
-        ("blank", "blank or nearly constant", summary["blank"], out["blank"]),
-        ("bordered", "uniform border", summary["bordered"], "kept; crop boxes in pictures.csv"),
-        ("outlier", "unlike the others", summary["outlier"], look),
-        ("grey_in_colour", "grey among coloured ones", summary["grey_in_colour"], look),
-        ("odd_shape", "much longer or higher than the rest", summary["odd_shape"], look),
-        ("small", "much smaller than the rest", summary["small"], look),
+        ("groups", "exact duplicates", summary["exact"], _proposal(audit, "exact")),
+        ("groups", "near duplicates", summary["near"], _proposal(audit, "near")),
+        ("leaks", "groups of duplicates across train and test", leaks["across_splits"], kept),
+        ("leaks", "groups of duplicates with different labels", leaks["across_labels"], kept),
     ]
+    for each in all_findings():
+        comes = _proposal(audit, each.name) if each.rejects else each.proposal
+        lines.append((each.name, each.words, summary[each.name], comes))
     return lines
+
+
+def _proposal(audit: Audit, kind: str) -> str:
+    return "left out" if kind in audit.rejecting else "kept, as asked for"
 
 
 def _duplicates(audit: Audit, group: Group, show: Any) -> Duplicates:
@@ -171,36 +149,14 @@ def _member(audit: Audit, group: Group, picture: int, show: Any) -> Shown | None
 
 
 def _strips(audit: Audit, chosen: _Chosen, show: Any) -> Iterable[Strip]:
-    notes: dict[str, tuple[str, str, Callable[[int], str]]] = {
-        "blank": ("Blank or nearly constant", "Their levels hardly differ.", lambda p: ""),
-        "bordered": (
-            "Uniform borders",
-            "Bars of one colour along the sides, the clearest first. Dashed: the crop box that pictures.csv offers.",
-            lambda p: " × ".join(map(str, _inside(audit, p))),
-        ),
-        "outlier": (
-            "Unlike the others",
-            "In colours, layout and texture, the most unlike ones first: perhaps something else, perhaps just rare.",
-            lambda p: f"{audit.strangeness[p]:.1f}",
-        ),
-        "grey_in_colour": ("Grey among coloured ones", "A method may learn to tell these first.", lambda p: ""),
-        "odd_shape": (
-            "Much longer or higher than the rest",
-            "Cropping to a square loses most of them; --resize pad or squash does not.",
-            lambda p: " × ".join(map(str, audit.looks.sizes[p])),
-        ),
-        "small": ("Much smaller than the rest", "", lambda p: " × ".join(map(str, audit.looks.sizes[p]))),
-    }
-    for anchor, (title, text, note) in notes.items():
-        boxes = {p: audit.crop_box(p) for p in chosen.strips[anchor]} if anchor == "bordered" else {}
-        shown = [show(picture, note(picture), box=boxes.get(picture)) for picture in chosen.strips[anchor]]
-        total = int(getattr(audit, anchor).sum())
-        yield Strip(anchor, title, text, total, [picture for picture in shown if picture is not None])
-
-
-def _inside(audit: Audit, picture: int) -> tuple[int, int]:
-    left, top, right, bottom = audit.crop_box(picture)
-    return right - left, bottom - top
+    for finding in all_findings():
+        found = audit.found[finding.name]
+        shown = [
+            show(picture, finding.note(audit.looks, found, picture), box=finding.box(audit.looks, picture))
+            for picture in chosen.strips[finding.name]
+        ]
+        known = [picture for picture in shown if picture is not None]
+        yield Strip(finding.name, finding.title, finding.text, int(found.pictures.sum()), known)
 
 
 def _shown(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def save_png(png: bytes, path: str | Path) -> None:
 
 
 def contact_sheet(
-    images: Pictures,
+    images: Images,
     columns: int,
     *,
     row_titles: Sequence[str] = (),
@@ -100,7 +100,7 @@ def contact_sheet(
 
 
 def views_sheet(
-    originals: Pictures, views: Pictures, *, row_titles: Sequence[str] = (), side: int = 96, theme: Theme = LIGHT
+    originals: Images, views: Images, *, row_titles: Sequence[str] = (), side: int = 96, theme: Theme = LIGHT
 ) -> bytes:
     """Draw originals (n, H, W, C) at the left and the views (n, V, H', W', C) of each beside it; return a PNG."""
     titles = ["original", *(f"view {number + 1}" for number in range(views.shape[1]))]

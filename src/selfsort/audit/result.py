@@ -5,23 +5,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.audit.finding import Found
+from selfsort.audit.findings import all_findings
 from selfsort.audit.groups import TEST, VALIDATION, Groups
 from selfsort.audit.look import Looks
-from selfsort.audit.outliers import LEAST_STRANGENESS
 from selfsort.data.image_set import ImageSet
 from selfsort.data.listing import Skipped
 
-Kind = Literal["exact", "near", "blank"]
-
-LARGEST_BLANK_CONTRAST = 2.5  # levels of 255
-_LARGEST_GREY_COLOURFULNESS = 10
-_ODD_SHAPE = 2.0  # times as long, or as high, as the middle one
-_SMALL = 0.25  # of the middle one's shorter side
+_COLUMNS = ("id", "kept", "reason", "duplicate_of", "similarity", "split", "label", "width", "height", "bytes")
 _SIZES = 5  # listed in the summary
 _HELD_OUT = {*TEST, *VALIDATION}
 
@@ -48,10 +44,10 @@ class Audit:
     unreadable : id and reason of each of the others
     looks : what was noted of the N pictures, which `looks.places` names
     groups : what each is a duplicate of
-    strangeness : (N,) in deviations from the median
+    found : by the name of each of `all_findings`, which pictures it is about
     labels : (N,) as in `ImageSet`
     splits : (N,) such as "train" or "test", "" without any
-    rejecting : the kinds of finding that a picture is left out for
+    rejecting : what a picture is left out for: "exact", "near" and the names of findings that reject
     seconds : that the audit took
 
     """
@@ -60,10 +56,10 @@ class Audit:
     unreadable: tuple[Skipped, ...]
     looks: Looks
     groups: Groups
-    strangeness: NDArray[np.float32]
+    found: Mapping[str, Found]
     labels: NDArray[np.int64] | None
     splits: tuple[str, ...]
-    rejecting: frozenset[Kind]
+    rejecting: frozenset[str]
     seconds: float = 0.0
 
     def __len__(self) -> int:
@@ -109,72 +105,21 @@ class Audit:
         return self.duplicate & ~self.groups.exact
 
     @cached_property
-    def blank(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures are constant, or nearly."""
-        return np.asarray(self.looks.contrast <= LARGEST_BLANK_CONTRAST, bool)
-
-    @cached_property
-    def bordered(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures have a uniform border."""
-        return np.asarray(self.looks.borders.any(1) & ~self.blank, bool)
-
-    @cached_property
-    def outlier(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures are unlike the others."""
-        return np.asarray(self.strangeness >= LEAST_STRANGENESS, bool)
-
-    @cached_property
-    def grey_in_colour(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures are grey while most are not."""
-        grey = self.looks.colourfulness <= _LARGEST_GREY_COLOURFULNESS
-        return np.asarray(grey & ~self.blank & (2 * int(grey.sum()) < len(self)), bool)
-
-    @cached_property
-    def odd_shape(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures are much longer or much higher than the middle one."""
-        ratio = np.log(self.looks.sizes[:, 0] / self.looks.sizes[:, 1])
-        return np.asarray(np.abs(ratio - _middle(ratio)) > np.log(_ODD_SHAPE), bool)
-
-    @cached_property
-    def small(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures are much smaller than the middle one."""
-        shorter = self.looks.sizes.min(1)
-        return np.asarray(shorter < _SMALL * _middle(shorter), bool)
-
-    @cached_property
     def reasons(self) -> NDArray[np.str_]:
         """Say (N,) in a few words why each picture is to be left out, "" where it is not."""
-        why: dict[Kind, tuple[str, NDArray[np.bool_]]] = {
-            "blank": ("blank", self.blank),
-            "exact": ("exact duplicate", self.exact),
-            "near": ("near duplicate", self.near),
-        }
-        found = np.full(len(self), "", dtype="<U16")
-        for kind, (words, pictures) in why.items():
+        rejecting = [finding for finding in all_findings() if finding.rejects]
+        why = [(finding.name, finding.name, self.found[finding.name].pictures) for finding in rejecting]
+        why += [("exact", "exact duplicate", self.exact), ("near", "near duplicate", self.near)]
+        reasons = np.full(len(self), "", dtype="<U32")
+        for kind, words, pictures in why:
             if kind in self.rejecting:
-                found[pictures & (found == "")] = words
-        return found
+                reasons[pictures & (reasons == "")] = words
+        return reasons
 
     @cached_property
     def rejected(self) -> NDArray[np.bool_]:
         """Tell (N,) which readable pictures are proposed to be left out."""
         return np.asarray(self.reasons != "", bool)
-
-    def crop_box(self, picture: int) -> tuple[int, int, int, int]:
-        """Return (left, top, right, bottom) of what lies inside the borders."""
-        (left, top, right, bottom), (width, height) = self.looks.borders[picture], self.looks.sizes[picture]
-        return int(left), int(top), int(width - right), int(height - bottom)
-
-    def border_colour(self, picture: int) -> str:
-        """Return the colour of the deepest border, such as "#000000"."""
-        side = int(self.looks.borders[picture].argmax())
-        return "#" + bytes(self.looks.border_colours[picture, side]).hex()
-
-    def _border(self, picture: int) -> dict[str, object]:
-        return {
-            "border": self.border_colour(picture),
-            "border_certainty": f"{self.looks.border_certainty[picture]:.2f}",
-        }
 
     @cached_property
     def duplicate_groups(self) -> tuple[Group, ...]:
@@ -200,7 +145,8 @@ class Audit:
     def summary(self) -> dict[str, Any]:
         """Count what was found."""
         groups = self.duplicate_groups
-        counts = {name: int(getattr(self, name).sum()) for name in ("exact", "near", *KINDS)}
+        counts = {name: int(found.pictures.sum()) for name, found in self.found.items()}
+        counts = {"exact": int(self.exact.sum()), "near": int(self.near.sum())} | counts
         return {
             "pictures": len(self) + len(self.unreadable),
             "kept": len(self) - int(self.rejected.sum()),
@@ -224,14 +170,13 @@ class Audit:
         reasons = {row.id: row.reason for row in self.unreadable}
         known = {self.id(picture): picture for picture in range(len(self))}
         for name in sorted(reasons.keys() | known.keys()):
-            row: dict[str, object] = {**dict.fromkeys(COLUMNS, ""), "id": name, "kept": "no"}
+            row: dict[str, object] = {**dict.fromkeys(columns(), ""), "id": name, "kept": "no"}
             row |= self._row(known[name]) if name in known else {"reason": reasons.get(name, "")}
             yield row
 
     def _row(self, picture: int) -> dict[str, object]:
         looks, duplicate = self.looks, bool(self.duplicate[picture])
-        left, top, right, bottom = self.crop_box(picture)
-        box = {"crop_left": left, "crop_top": top, "crop_right": right, "crop_bottom": bottom}
+        found = [(finding, self.found[finding.name]) for finding in all_findings()]
         return {
             "kept": "no" if self.rejected[picture] else "yes",
             "reason": str(self.reasons[picture]),
@@ -242,24 +187,17 @@ class Audit:
             "width": int(looks.sizes[picture, 0]),
             "height": int(looks.sizes[picture, 1]),
             "bytes": int(looks.n_bytes[picture]),
-            **(box | self._border(picture) if self.bordered[picture] else {}),
-            "strangeness": f"{self.strangeness[picture]:.2f}",
-            **{name: "yes" if getattr(self, name)[picture] else "" for name in KINDS if name != "bordered"},
+            **{k: v for finding, each in found for k, v in finding.detail(looks, each, picture).items()},
+            **{finding.name: "yes" for finding, each in found if finding.flagged and each.pictures[picture]},
         }
 
 
-KINDS = ("blank", "bordered", "outlier", "grey_in_colour", "odd_shape", "small")
-COLUMNS = (
-    "id", "kept", "reason", "duplicate_of", "similarity", "split", "label", "width", "height", "bytes",
-    "border", "border_certainty", "crop_left", "crop_top", "crop_right", "crop_bottom",
-    "strangeness", "blank", "outlier", "grey_in_colour", "odd_shape", "small",
-)  # fmt: skip
+def columns() -> tuple[str, ...]:
+    """Return the columns of the table of pictures."""
+    details = [name for finding in all_findings() for name in finding.details]
+    return (*_COLUMNS, *details, *(finding.name for finding in all_findings() if finding.flagged))
 
 
 def leaks(group: Group) -> bool:
     """Tell whether a group of duplicates spoils an evaluation."""
     return group.across_splits or group.across_labels
-
-
-def _middle(values: NDArray[Any]) -> float:
-    return float(np.median(values)) if len(values) else 0.0

@@ -1,12 +1,15 @@
 """Pictures unlike the others in colours, layout and texture."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.audit.finding import Finding, Found
 from selfsort.audit.look import SIDE, Looks
 from selfsort.clustering.neighbours import nearest
 
-LEAST_STRANGENESS = 3.5
+LEAST_SCORE = 3.5
 _NEIGHBOUR = 5
 _REFERENCES = 6000  # pictures, drawn at random, that the others are compared with
 _FEWEST = 30  # among fewer, every picture is its own kind
@@ -15,7 +18,29 @@ _BLOCK = 4096
 _TEXTURE = 0.7  # weight beside the colours
 
 
-def strangeness(looks: Looks, chosen: NDArray[np.bool_], random_state: int = 0) -> NDArray[np.float32]:
+class Outlier(Finding):
+    """Pictures unlike the others; their outlier score is in every row of `pictures.csv`."""
+
+    order = 30
+    name, words, title = "outlier", "unlike the others", "Unlike the others"
+    text = "In colours, layout and texture, the most unlike ones first: perhaps something else, perhaps just rare."
+    details = ("strangeness",)
+
+    def find(self, looks: Looks, random_state: int) -> Found:
+        """Find the pictures far from their nearest ones."""
+        score = outlier_scores(looks, ~looks.blank, random_state)
+        return Found(np.asarray(score >= LEAST_SCORE, bool), score)
+
+    def note(self, looks: Looks, found: Found, picture: int) -> str:
+        """Write the score."""
+        return f"{found.score[picture]:.1f}"
+
+    def detail(self, looks: Looks, found: Found, picture: int) -> Mapping[str, object]:
+        """Return the score."""
+        return {"strangeness": f"{found.score[picture]:.2f}"}
+
+
+def outlier_scores(looks: Looks, chosen: NDArray[np.bool_], random_state: int = 0) -> NDArray[np.float32]:
     """Return how far (N,) each of the `chosen` pictures lies from its nearest few, in deviations from the median.
 
     The others get 0. The distribution's logarithm is about normal; the deviation is the median one times 1.48.
