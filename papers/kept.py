@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from selfsort import methods, runs
+from selfsort import methods
 from selfsort.data.image_set import ImageSet
 from selfsort.methods.base import Estimator
 from selfsort.models.base import Net
+from selfsort.runs import RunFolder
 from selfsort.training.callbacks import OnEpoch
 from selfsort.training.data import ImageData
 from selfsort.training.outputs import outputs
@@ -21,7 +22,7 @@ from selfsort.training.recipe import Device, pick_device
 
 def fitted(model: Estimator, images: ImageSet, folder: Path | None, on_epoch: OnEpoch | None = None) -> Estimator:
     """Fit a model, going on where a stopped measurement was."""
-    if folder is not None and runs.is_complete(folder):
+    if folder is not None and RunFolder(folder).is_complete():
         return methods.load(folder)
     return model.fit(images, run_dir=folder, resume=folder is not None, on_epoch=on_epoch)
 

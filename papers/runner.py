@@ -279,7 +279,7 @@ def reproduce(
         When another process works in the folder, the pictures are missing, or a setting cannot be.
 
     """
-    with new_parents(out), runs.held(out):
+    with new_parents(out), runs.run_lock(out):
         cells = exhibit.cells(replace(scale, out=out))
         missing = [cell for cell in cells if _kept(cell, out) is None]
         if exhibit.check is not None and missing:

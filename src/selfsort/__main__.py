@@ -4,6 +4,7 @@ import io
 import sys
 
 from selfsort.cli import app
+from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _stop(str(error), 1)
+        _stop(in_flags(str(error)), 1)
     except OSError as error:
         place = f"{error.filename!r}: " if error.filename else ""
         _stop(f"{place}{error.strerror or error}.", 1)

@@ -8,7 +8,8 @@ import pytest
 
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet, as_image_set
-from selfsort.labelling.places import NAME, stamp_of
+from selfsort.labelling.places import stamp_of
+from selfsort.runs import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def images() -> ImageSet:
 def finished(tmp_path_factory: pytest.TempPathFactory, images: ImageSet) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "run"
     model = quick("kmeans").fit(images, run_dir=folder)
-    np.savez(folder / NAME, stamp=stamp_of(model.embedding_), points=model.embedding_)
+    np.savez(RunFolder(folder).points, stamp=stamp_of(model.embedding_), points=model.embedding_)
     np.save(folder.parent / "pictures.npy", images.images)
     return folder
 

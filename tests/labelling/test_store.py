@@ -17,7 +17,9 @@ from samples import pictures, quick
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
 from selfsort.labelling.core.session import Event, Group
-from selfsort.labelling.store import NAME, Store, Unwritable, load_session
+from selfsort.labelling.store import Store, Unwritable, load_session
+
+NAME = "labels.sqlite"
 
 
 def group(number: int, members: list[int], **changes: object) -> Group:

@@ -24,11 +24,12 @@ from starlette.testclient import TestClient
 
 from commands import program
 from samples import quick
-from selfsort.labelling.places import NAME, stamp_of
+from selfsort.labelling.places import stamp_of
 from selfsort.labelling.server.serve import listen
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
 from selfsort.labelling.store import Store
+from selfsort.runs import RunFolder
 
 TOKEN = "a-token"
 HOME = "http://127.0.0.1:8573"
@@ -433,7 +434,7 @@ def trained(run, images):
     """The run, of a method that goes on training for as long as it is told to."""
     shutil.rmtree(run)
     model = quick("conv-autoencoder").fit(images, run_dir=run)
-    np.savez(run / NAME, stamp=stamp_of(model.embedding_), points=model.embedding_)
+    np.savez(RunFolder(run).points, stamp=stamp_of(model.embedding_), points=model.embedding_)
     return run
 
 

@@ -105,9 +105,9 @@ def test_not_a_run(tmp_path: Path) -> None:
 def test_an_unfinished_run_is_not_loaded(copy: Path) -> None:
     run = json.loads((copy / "run.json").read_text())
     (copy / "run.json").write_text(json.dumps(run | {"status": "training"}))
-    with pytest.raises(UserError, match="unfinished run.*--resume"):
+    with pytest.raises(UserError, match="unfinished run.*resume=True"):
         selfsort.load(copy)
-    with pytest.raises(UserError, match="unfinished run.*--resume"):
+    with pytest.raises(UserError, match="unfinished run.*resume=True"):
         quick("simclr").fit(pictures(), run_dir=copy)
 
 

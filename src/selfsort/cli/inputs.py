@@ -46,7 +46,7 @@ def model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
     """Return where the model of a run is to be taken from: the one that learnt names, if there is one."""
     from selfsort import runs
 
-    folder = run if clusters else runs.named(run)
+    folder = run if clusters else runs.RunFolder(run).newest().path
     if folder != run:
         say(f"Using the names given: {folder}", quiet)
     return folder

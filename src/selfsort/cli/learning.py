@@ -198,7 +198,7 @@ def fit(
     """Learn clusters from pictures and keep the model in a run folder."""
     from selfsort import methods, runs
 
-    if resume and runs.is_complete(out):
+    if resume and runs.RunFolder(out).is_complete():
         answer("fit", {"run": str(out), "status": "complete"}, as_json)
         say(f"{out} is complete already.", as_json)
         return

@@ -205,7 +205,7 @@ def _named_model(run: Path, budget: int, reject: float | None) -> tuple[Path, di
     if reject is not None and not 0 < reject < 1:
         raise UserError(f"--reject {reject:g} cannot be shown: choose a share between 0 and 1, such as 0.99.")
     runs.read_run(run)
-    folder = runs.named(run)
+    folder = runs.RunFolder(run).newest().path
     if folder == run:
         way = f"name its groups first: selfsort label {run}, then selfsort refine {run}"
         raise UserError(f"{str(run)!r} has no names to check; {way}.")
@@ -253,7 +253,8 @@ def _check_by_labels(checks: "Checks", source: str, images: "ImageSet", quiet: b
 
 
 def _show_certificate(run: Path, folder: Path, checks: "Checks", quiet: bool) -> None:
-    from selfsort.reporting.card import CARD, CERTIFICATE, interval_words
+    from selfsort.reporting.card import interval_words
+    from selfsort.runs import RunFolder
 
     certificate = checks.certificate()
     found = {"run": str(run), "done": checks.done, "budget": checks.budget}
@@ -268,4 +269,5 @@ def _show_certificate(run: Path, folder: Path, checks: "Checks", quiet: bool) ->
     print_table(columns, [dict(zip(columns, row, strict=True)) for row in rows], quiet)
     if certificate.rejection:
         say(certificate.rejection.sentence, quiet)
-    say(f"Wrote {folder / CERTIFICATE} and {folder / CARD}; selfsort report {run} shows it.", quiet)
+    files = RunFolder(folder)
+    say(f"Wrote {files.certificate} and {files.model_card}; selfsort report {run} shows it.", quiet)

@@ -120,6 +120,7 @@ def evaluate(
     from selfsort.data.sources.torchvision_sets import n_folds
     from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
     from selfsort.files import write_json
+    from selfsort.runs import RunFolder
 
     check_seed(seed)
     if not probe and (probe_train or probe_split):
@@ -147,7 +148,7 @@ def evaluate(
         learn = learnt if probe_train or probe_split else None
         found["probe"] = _probed(probe, test, learn, folds, n_folds(probe_train or source), seed)
     found["source"] = source if split is None else f"{source} ({split})"
-    write_json(folder / "evaluation.json", found)  # first: after an error nothing is on standard output
+    write_json(RunFolder(folder).evaluation, found)  # first: after an error nothing is on standard output
     answer("evaluate", {"run": str(run), **found}, as_json)
     _show_evaluation(found, as_json)
 
@@ -182,11 +183,12 @@ def report(
     from selfsort.reporting.from_run import report_data
     from selfsort.reporting.gallery import cluster_sheet
     from selfsort.reporting.report import write_report
+    from selfsort.runs import RunFolder
 
     folder = model_folder(run, clusters, as_json)
     model = methods.load(folder)
     data = report_data(model, folder, training_images(folder, model.run_, images, as_json))
-    path = out or run / "report.html"
+    path = out or RunFolder(run).report
     write_report(data, path, map_kind=map_kind.value, random_state=model.random_state)
     if sheet:
         save_png(cluster_sheet(data.images, data.embedding, data.clusters, names=data.names), sheet)

@@ -129,7 +129,7 @@ def seeded_folds(pictures: Labelled, n_folds: int, *, random_state: int = 0) -> 
 
     """
     if n_folds < 2:
-        raise UserError(f"--folds {n_folds} must be at least 2: each fold trains a probe of its own.")
+        raise UserError(f"n_folds={n_folds} must be at least 2: each fold trains a probe of its own.")
     pictures = pictures.only_labelled()
     counts = np.bincount(pictures.labels, minlength=len(pictures.names))
     smallest = int(np.where(counts > 0, counts, counts.max()).argmin())

@@ -10,8 +10,7 @@ from filelock import FileLock, Timeout
 from selfsort.errors import UserError
 from selfsort.files import write_error
 from selfsort.labelling.store import Store
-
-_NAMING, _REFINING = ".label.lock", ".refine.lock"
+from selfsort.runs import RunFolder, is_locked
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def label_lock(run: Path, port: int | None = None, *, certifying: bool = False) 
     Raises `UserError` with the number of the process that has locked it, and for `certifying` while the run is refined.
     """
     with closing(Store.open(run)) as store:
-        lock = FileLock(Path(run) / _NAMING)
+        lock = FileLock(RunFolder(run).label_lock)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -30,7 +29,7 @@ def label_lock(run: Path, port: int | None = None, *, certifying: bool = False) 
             raise write_error(Path(run), error) from error
         try:
             store.put("server", {"process": os.getpid(), "port": port, "certifying": certifying})
-            if certifying and _is_locked(run, _REFINING):
+            if certifying and is_locked(RunFolder(run).refine_lock):
                 raise UserError(f"A refinement of {str(run)!r} is going on: wait until it is done.")
             yield
         finally:
@@ -40,7 +39,7 @@ def label_lock(run: Path, port: int | None = None, *, certifying: bool = False) 
 @contextmanager
 def refine_lock(run: Path) -> Iterator[None]:
     """Lock a run against other refinements; raises `UserError` for one that is going on, and while it is certified."""
-    lock = FileLock(Path(run) / _REFINING)
+    lock = FileLock(RunFolder(run).refine_lock)
     try:
         with lock.acquire(timeout=0):
             _check_not_certified(run)
@@ -53,7 +52,7 @@ def refine_lock(run: Path) -> Iterator[None]:
 
 def _check_not_certified(run: Path) -> None:
     with closing(Store.open(run, create=False)) as store:
-        if _is_locked(run, _NAMING) and (store.get("server") or {}).get("certifying"):
+        if is_locked(RunFolder(run).label_lock) and (store.get("server") or {}).get("certifying"):
             raise UserError(
                 f"{str(run)!r} is being {_doing(store)}: finish or stop that first, for the sample is of the model "
                 "as it is."
@@ -65,11 +64,3 @@ def _doing(store: Store) -> str:
     holder = {"process": "unknown", "port": None, "certifying": False} | (store.get("server") or {})
     where = f" on port {holder['port']}" if holder["port"] else ""
     return f"{'certified' if holder['certifying'] else 'named'} already, by process {holder['process']}{where}"
-
-
-def _is_locked(run: Path, name: str) -> bool:
-    try:
-        with FileLock(Path(run) / name).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True

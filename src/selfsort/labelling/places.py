@@ -12,8 +12,6 @@ from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.files import atomic_path
 
-NAME = "points.npz"
-
 
 class Points:
     """The points of a run, computed when they are first asked for, by any thread; see `points_of`."""
@@ -33,7 +31,7 @@ class Points:
 
 def points_of(folder: Path, embedding: NDArray[np.float32], *, random_state: int = 0) -> NDArray[np.float32]:
     """Return the points (N, d) of a run's `embedding` (N, D) in the `label_space` of its method."""
-    path, stamp = Path(folder) / NAME, stamp_of(embedding)
+    path, stamp = runs.RunFolder(folder).points, stamp_of(embedding)
     kept = _read(path, stamp)
     if kept is not None:
         return kept
@@ -52,7 +50,7 @@ def points_of(folder: Path, embedding: NDArray[np.float32], *, random_state: int
 
 def keep(folder: Path, embedding: NDArray[np.float32], points: NDArray[np.float32]) -> None:
     """Keep what `points_of` shall return."""
-    with atomic_path(Path(folder) / NAME) as partial, open(partial, "wb") as file:
+    with atomic_path(runs.RunFolder(folder).points) as partial, open(partial, "wb") as file:
         np.savez(file, stamp=stamp_of(embedding), points=points)
 
 

@@ -22,8 +22,6 @@ from selfsort.errors import UserError
 from selfsort.labelling.core.session import Event, Group, Session
 
 FORMAT = 1
-NAME = "labels.sqlite"
-ERROR_PROBABILITY = "doubt.npy"  # in the folder of a refined model: (N,), the probability that its name is wrong
 _APPLICATION = 0x73656C66  # "self": tells this file from other programs' databases
 _PATIENCE = 10.0  # seconds that another process may keep the file to itself
 
@@ -92,7 +90,7 @@ class Store:
 
         """
         data = runs.read_run(run)["data"]
-        path = Path(run) / NAME
+        path = runs.RunFolder(run).labels
         if not create and not path.exists():
             raise UserError(f"{str(run)!r} has no answers yet: name its groups with `selfsort label {run}`.")
         store = cls(path)
@@ -322,7 +320,7 @@ def _numbers(text: str) -> list[int]:
 
 def newest_model(store: Store, run: Path) -> Path:
     """Return the folder of a run's newest model: the refined one, once there is one."""
-    return runs.named(run) if store.get("rounds") else Path(run)
+    return runs.RunFolder(run).newest().path if store.get("rounds") else Path(run)
 
 
 class Opinion(NamedTuple):
@@ -342,7 +340,7 @@ def opinion_of(folder: Path, probabilities: NDArray[np.float32] | None = None) -
 
 
 def _error_probability_of(folder: Path, n_images: int) -> NDArray[np.float32] | None:
-    path = folder / ERROR_PROBABILITY
+    path = runs.RunFolder(folder).error_probability
     if not path.exists():
         return None
     try:

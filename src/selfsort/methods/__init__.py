@@ -55,7 +55,7 @@ def load(path: str | Path) -> Estimator:
         cls = find(run["method"])
         return cls.restore(Path(path), run, _params(cls, run["params"]))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        place = str(Path(path) / "run.json")
+        place = str(runs.RunFolder(path).manifest)
         raise UserError(f"{place!r} is damaged ({error}): train again into another folder.") from error
 
 

@@ -373,7 +373,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             raise NotFitted(f"This {type(self).__name__} is not fitted yet: call fit before save.")
         with runs.new_folder(Path(path)) as folder:
             self._write(folder, self.ids_)
-            write_metrics(folder / "metrics.csv", self.history_)
+            write_metrics(runs.RunFolder(folder).metrics, self.history_)
 
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
         weights, references = split_state(self.net_)
@@ -396,7 +396,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             model.net_ = model.build(model.image_shape_, model.n_images_)
         if run.get("names"):
             model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))
-        path = folder / "model.safetensors"
+        path = runs.RunFolder(folder).model
         tensors = runs.read_tensors(path)
         weights = {cls.renamed.get(name, name): tensor for name, tensor in _under("net.", tensors).items()}
         _load_exactly(model.net_, weights, run.get("weights", {}), path)

@@ -39,7 +39,6 @@ _DENSE = {"64-128-256": 512, "92-256-512": 1024}
 # Two poolings leave 2x2 of it; of a single pixel, oneDNN gets the gradient of a 5x5 convolution in bfloat16 wrong.
 _LEAST_PATCH = 11
 _MOST_CLASSES = 16_000
-_CLASSES = "surrogate-classes.csv"
 _STATISTICS = 10_000  # patches that tell the mean and the deviation of a set drawn afresh
 _BLOCK = 4096  # patches written at once
 _PARTS = 32  # pictures embedded at once
@@ -331,17 +330,18 @@ class ExemplarCNN(TrainedEstimator):
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
         if hasattr(self, "surrogate_classes_"):  # a model that was given another network has none
             rows = ((number, ids[row]) for number, rows in enumerate(self.surrogate_classes_) for row in rows)
-            write_table(folder / _CLASSES, ["class", "id"], rows)
+            write_table(runs.RunFolder(folder).surrogate_classes, ["class", "id"], rows)
         super()._write(folder, ids)
 
     @classmethod
     def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
         """Return the fitted model that was saved in a folder, with its surrogate classes."""
         model = super().restore(folder, run, params)
-        if (folder / _CLASSES).exists():
+        path = runs.RunFolder(folder).surrogate_classes
+        if path.exists():
             places = {name: row for row, name in enumerate(model.ids_)}
             found: dict[str, list[int]] = {}
-            for row in runs.read_rows(folder / _CLASSES, ("class", "id")):
+            for row in runs.read_rows(path, ("class", "id")):
                 found.setdefault(row["class"], []).append(places[row["id"]])
             model.surrogate_classes_ = tuple(np.array(rows, np.int64) for rows in found.values())
         return model

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selfsort.files import remove
 from selfsort.models.base import Net
+from selfsort.runs import RunFolder
 from selfsort.training.callbacks import History, OnEpoch
 from selfsort.training.data import TrainingData
 from selfsort.training.loop import Validate, train
@@ -73,7 +74,7 @@ class Context:
             with tempfile.TemporaryDirectory() as folder:
                 yield Path(folder)
         else:
-            yield self.folder / name
+            yield RunFolder(self.folder).stage(name).path
 
     def train(self, stages: Iterator[Stage]) -> History:
         """Train stage after stage; the history is the last one's, with the warnings of all.
@@ -91,7 +92,7 @@ class Context:
             finished += [stage.name] if stage.name else []
         for name in finished:
             if self.folder is not None:
-                remove(self.folder / name)
+                remove(RunFolder(self.folder).stage(name).path)
         return replace(history, warnings=[*self.warnings])
 
     def _train(self, stage: Stage) -> History:
@@ -99,7 +100,7 @@ class Context:
             stage.net,
             stage.data,
             stage.recipe,
-            run_dir=None if self.folder is None else self.folder / stage.name,
+            run_dir=None if self.folder is None else RunFolder(self.folder).stage(stage.name).path,
             resume=self.resume,
             progress=self.progress,
             on_epoch=None if stage.name else self.on_epoch,

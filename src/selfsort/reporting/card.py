@@ -14,7 +14,6 @@ from selfsort.evaluation.certificate import Certificate, Share, percent
 from selfsort.files import atomic_path, write_error, write_json
 from selfsort.reporting.pages import printable
 
-CERTIFICATE, CARD = "certificate.json", "model-card.md"
 _FORMAT = 1
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _TRAINING = ("epochs", "batch_size", "learning_rate", "views")
@@ -28,24 +27,26 @@ def write_certificate(folder: Path, certificate: Certificate, *, answers: int, c
     """
     known = {"format": _FORMAT, "date": datetime.now(UTC).date().isoformat(), "checked_by": checked_by}
     card = model_card(folder, runs.read_run(folder), certificate, answers=answers, checked_by=checked_by)
-    with atomic_path(folder / CARD) as path:
+    files = runs.RunFolder(folder)
+    with atomic_path(files.model_card) as path:
         path.write_text(card, encoding="utf-8", errors="backslashreplace")
-    write_json(folder / CERTIFICATE, known | certificate.to_json())
+    write_json(files.certificate, known | certificate.to_json())
 
 
 def remove_certificate(folder: Path) -> None:
-    """Take away what `write_certificate` wrote; raises `UserError` when that cannot be."""
-    for name in (CERTIFICATE, CARD):
+    """Remove what `write_certificate` wrote; raises `UserError` when that fails."""
+    files = runs.RunFolder(folder)
+    for path in (files.certificate, files.model_card):
         try:
             with suppress(FileNotFoundError):
-                (folder / name).unlink()
+                path.unlink()
         except OSError as error:
-            raise write_error(folder / name, error) from error
+            raise write_error(path, error) from error
 
 
 def read_certificate(folder: Path) -> Certificate | None:
     """Return the certificate of a model, None where there is none; raises `UserError` for a damaged one."""
-    path = folder / CERTIFICATE
+    path = runs.RunFolder(folder).certificate
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] > _FORMAT:
@@ -74,7 +75,7 @@ def model_card(folder: Path, run: Mapping[str, Any], certificate: Certificate, *
 
 def _what_it_is(folder: Path, run: Mapping[str, Any], certificate: Certificate) -> list[str]:
     names = [_text(row.name) for row in certificate.per_class]
-    title = folder.resolve().parent.name if folder.name == "named" else folder.resolve().name
+    title = runs.RunFolder(folder).title
     return [
         f"# {_text(title)}: a model that names pictures",
         "",

@@ -16,7 +16,7 @@ from selfsort.reporting.report import ReportData
 def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
     """Gather what `write_report` needs of a finished run and the pictures it was trained on."""
     return ReportData(
-        title=(folder.resolve().parent if folder.name == "named" else folder.resolve()).name,
+        title=runs.RunFolder(folder).title,
         config=_config(model.run_),
         images=images,
         embedding=model.embedding_,
@@ -24,7 +24,7 @@ def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
         clusters=model.labels_,
         history=model.history_.rows,
         skipped=runs.read_skipped(folder),
-        evaluation=_evaluation(folder / "evaluation.json"),
+        evaluation=_evaluation(runs.RunFolder(folder).evaluation),
         warnings=model.history_.warnings,
         names=model.names_,
         certificate=read_certificate(folder),

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfsort.files import write_table
 from selfsort.progress import ProgressBar
+from selfsort.runs import RunFolder
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Log:
         """Write the figures of an epoch, and say what was warned of."""
         row = history.rows[-1]
         if self.run_dir:
-            write_metrics(self.run_dir / "metrics.csv", history)
+            write_metrics(RunFolder(self.run_dir).metrics, history)
         if self.run_dir and self.logs_to_tensorboard:
             self._to_tensorboard(self.run_dir, row)
         if self.lines:
@@ -98,7 +99,7 @@ class Log:
             from torch.utils.tensorboard import SummaryWriter
 
             # What a killed run logged beyond its last checkpoint is logged again.
-            self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=int(row["epoch"]))
+            self.board = SummaryWriter(str(RunFolder(run_dir).tensorboard), purge_step=int(row["epoch"]))
             self.opened.callback(self.board.close)
         for name, value in row.items():
             if name != "epoch":

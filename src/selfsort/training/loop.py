@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from selfsort.errors import UserError
 from selfsort.memory import keep_freed_memory
 from selfsort.models.base import Batch, Net
+from selfsort.runs import RunFolder
 from selfsort.training.callbacks import History, Log, OnEpoch, deferred_interrupt
 from selfsort.training.checkpoints import Checkpoints
 from selfsort.training.collapse import collapse_warning, measure_collapse
@@ -74,7 +75,7 @@ def train(
         backward=fabric.backward,
         data=data,
         recipe=recipe,
-        checkpoints=Checkpoints(run_dir / "checkpoints") if run_dir else None,
+        checkpoints=Checkpoints(RunFolder(run_dir).checkpoints) if run_dir else None,
         on_epoch=on_epoch,
         validate=validate,
     )

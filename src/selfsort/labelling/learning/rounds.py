@@ -12,8 +12,9 @@ from selfsort.labelling import places
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import Progress
 from selfsort.labelling.locks import refine_lock
-from selfsort.labelling.store import ERROR_PROBABILITY, Store, load_session, newest_model
+from selfsort.labelling.store import Store, load_session, newest_model
 from selfsort.methods.base import Estimator
+from selfsort.runs import RunFolder
 
 
 def refine_run(
@@ -57,7 +58,7 @@ def _refine_run(
         known = set(session.groups)
         labelling = LabelSession(model, images, session=session)
         refined = labelling.refine(epochs=epochs, frozen=frozen, n_groups=n_groups, progress=progress)
-        _replace(run / "named", labelling)
+        _replace(RunFolder(run).refined.path, labelling)
         store.add_groups(group for group in session.groups.values() if group.id not in known)
         # Last, for it declares the round begun.
         rounds = store.get("rounds") or []
@@ -74,7 +75,7 @@ def _replace(folder: Path, labelling: LabelSession) -> None:
     model.save(new)
     try:
         assert error_probability is not None
-        with atomic_path(new / ERROR_PROBABILITY) as path, open(path, "wb") as file:
+        with atomic_path(RunFolder(new).error_probability) as path, open(path, "wb") as file:
             np.save(file, error_probability)
         places.keep(new, model.embedding_, labelling.points)
         swap_folder(new, folder)

@@ -16,8 +16,8 @@ from selfsort.clustering.layout import project
 from selfsort.errors import UserError
 from selfsort.files import atomic_path
 from selfsort.labelling.places import stamp_of
+from selfsort.runs import RunFolder
 
-NAME = "map.npz"
 _POINTS = 6000
 
 
@@ -37,7 +37,7 @@ class EmbeddingMap:
     """
 
     def __init__(self, run: Path, changed: Callable[[], None]):
-        self._path, self._changed = Path(run) / NAME, changed
+        self._path, self._changed = RunFolder(run).embedding_map, changed
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._to_draw: tuple[NDArray[np.float32], int] | None = None
