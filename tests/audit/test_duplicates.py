@@ -10,8 +10,8 @@ from selfsort.audit.duplicates import (
     LEAST_SIMILARITY,
     _of_piles,
     _Pairs,
-    _Pictures,
     _Pile,
+    _Thumbnails,
     hashes,
     same_colours,
     similar_pairs,
@@ -187,7 +187,7 @@ def test_a_pile_is_compared_with_what_its_leader_may_go_to():
     one, other = thumbnail(photo(1)), thumbnail(photo(2))
     images = np.stack([one, one, one, one, other, other])
     pile = _Pile(1, np.array([2, 3, 4, 5]), np.ones(4, np.float32))
-    found = _of_piles(_Pictures(images, None), [pile], _Pairs(np.array([0]), np.array([1]), np.ones(1, np.float32)))
+    found = _of_piles(_Thumbnails(images, None), [pile], _Pairs(np.array([0]), np.array([1]), np.ones(1, np.float32)))
     pairs = {pair for each in found for pair in zip(each.first.tolist(), each.second.tolist(), strict=True)}
     assert pairs == {(1, 2), (1, 3), (1, 4), (1, 5), (0, 2), (0, 3), (4, 5)}
 

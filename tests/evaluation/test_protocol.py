@@ -80,7 +80,7 @@ def test_unlabelled_pictures_are_in_no_fold():
     assert sum(len(fold.labels) for fold in seeded_folds(some, 5)) == 30
 
 
-@pytest.mark.parametrize(("n_folds", "sentence"), [(1, "--folds 1 must be at least 2"), (21, "'cat' has 20 pictures")])
+@pytest.mark.parametrize(("n_folds", "sentence"), [(1, "n_folds=1 must be at least 2"), (21, "'cat' has 20 pictures")])
 def test_folds_that_cannot_be(n_folds, sentence):
     with pytest.raises(UserError, match=sentence):
         seeded_folds(blobs(20), n_folds)

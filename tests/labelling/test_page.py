@@ -19,7 +19,8 @@ from commands import program, run_here
 from samples import quick
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
-from selfsort.labelling.places import NAME, stamp_of
+from selfsort.labelling.places import stamp_of
+from selfsort.runs import RunFolder
 
 # Each begins with a letter or digit that is a command together with Alt.
 NAMES = ("mouse", "junco", "snail", "zebra", "1st kind", "ibis", "hen", "newt", "ant", "yak")
@@ -178,7 +179,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pixels = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((1200, 900))
         pixels.save(folder / "photos" / f"{number:02d}.jpg")
     model = quick("kmeans").fit(selfsort.load_images(folder / "photos", size=16), run_dir=folder / "run")
-    np.savez(folder / "run" / NAME, stamp=stamp_of(model.embedding_), points=model.embedding_)
+    np.savez(RunFolder(folder / "run").points, stamp=stamp_of(model.embedding_), points=model.embedding_)
     running = Server(folder / "run", "label", "--groups", "2")
     yield running
     running.kill()

@@ -422,7 +422,7 @@ def test_a_second_server_is_told_who_has_the_run(served, run, finished):
     port = server.home.rpartition(":")[2]
     other = run.parent / "other"
     shutil.copytree(finished, other)
-    words[4] = str(other)
+    words = program("label", other, "--images", run.parent / "pictures.npy")
     busy = subprocess.run([*words, "--no-browser", "--port", port], capture_output=True, text=True)
     assert busy.returncode == 1
     assert f"Port {port} cannot be used (address already in use)" in busy.stderr and busy.stderr.count("\n") == 1

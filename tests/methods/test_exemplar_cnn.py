@@ -300,7 +300,6 @@ def test_an_encoder_of_other_pictures_embeds_these() -> None:
     [
         ({"encoder": quick("kmeans"), "clustered": True}, "The encoder 'kmeans' is not fitted"),
         ({"encoder": quick("kmeans")}, "set clustered=True, or leave it out"),
-        ({"encoder": quick("kmeans").fit(pictures(size=12)), "clustered": True}, "the model was trained on 12x12"),
     ],
 )
 def test_bad_encoders(settings: dict[str, Any], sentence: str) -> None:

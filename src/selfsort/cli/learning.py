@@ -273,6 +273,7 @@ def _report_fit(model: "Estimator", out: Path, as_json: bool) -> None:
     say(f"{model.method}: {model.n_clusters_} clusters of {sizes} pictures in {minutes}", as_json)
     if model.class_count_ is not None:
         say(f"Number of clusters: {model.class_count_.reason}", as_json)
+    say(f"Do the groups mean anything? {training['groups']['reason']}", as_json)
     if training["warnings"]:
         say(f"Warning: {training['warnings'][-1]}", as_json)
     how = "" if has_files(data["source"]) else " --copy"

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
@@ -23,6 +23,7 @@ from selfsort.clustering.class_count import ClassCount, estimate_class_count
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
+from selfsort.evaluation.group_quality import GroupQuality, judge_groups
 from selfsort.heads.base import Groups
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
@@ -225,6 +226,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
             if folder:
+                self.run_["training"] |= {"groups": asdict(self.group_quality())}
                 self._write(folder, images.ids)
         return self
 
@@ -235,6 +237,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     def input_of(self, images: ImageSet) -> InputSpec | None:
         """Return what the network takes, of a method that has an input of its own; None takes the pictures' size."""
         return None
+
+    def group_quality(self) -> GroupQuality:
+        """Judge without labels whether the groups of the training pictures mean anything; see `judge_groups`."""
+        self._check_fitted()
+        features, groups = self.embedding_, self.labels_
+        return judge_groups(features, groups, n_classes=self.n_classes_, random_state=self.random_state)
 
     def _params(self) -> dict[str, Any]:
         """Return the hyper-parameters as a run keeps them."""

@@ -45,7 +45,7 @@ def is_empty(folder: Path) -> bool:
 
 def is_running(folder: Path) -> bool:
     """Tell whether a process has locked a folder."""
-    return is_locked(folder / _LOCK)
+    return (folder / _LOCK).exists() and is_locked(folder / _LOCK)  # asking would make the file
 
 
 def is_locked(path: Path) -> bool:
