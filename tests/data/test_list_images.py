@@ -123,6 +123,7 @@ def test_rows_of_an_array_at_another_size():
     assert images.pixels(InputSpec(12, 1, width=10)) is images.images
     assert images.pixels(InputSpec(16, 3, "pad")).shape == (5, 16, 16, 3)
     assert images.pixels(InputSpec(6, 1, "crop", width=9)).shape == (5, 6, 9, 1)
+    assert selfsort.load_images(rows, size=16, resize="pad").options == {"size": 16, "resize": "pad"}
 
 
 @pytest.mark.parametrize("at_once", [False, True])

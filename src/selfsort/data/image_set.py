@@ -256,7 +256,8 @@ class ImageSet:
 
     def _decoded_to(self, found: decoding.Decoded, spec: InputSpec | None) -> ImageSet:
         listing = self._listing.without(found.failures)
-        if found.images is not self.originals.array:
+        as_listed = spec is None and self.originals.array is not None  # then the options say it all
+        if not as_listed and found.images is not self.originals.array:
             height, _, channels = found.images.shape[1:]
             resize = self._request.resize if spec is None else spec.resize
             listing = listing.sized(height, channels, resize)
