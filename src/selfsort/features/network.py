@@ -64,7 +64,7 @@ def with_folded_norms(module: nn.Module, image_shape: tuple[int, int, int]) -> n
     """
     folded = copy.deepcopy(module).eval()
     height, width, channels = image_shape
-    images = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         wanted = module(images)
     pairs = _convolutions_before_norms(folded, images)
@@ -96,7 +96,7 @@ def _convolutions_before_norms(net: nn.Module, images: Tensor) -> list[tuple[str
     layers = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
     hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
     with torch.inference_mode():
-        net(images[:, :, :, :])
+        net(images)
     for hook in hooks:
         hook.remove()
     once = {name for name, _ in pairs if sum(name == other for other, _ in pairs) == 1}

@@ -1,0 +1,151 @@
+"""How fast the features of a folder of photographs are computed, and how much memory that takes.
+
+selfsort's features stand beside the bare network (timm's, channels last, the same precision, on tensors that lie in
+memory) and beside timm's usual loop over the same files (Pillow, its own loader with two workers, float32). Each side
+is measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of whole
+processes over folders of links to the same photographs; equal ones are computed once.
+
+    python benchmarks/pretrained.py FOLDER [--quick] [--json FILE]
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from timm.data import create_dataset, create_loader, resolve_model_data_config
+
+from measuring import peak_bytes, ratios_table, write_json
+from selfsort.data.image_set import ImageSet
+from selfsort.data.loading import list_images
+from selfsort.features.embedding import embed
+from selfsort.models.pretrained import Pretrained, pretrained
+from selfsort.training.recipe import pick_device, pick_precision
+
+BACKBONE, BATCH_SIZE, WORKERS = "efficientnet-lite0", 64, 2
+EMBED = f"import sys, selfsort; selfsort.embed(sys.argv[1], {BACKBONE!r})"
+
+
+def bare_network(network: Pretrained) -> Callable[[int], object]:
+    """Return what runs the network over so many pictures that lie in memory as tensors."""
+    device = pick_device("auto")
+    low = pick_precision("auto", device) == "bf16-mixed"
+    module = network.module.to(device, memory_format=torch.channels_last)
+    batch = torch.rand(BATCH_SIZE, *network.input.image_shape[::-1], device=device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+
+    def run(count: int) -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=low):
+            for _ in range(-(-count // BATCH_SIZE)):
+                module(batch)[0, 0].item()
+
+    return run
+
+
+def timm_loop(network: Pretrained, root: Path) -> Callable[[int], object]:
+    """Return timm's usual way to the features of all pictures in a folder."""
+    module = timm.create_model(network.card.network.partition(":")[2], num_classes=0).eval().to(pick_device("auto"))
+    config = resolve_model_data_config(module)
+
+    def run(count: int) -> None:
+        files = create_dataset("", root=str(root), split="", class_map="")
+        loader = create_loader(
+            files,
+            input_size=config["input_size"],
+            batch_size=BATCH_SIZE,
+            mean=config["mean"],
+            std=config["std"],
+            crop_pct=config["crop_pct"],
+            interpolation=config["interpolation"],
+            num_workers=WORKERS,
+            use_prefetcher=False,
+        )
+        with torch.inference_mode():
+            features = [module(images.to(next(module.parameters()).device)).cpu().numpy() for images, _ in loader]
+        assert sum(map(len, features)) == count
+
+    return run
+
+
+def rates(sides: dict[str, Callable[[int], object]], count: int, rounds: int) -> dict[str, float]:
+    """Return the pictures per second of several sides, measured alternately."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            began = time.perf_counter()
+            run(count)
+            seconds[name].append(time.perf_counter() - began)
+    return {name: count / statistics.median(values) for name, values in seconds.items()}
+
+
+def linked(files: list[Path], count: int, root: Path) -> Path:
+    """Fill a folder with links to pictures, again and again if there are fewer than wanted."""
+    root.mkdir(parents=True)
+    for i, file in enumerate(islice(cycle(files), count)):
+        (root / f"{i:06d}{file.suffix}").symlink_to(file)
+    return root
+
+
+def peak(root: Path, cache: Path) -> int:
+    """Return the largest memory of a process, with its workers, that computes the features of a folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", EMBED, str(root)], env=os.environ | {"SELFSORT_CACHE": str(cache)}
+    )
+    most = peak_bytes(process)
+    if process.returncode:
+        raise SystemExit(f"The features of {root} could not be computed")
+    return most
+
+
+def readable(source: str) -> list[Path]:
+    """Return the files of pictures in a folder, in an order that mixes its folders."""
+    images: ImageSet = list_images(source)
+    assert images.files is not None
+    order = np.random.default_rng(0).permutation(len(images))
+    return [images.files[i].resolve() for i in order]
+
+
+def main() -> None:
+    """Measure, print the table and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="a folder of photographs")
+    parser.add_argument("--quick", action="store_true", help="fewer pictures, and a folder of 10,000 for the memory")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    arguments = parser.parse_args()
+    count, rounds, many = (256, 1, 10_000) if arguments.quick else (1280, 3, 60_000)
+    files, network = readable(arguments.source), pretrained(BACKBONE)
+    with tempfile.TemporaryDirectory() as place:
+        root = linked(files[:count], min(count, len(files)), Path(place) / "some" / "class")
+        count = min(count, len(files))
+        sides: dict[str, Callable[[int], object]] = {
+            "bare": bare_network(network),
+            "ours": lambda _: embed(root, BACKBONE, cache=False),
+            "timm": timm_loop(network, root.parent),
+        }
+        sides["bare"](BATCH_SIZE)
+        found = rates(sides, count, rounds)
+        few_bytes = peak(linked(files, 2500, Path(place) / "few"), Path(place) / "cache-few")
+        many_bytes = peak(linked(files, many, Path(place) / "many"), Path(place) / "cache-many")
+    rows = [("pictures/s", "bare network", found["bare"], found["ours"])]
+    rows.append(("pictures/s", "timm's loop", found["timm"], found["ours"]))
+    ratios_table(f"Features of {count} photographs, {BACKBONE}", rows)
+    print(f"Peak memory: {few_bytes / 1e9:.2f} GB for 2,500 photographs, {many_bytes / 1e9:.2f} GB for {many:,}")
+    figures = {
+        "features_vs_bare": found["ours"] / found["bare"],
+        "features_vs_timm_loop": found["ours"] / found["timm"],
+        "peak_growth_2500_to_60000": many_bytes / few_bytes,
+    }
+    write_json(arguments.json, figures)
+
+
+if __name__ == "__main__":
+    main()
