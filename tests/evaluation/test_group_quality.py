@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
-from test_class_count import blobs
 
 from selfsort.errors import UserError
 from selfsort.evaluation.group_quality import _components, _kmeans, judge_groups, neighbor_agreement
+
+
+def blobs(sizes, dimensions=32, distance=12.0, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(len(sizes), dimensions)) * distance / np.sqrt(2 * dimensions) * 3
+    return np.concatenate([c + rng.normal(size=(n, dimensions)) for c, n in zip(centres, sizes, strict=True)])
+
 
 SIZES = [100, 120, 60, 90]
 TRUTH = np.repeat(np.arange(4), SIZES)
