@@ -27,7 +27,7 @@ _FEWEST_PICTURES = 30
 _LARGEST = 1e15  # the squares of larger values come near the end of float32
 _HALVES = 4
 _CLOUDS = 2
-_CLEAR = 0.4  # leads over the cloud: pretrained features reached 0.44 to 0.86 with their true number of classes,
+_CLEAR = 0.4  # leads over nothing: pretrained features reached 0.44 to 0.86 with their true number of classes,
 _WEAK = 0.25  # untrained networks 0.08 to 0.31 on photographs, noise and shuffled features 0.06 at most
 _PIXEL_SHARE = 1 / 3  # of the agreement among features, that is found again among pixels that have no groups
 _DEAD = 0.05  # of an even share of the pictures
@@ -49,9 +49,14 @@ class Comparison:
     pixels: float | None = None
 
     @property
+    def nothing(self) -> float:
+        """Return the better figure of the two kinds of groups made of nothing."""
+        return max(self.shuffled, self.cloud)
+
+    @property
     def lead(self) -> float:
-        """Return how much of what the cloud leaves to gain is gained, at most 1 and below 0 when it does better."""
-        return (self.features - self.cloud) / max(1 - self.cloud, 1e-9)
+        """Return how much of what these leave to gain is gained, at most 1 and below 0 when they do better."""
+        return (self.features - self.nothing) / max(1 - self.nothing, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,7 @@ def _with_pixels(
     agreement = neighbor_agreement(pixels, groups)
     found_again = resampling_stability(pixels, groups, random_state=random_state)
     spread = pixels.std(axis=0, dtype=np.float64)
-    drawn = np.random.default_rng((random_state, 1)).normal(size=pixels.shape)
-    cloud = (drawn * spread).astype(np.float32)
+    cloud = (np.random.default_rng((random_state, 1)).normal(size=pixels.shape) * spread).astype(np.float32)
     cut = [_kmeans(space, space, n_groups, random_state) for space in (pixels, cloud)]
     own = Comparison(neighbor_agreement(pixels, cut[0]), 0.0, neighbor_agreement(cloud, cut[1]))
     return (
@@ -260,7 +264,7 @@ def _verdict(
     neighbors: Comparison, stability: Comparison, directions: float, n_groups: int, pixels_lead: float
 ) -> tuple[Verdict, str]:
     """Return the verdict and the sentence that goes with it."""
-    figures = f"{neighbors.features:.2f} of 1 where groups cut from a shapeless cloud have {neighbors.cloud:.2f}"
+    figures = f"{neighbors.features:.2f} of 1 where groups made of nothing have {neighbors.nothing:.2f}"
     if directions < n_groups / 4:
         return "none", f"The network tells pictures apart in {directions:.1f} ways only: it has collapsed."
     if neighbors.lead < _WEAK:
@@ -270,7 +274,7 @@ def _verdict(
     if by_pixels and neighbors.lead < _CLEAR:
         found = f"{neighbors.pixels:.2f} of their {neighbors.features:.2f} among plain pixels, which have no groups"
         return "none", f"The groups mostly follow colour and brightness: neighbours agree by {found}."
-    if neighbors.lead < _CLEAR or stability.features < stability.cloud:
+    if neighbors.lead < _CLEAR or stability.features < stability.nothing:
         return "weak", f"The groups mean something, but many pictures lie between them: neighbours agree by {figures}."
     return "clear", f"The groups are clear: neighbours agree by {figures}."
 
