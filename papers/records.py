@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,17 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from papers.results_page import page, told_by_name
 from selfsort.errors import UserError
 from selfsort.files import atomic_path
 
 Record = dict[str, Any]
+_WRITTEN = ("--out", "--runs", "--results", "--figure", "--json")
+# An absolute path, also below a home folder or a drive's letter, with the option before it.
+_PATH = re.compile(
+    r"(?P<option>--[\w-]+[ =])?(?<![\w./\\])"
+    r"(?P<path>(?:~|[A-Za-z]:)?[/\\][^\s'\",;/\\]+(?:[/\\][^\s'\",;]*)*)"
+)
 
 
 def mean_and_std(values: Sequence[float], decimals: int = 2) -> tuple[float, float | None]:
@@ -26,15 +34,6 @@ def mean_and_std(values: Sequence[float], decimals: int = 2) -> tuple[float, flo
     """
     spread = round(statistics.stdev(values), decimals) if len(values) > 1 else None
     return round(statistics.mean(values), decimals), spread
-
-
-def with_spread(mean: float, std: float | None, decimals: int = 1) -> str:
-    """Write a mean with its standard deviation over seeds.
-
-    >>> with_spread(75.0, 1.41), with_spread(75.12, None)
-    ('75.0 ± 1.4', '75.1')
-    """
-    return f"{mean:.{decimals}f}" + (f" ± {std:.{decimals}f}" if std is not None else "")
 
 
 def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:
@@ -57,7 +56,7 @@ def keep(path: Path, new: Sequence[Record]) -> None:
 
     """
     with _alone(path):
-        records = {_key(record): record for record in [*_read(path), *new]}
+        records = {_key(record): record for record in [*_read(path), *map(without_paths, new)]}
         # Not files.write_json: one space of indent has kept the differences of this long file small so far.
         _write(path, json.dumps(list(records.values()), indent=1) + "\n")
         _write(path.with_suffix(".md"), page(list(records.values())))
@@ -77,10 +76,28 @@ def changed(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in told_by_name(record.get("settings", {})))
 
 
-def told_by_name(settings: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the settings but for those of the frozen network, which is told by a record's "weights"."""
-    frozen = ("perceptual_network", "perceptual_layer", "perceptual_weights")
-    return [(name, value) for name, value in settings.items() if name not in frozen]
+def without_paths(value: Any) -> Any:
+    """Return a value with every path of this machine as `DATA/…`, where something is read, or `RUN/…`, where written.
+
+    >>> without_paths("python /x/benchmarks/accuracy.py --data-root /sets --out /a/b --set weights=/a/w.pth")
+    'python benchmarks/accuracy.py --data-root DATA --out RUN/b --set weights=DATA/w.pth'
+    """
+    if isinstance(value, str):
+        return _PATH.sub(_portable, value)
+    if isinstance(value, dict):
+        return {name: without_paths(each) for name, each in value.items()}
+    return [without_paths(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _portable(found: re.Match[str]) -> str:
+    option, path = found["option"] or "", found["path"]
+    name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    if name.endswith(".py"):
+        return f"{option}benchmarks/{name}"
+    if option.startswith("--data-root"):
+        return f"{option}DATA"
+    written = option.startswith(_WRITTEN) or name.endswith((".json", ".png", ".csv"))
+    return f"{option}{'RUN' if written else 'DATA'}/{name}"
 
 
 def _alone(path: Path) -> FileLock:
@@ -103,21 +120,3 @@ def _read(path: Path) -> list[Record]:
 def _write(path: Path, text: str) -> None:
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-def page(records: Sequence[Record]) -> str:
-    """Return the Markdown page of all records."""
-    lines = ["# Measured results", "", "Made from `results.json` by the programs that measured; do not edit.", ""]
-    lines += ["Values in percent, mean ± standard deviation over seeds, last epoch.", ""]
-    columns = "data experiment metric ours reference epochs seeds labels-used minutes split".split()
-    columns += ["frozen-network", "settings"]
-    lines += ["| " + " | ".join(column.replace("-", " ") for column in columns) + " |", "|" + "---|" * len(columns)]
-    for record in records:
-        ours = with_spread(record["value"], record["std"])
-        reference = f"{record['published']:.1f} ({record['note']})" if record.get("published") is not None else ""
-        cells = [record["dataset"], record["experiment"], record["metric"], ours, reference, record["epochs"]]
-        cells += [len(record["seeds"]), record["labels_used"], record["minutes"], record["split"]]
-        cells += [frozen_network(record), changed(record)]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    commands = sorted({f"`{record['command']}` on {record['hardware']}" for record in records})
-    return "\n".join([*lines, "", "Commands:", "", *(f"- {command}" for command in commands), ""])

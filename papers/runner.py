@@ -19,9 +19,9 @@ from papers.records import (
     frozen_network,
     hardware,
     mean_and_std,
-    told_by_name,
-    with_spread,
+    without_paths,
 )
+from papers.results_page import told_by_name, with_spread
 from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
@@ -136,6 +136,7 @@ class Row:
     weights : of the frozen network, where there is one
     dataset : where a figure compares several
     note : what the published value is, or what ours is
+    chosen_on_test : what labels of the scored pictures had a part in, besides the best epoch
     loss : the metric is one: no percentage, and the lowest is the best
     recorded : the row is among the records, not in the tables alone
 
@@ -152,6 +153,7 @@ class Row:
     weights: str = "none"
     dataset: str = ""
     note: str = ""
+    chosen_on_test: str = ""
     loss: bool = False
     recorded: bool = True
 
@@ -286,7 +288,8 @@ def reproduce(
             exhibit.check(missing, where)
         drawing = exhibit.draw(measure(cells, where, out, say))
         rows = [(row, _facts(paper, exhibit, scale, row, command)) for row in drawing.rows]
-        records = [record for row, facts in rows if row.recorded for record in _records(row, facts)]
+        measured = [record for row, facts in rows if row.recorded for record in _records(row, facts)]
+        records = [without_paths(record) for record in measured]
         _write(exhibit, paper, rows, drawing, out)
         write_json(out / f"{exhibit.name}.json", records)
     return records
@@ -401,6 +404,7 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
         "settings": changed,
         "split": exhibit.split + drawn,
         "note": row.note,
+        **({"chosen_on_test": row.chosen_on_test} if row.chosen_on_test else {}),
     }
 
 

@@ -67,5 +67,9 @@ def test_a_wheel_works_when_installed_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run/report.html").stat().st_size > 50_000
+    assert not (place / "papers").exists()
+    reproduce = f"import sys; sys.path.insert(0, {str(place)!r}); from selfsort.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", reproduce, "reproduce"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "clone the repository" in done.stderr and "Traceback" not in done.stderr
     assert any(place.glob("selfsort-*.dist-info/licenses/LICENSE"))
     assert (place / "selfsort/py.typed").exists()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from papers import records
+from papers.results_page import page
 from selfsort.errors import UserError
 
 RESULTS = Path(__file__).parents[2] / "docs/results.json"
@@ -37,18 +38,26 @@ def test_new_records_replace_those_of_the_same_key_and_no_others(tmp_path: Path)
     assert sorted(each.name for each in path.parent.iterdir()) == ["results.json", "results.md"]
 
 
-def test_the_page_shows_ours_beside_the_published_value() -> None:
-    changed = {"schedule": "cosine", "perceptual_weights": "weights.safetensors"}
-    page = records.page([record(published=75.0, note="the paper", settings=changed, weights="w"), record(std=None)])
-    assert (
-        "| digits | one | acc | 75.0 ± 1.5 | 75.0 (the paper) | 5 | 2 | 64 | 1.0 | test | w | schedule=cosine |" in page
-    )
-    assert "| digits | one | acc | 75.0 |  | 5 | 2 | 64 | 1.0 | test |" in page
-    assert page.count("- `selfsort` on a CPU") == 1
-
-
 def test_the_page_in_the_documents_is_made_from_the_file_beside_it() -> None:
-    assert records.page(json.loads(RESULTS.read_text())) == RESULTS.with_suffix(".md").read_text()
+    assert page(json.loads(RESULTS.read_text())) == RESULTS.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("selfsort x --data-root /srv/sets --out /srv/a/b", "selfsort x --data-root DATA --out RUN/b"),
+        ("--set weights=/srv/w.pth --results /srv/r.json", "--set weights=DATA/w.pth --results RUN/r.json"),
+        ("--set views=transformations:/srv/ten.json", "--set views=transformations:RUN/ten.json"),
+        ("python /opt/x/benchmarks/accuracy.py ~/flowers", "python benchmarks/accuracy.py DATA/flowers"),
+        (r"--out D:\runs\a --data-root=C:\sets", "--out RUN/a --data-root=DATA"),
+        ("read/write docs/results.json https://a.org/b 1/2", "read/write docs/results.json https://a.org/b 1/2"),
+    ],
+)
+def test_no_path_of_this_machine_is_kept(command: str, kept: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    records.keep(path, [record(command=command, settings={"weights": "/srv/w.pth"})])
+    (found,) = json.loads(path.read_text())
+    assert found["command"] == kept and found["settings"] == {"weights": "DATA/w.pth"}
 
 
 @pytest.mark.parametrize("text", ["no JSON", "{}", '{"a": 1}', "[1]", '[{"experiment": "one"}]'])

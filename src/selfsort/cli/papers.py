@@ -20,7 +20,10 @@ def _find_experiments() -> None:
     """Let `papers` be imported: it lies beside `src` in a checkout, and is not in the wheel."""
     checkout = Path(__file__).parents[3]
     if not (checkout / "papers" / "runner.py").is_file():
-        raise UserError("The papers' experiments are not in the installed package: run this from a checkout.")
+        raise UserError(
+            "The papers' experiments are not part of the installed package: clone the repository, install it with "
+            "`pip install -e .` and run this command again."
+        )
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
 
