@@ -15,7 +15,7 @@ from selfsort.audit import audit, read_rejected, write_audit
 from selfsort.audit.finding import Finding, Found
 from selfsort.audit.findings import all_findings
 from selfsort.errors import UserError
-from selfsort.export.pictures import link_kept
+from selfsort.export.links import link_kept
 from selfsort.reporting.audit_page import write_audit_page
 
 

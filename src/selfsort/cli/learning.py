@@ -109,7 +109,7 @@ def audit(
 
     from selfsort import audit as auditing
     from selfsort.data.loading import has_files
-    from selfsort.export.pictures import check_linkable, check_target, link_kept
+    from selfsort.export.links import check_linkable, check_target, link_kept
     from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
 
     for folder in filter(None, (out, write_clean)):

@@ -41,7 +41,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Assign pictures to clusters: id, cluster, its name if it has one, confidence and probabilities."""
-    from selfsort.export.pictures import check_table, write_predictions
+    from selfsort.export.predictions import check_table, write_predictions
 
     check_table(out)
     folder = model_folder(run, clusters, as_json)
@@ -70,7 +70,8 @@ def sort(
     as_json: AsJson = False,
 ) -> None:
     """Sort pictures into one folder per cluster, or per name where names were given."""
-    from selfsort.export.pictures import check_target, sort_pictures
+    from selfsort.export.links import check_target
+    from selfsort.export.sort import sort_pictures
 
     check_target(out)
     check_outside(out, source)

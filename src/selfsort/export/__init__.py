@@ -1,1 +1,1 @@
-"""What leaves a run: tables and sorted folders."""
+"""What leaves a run: tables of predictions (a format is one file), sorted folders, links; nothing trains here."""

@@ -1,126 +1,21 @@
-import csv
+"""Pictures sorted into folders."""
+
 import os
-import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from selfsort.data.image_set import ImageSet
+from export_samples import array_set, folder_set, left_in, small_files
+from selfsort.data.loading import load_images
 from selfsort.errors import UserError
-from selfsort.export import pictures as exports
-from selfsort.export.pictures import check_table, folder_names, sort_pictures, write_predictions
-
-NASTY_IDS = (
-    "plain/a.jpg",
-    "two\nlines.png",
-    "carriage\rreturn.png",
-    'quotes "and", commas.png',
-    "🌻/日本.png",
-    os.fsdecode(b"not-utf8-\xff\xfe.jpg"),
-    "=1+1",
-    " spaces ",
-    "",
-)
-
-
-def some_probabilities(n, k=4, seed=0):
-    return np.random.default_rng(seed).dirichlet(np.ones(k), n).astype(np.float32)
-
-
-def folder_set(root: Path, names: list[str]) -> ImageSet:
-    """Make a folder of small pictures that differ in their bytes."""
-    files = []
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4), (number, 0, 0)).save(path, format="PNG")
-        files.append(path)
-    images = np.zeros((len(names), 4, 4, 3), np.uint8)
-    return ImageSet(images, tuple(names), source=str(root), files=tuple(files))
-
-
-def array_set(ids: list[str], channels: int = 3) -> ImageSet:
-    pixels = np.random.default_rng(0).integers(0, 256, (len(ids), 5, 6, channels), np.uint8)
-    return ImageSet(pixels, tuple(ids), source="some.zip")
-
-
-def left_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
-
-
-class TestPredictions:
-    def test_csv_round_trip(self, tmp_path):
-        probabilities = some_probabilities(len(NASTY_IDS))
-        write_predictions(tmp_path / "p.csv", NASTY_IDS, probabilities)
-        with open(tmp_path / "p.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert tuple(row["id"] for row in rows) == NASTY_IDS
-        assert [int(row["cluster"]) for row in rows] == probabilities.argmax(1).tolist()
-        read = np.array([[float(row[f"p{k}"]) for k in range(4)] for row in rows])
-        np.testing.assert_allclose(read, probabilities, rtol=1e-5)
-        assert [float(row["confidence"]) for row in rows] == read.max(1).tolist()
-        assert max(len(row["p0"]) for row in rows) <= len("1.23457e-05")
-
-    def test_csv_keeps_the_bytes_of_a_name(self, tmp_path):
-        write_predictions(tmp_path / "p.csv", NASTY_IDS, some_probabilities(len(NASTY_IDS)))
-        assert b"not-utf8-\xff\xfe.jpg" in (tmp_path / "p.csv").read_bytes()
-
-    def test_parquet_round_trip(self, tmp_path):
-        probabilities = some_probabilities(len(NASTY_IDS))
-        write_predictions(tmp_path / "p.PARQUET", NASTY_IDS, probabilities)
-        table = pq.read_table(tmp_path / "p.PARQUET")
-        assert table.column_names == ["id", "cluster", "confidence", "p0", "p1", "p2", "p3"]
-        expected = [name.encode("utf-8", "backslashreplace").decode() for name in NASTY_IDS]
-        assert table["id"].to_pylist() == expected and expected[5] == r"not-utf8-\udcff\udcfe.jpg"
-        np.testing.assert_array_equal(np.stack([table[f"p{k}"].to_numpy() for k in range(4)], 1), probabilities)
-        np.testing.assert_array_equal(table["cluster"].to_numpy(), probabilities.argmax(1))
-        np.testing.assert_array_equal(table["confidence"].to_numpy(), probabilities.max(1))
-
-    def test_parquet_without_its_library_names_the_way_out(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(UserError, match=r"pip install 'selfsort\[parquet\]', or write a \.csv"):
-            check_table(tmp_path / "p.parquet")
-
-    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-    def test_no_pictures_give_a_table_without_rows(self, tmp_path, suffix):
-        write_predictions(tmp_path / f"p{suffix}", [], np.zeros((0, 3), np.float32))
-        assert left_in(tmp_path) == [f"p{suffix}"]
-
-    @pytest.mark.parametrize("name", ["p.xlsx", "p", "p.csv.gz"])
-    def test_other_suffix_is_refused(self, tmp_path, name):
-        with pytest.raises(UserError, match=r"\.csv or \.parquet"):
-            write_predictions(tmp_path / name, ["a"], some_probabilities(1))
-        assert left_in(tmp_path) == []
-
-    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-    def test_full_disk_leaves_nothing(self, tmp_path, suffix):
-        with small_files(2000), pytest.raises(UserError, match="Cannot write"):
-            write_predictions(tmp_path / f"p{suffix}", [str(i) for i in range(5000)], some_probabilities(5000))
-        assert left_in(tmp_path) == []
-
-    def test_ids_must_fit(self, tmp_path):
-        with pytest.raises(ValueError, match="2 ids"):
-            write_predictions(tmp_path / "p.csv", ["a", "b"], some_probabilities(3))
-
-
-class small_files:
-    """Let no file grow beyond so many bytes, as on a full disk."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __enter__(self):
-        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.before[1]))
-
-    def __exit__(self, *_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+from selfsort.export import sort
+from selfsort.export.sort import sort_pictures
 
 
 class TestSort:
@@ -156,8 +51,16 @@ class TestSort:
         with Image.open(tmp_path / "out/cluster-00/1.png") as picture:
             np.testing.assert_array_equal(np.asarray(picture).reshape(5, 6, channels), images.images[0])
 
+    def test_a_picture_of_an_archive_is_written_at_its_own_size(self, tmp_path):
+        with ZipFile(tmp_path / "photos.zip", "w") as archive, archive.open("a.png", "w") as member:
+            Image.new("RGB", (90, 60), (200, 0, 0)).save(member, format="PNG")
+        images = load_images(tmp_path / "photos.zip", size=8)
+        sort_pictures(images, np.array([0]), tmp_path / "out", mode="copy", n_clusters=1)
+        with Image.open(tmp_path / "out/cluster-00/a.png") as picture:
+            assert picture.size == (90, 60)
+
     def test_links_need_files(self, tmp_path):
-        with pytest.raises(UserError, match=r"some\.zip.*--copy"):
+        with pytest.raises(UserError, match=r"some\.zip.*mode='copy'"):
             sort_pictures(array_set(["a"]), np.array([0]), tmp_path / "out", mode="link", n_clusters=1)
         assert left_in(tmp_path) == []
 
@@ -228,7 +131,7 @@ class TestSort:
                 raise error
             copied.append(shutil.copyfile(source, target))
 
-        monkeypatch.setattr(exports.shutil, "copy2", failing_copy)
+        monkeypatch.setattr(sort.shutil, "copy2", failing_copy)
         expected = UserError if isinstance(error, OSError) else type(error)
         with pytest.raises(expected):
             sort_pictures(images, np.zeros(3, int), tmp_path / "out", mode="copy", n_clusters=1)
@@ -248,7 +151,7 @@ class TestSort:
         def full(source, target):
             raise OSError(28, "No space left on device", str(source), None, str(target))
 
-        monkeypatch.setattr(exports.shutil, "copy2", full)
+        monkeypatch.setattr(sort.shutil, "copy2", full)
         with pytest.raises(UserError, match="disk is full"):
             sort_pictures(images, np.zeros(1, int), tmp_path / "out", mode="copy", n_clusters=1)
 
@@ -256,13 +159,13 @@ class TestSort:
         script = f"""
 import os, signal, sys
 import numpy as np
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
-from test_pictures import folder_set
-from selfsort.export import pictures as exports
+from export_samples import folder_set
+from selfsort.export import sort
 images = folder_set(Path({str(tmp_path / "in")!r}), ["a.jpg", "b.jpg"])
-exports.shutil.copy2 = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
-exports.sort_pictures(images, np.array([0, 0]), {str(tmp_path / "out")!r}, mode="copy", n_clusters=1)
+sort.shutil.copy2 = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+sort.sort_pictures(images, np.array([0, 0]), {str(tmp_path / "out")!r}, mode="copy", n_clusters=1)
 """
         killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, timeout=60)
         assert killed.returncode == -9
@@ -281,7 +184,7 @@ exports.sort_pictures(images, np.array([0, 0]), {str(tmp_path / "out")!r}, mode=
             raise OSError(1, "Operation not permitted", str(source), None, str(link))
 
         monkeypatch.setattr(Path, "symlink_to", refuse)
-        with pytest.raises(UserError, match="takes no symbolic links; use --copy"):
+        with pytest.raises(UserError, match="takes no symbolic links; use mode='copy'"):
             sort_pictures(images, np.array([0]), tmp_path / "out", mode="link", n_clusters=1)
         assert left_in(tmp_path) == ["in"]
 
@@ -296,45 +199,3 @@ exports.sort_pictures(images, np.array([0, 0]), {str(tmp_path / "out")!r}, mode=
         images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
         with pytest.raises(ValueError, match="one cluster from 0 to 1"):
             sort_pictures(images, np.array(clusters), tmp_path / "out", mode="link", n_clusters=2)
-
-
-class TestFolderNames:
-    def test_numbers_are_padded_to_sort(self):
-        assert folder_names(2, {}) == ["cluster-00", "cluster-01"]
-        assert folder_names(1001, {})[::1000] == ["cluster-0000", "cluster-1000"]
-        assert folder_names(300, {}) == sorted(folder_names(300, {}))
-
-    def test_clusters_of_one_name_share_a_folder(self, tmp_path):
-        images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
-        names = {0: "rose", 1: "rose"}
-        summary = sort_pictures(images, np.array([0, 1, 2]), tmp_path / "out", mode="link", n_clusters=3, names=names)
-        assert summary.counts == {"rose": 2, "cluster-02": 1}
-
-    @pytest.mark.parametrize(
-        ("name", "folder"),
-        [
-            ("../../etc", "_.._etc"),
-            ("/abs", "_abs"),
-            ("..", "_"),
-            ("...", "_"),
-            ('a<b>:"c|d?*', "a_b___c_d__"),
-            ("tab\tand\nline", "tab_and_line"),
-            ("CON", "_CON"),
-            ("lpt1.txt", "_lpt1.txt"),
-            ("console", "console"),
-            ("trailing. ", "trailing"),
-            ("   ", "cluster-00"),
-            ("日本 🌻", "日本 🌻"),
-        ],
-    )
-    def test_names_are_made_safe(self, name, folder):
-        assert folder_names(1, {0: name}) == [folder]
-
-    def test_long_names_fit_a_file_system(self, tmp_path):
-        (folder,) = folder_names(1, {0: "🌻" * 200})
-        (tmp_path / folder).mkdir()
-        assert set(folder) == {"🌻"}
-
-    def test_names_that_become_alike_are_numbered(self):
-        names = {0: "a:b", 1: "a?b", 2: "A_B", 3: "cluster-04"}
-        assert folder_names(5, names) == ["a_b", "a_b__1", "A_B__2", "cluster-04__1", "cluster-04"]

@@ -1,0 +1,30 @@
+"""Predictions as Parquet, which holds text only: bytes of an id that are no UTF-8 become backslash escapes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsort.export.table import Predictions
+from selfsort.files import atomic_path
+
+SUFFIX = ".parquet"
+LIBRARY, EXTRA = "pyarrow", "parquet"
+
+
+def write(path: Path, predictions: Predictions) -> None:
+    """Write the table."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    best, names = predictions.probabilities.argmax(axis=1), predictions.names
+    columns: list[Any] = [
+        pa.array([name.encode("utf-8", "backslashreplace").decode() for name in predictions.ids], pa.string()),
+        pa.array(best, pa.int64()),
+        *([pa.array([names[cluster] for cluster in best], pa.string())] if names else []),
+        pa.array(predictions.probabilities.max(axis=1)),
+        *(pa.array(column) for column in np.ascontiguousarray(predictions.probabilities.T)),
+    ]
+    # An open file, as pyarrow takes no path that is not UTF-8.
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        pq.write_table(pa.table(dict(zip(predictions.columns(), columns, strict=True))), file)
