@@ -35,6 +35,18 @@ def test_a_lease_ends(later):
     assert leases.is_alone("bob") and leases.take("bob", [7]) == 7
 
 
+def test_a_closed_page_gives_its_groups_back_unless_it_was_only_reloaded(later):
+    leases = Leases()
+    for client, group in (("ann", 7), ("carl", 3)):
+        assert leases.take(client, [7, 3]) == group
+        leases.leave(client)
+    assert leases.take("bob", [7, 3]) is None, "they may come back at once"
+    assert leases.take("carl", [7, 3]) == 3
+    later(6)
+    assert leases.take("bob", [7, 3]) == 7
+    assert leases.take("dora", [7, 3]) is None, "carl came back"
+
+
 def test_a_group_is_put_before_the_others_of_a_client_and_taken_from_another():
     leases = Leases()
     leases.take("ann", [7, 3])

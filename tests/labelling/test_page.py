@@ -79,6 +79,10 @@ class Tab:
         unexpected = [text for text in self.wrong if not any(part in text for part in self.expected)]
         assert not unexpected
 
+    def close(self) -> None:
+        """Leave the page as somebody does who closes the window."""
+        self.page.goto("about:blank")
+
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = self.page.request.get(f"{self.own}api/state").json()
         return found
@@ -153,6 +157,7 @@ def open_tab(browser: Any, server: Server) -> Iterator[Any]:
     yield opened
     for tab in tabs:
         tab.check()
+        tab.close()
     for context in contexts:
         context.close()
 
@@ -200,6 +205,21 @@ def test_photographs_are_shown_from_their_files(open_tab: Any, photographs: Serv
     tab.page.goto(tab.own + "#names/noise")
     expect(tab.page.locator(".cell img").first).to_be_visible()
     assert tab.page.locator(".cell").first.bounding_box()["width"] >= 148
+
+
+def test_the_last_groups_come_back_from_a_window_that_was_closed(open_tab: Any, fitted: Path, tmp_path: Path) -> None:
+    server = Server(copy_of(fitted, tmp_path), "label", "--groups", "2")
+    try:
+        first = open_tab(at=server)
+        asked = first.shown()
+        second = first.page.context.new_page()  # it shows no group: the other window has both
+        second.goto(server.address)
+        expect(second.locator("#nothing-left")).to_contain_text("being asked in another window")
+        first.close()
+        expect(second.locator(".picture").first).to_be_visible()
+        assert second.evaluate(SHOWN) == asked
+    finally:
+        server.kill()
 
 
 def test_ten_groups_are_named_by_keyboard_one_is_split_and_an_answer_taken_back(open_tab: Any) -> None:

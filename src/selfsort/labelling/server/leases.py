@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SECONDS = 120.0
+_RELOADING = 5.0  # seconds in which a page that was left may come back
 
 
 class _Lease(NamedTuple):
@@ -39,6 +40,14 @@ class Leases:
         self._leases.pop(number, None)
         others = {key: lease for key, lease in self._leases.items() if lease.client != client}
         self._leases = {number: _Lease(client, time.monotonic() + SECONDS), **others}
+
+    def leave(self, client: str) -> None:
+        """Let the leases of a client whose page was closed end, unless it comes back within a few seconds."""
+        end = time.monotonic() + _RELOADING
+        self._leases = {
+            key: lease._replace(until=min(lease.until, end)) if lease.client == client else lease
+            for key, lease in self._leases.items()
+        }
 
     def is_alone(self, client: str) -> bool:
         """Tell whether no other client is at work."""

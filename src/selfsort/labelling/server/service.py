@@ -223,6 +223,11 @@ class LabelService:
             self._take(key, client, event)
             return {"state": self.state()}
 
+    def leave(self, client: str) -> None:
+        """Let others be asked about the groups of a client whose page was closed."""
+        with self._lock:
+            self._leases.leave(client)
+
     def undo(self, key: str, client: str) -> Json:
         """Take back the client's last answer in force; return the state and the group that is asked again, if any.
 

@@ -118,5 +118,11 @@ export async function sendKept(run) {
   }
 }
 
+// Others may be asked what this page was asked, once it is closed.
+addEventListener("pagehide", () => {
+  const text = JSON.stringify({ key: newKey(), client });
+  navigator.sendBeacon("/api/leave", new Blob([text], { type: "application/json" }));
+});
+
 export const picturesNamed = (name, offset, limit, order) =>
   get(`/api/names/pictures?${new URLSearchParams({ name, offset, limit, order })}`);

@@ -48,6 +48,7 @@ function showState(state, before) {
     if (!button.closest("#check-view")) button.disabled = !state.can_undo;
   }
   if (state.generation !== before?.generation) namesChanged(state);
+  else ask.follow(state.generation);
   map.update(state);
 }
 

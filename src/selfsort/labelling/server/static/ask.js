@@ -48,11 +48,20 @@ export class Ask {
   // Names that changed elsewhere change what is asked: another suggestion, another gain, or groups where there were
   // none. What a person has begun to answer stays; an own answer brings its own next group.
   async follow(generation) {
-    if (!this.started || this.busy || this.generation === generation) return;
+    const open = this.app.state.open_groups;
+    const waits = this.group === null && open > 0; // for what another window has
+    if (!this.started || this.busy || (this.generation === generation && !waits)) return;
     this.generation = generation;
-    if (!this.group && this.app.state.open_groups === 0) return;
+    this.#explainNothing(open);
+    if (!this.group && open === 0) return;
     const { group } = await get(`/api/group?client=${client}`);
     if (!this.busy && (group?.id === this.group?.id || this.#untouched())) this.put(group, this.field.value);
+  }
+
+  #explainNothing(open) {
+    const elsewhere = open === 1 ? "The last group is" : `The last ${open} groups are`;
+    const asked = `${elsewhere} being asked in another window; it comes here when that one is closed or waits too long.`;
+    $("#nothing-left").textContent = open ? asked : "Every group has an answer.";
   }
 
   #untouched() {
@@ -68,6 +77,7 @@ export class Ask {
     show($("#asking"), group !== null);
     show($("#nothing"), group === null);
     $("#ask-title").textContent = group ? title(group) : "Nothing left to ask";
+    this.#explainNothing(this.app.state.open_groups);
     $("#gain").textContent = group ? gain(group) : "";
     if (group && !same) this.#draw(group);
     this.onGroup(group);

@@ -166,6 +166,11 @@ def answers(service: LabelService) -> APIRouter:
         event = Event(sent.kind, sent.group, sent.name, sent.confidence, sent.excluded, distinct=sent.distinct)
         return JSONResponse(service.answer(sent.key, sent.client, event))
 
+    @router.post("/leave")
+    def leave(sent: Body) -> Response:
+        service.leave(sent.client)
+        return Response(status_code=204)
+
     @router.post("/undo")
     def undo(sent: Body) -> Response:
         return JSONResponse(service.undo(sent.key, sent.client))
