@@ -1,5 +1,7 @@
 """How many classes there are: known blobs, no structure, few and equal pictures, and what must not matter."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -40,9 +42,11 @@ def test_few_and_equal_pictures() -> None:
     assert equal.estimate == 1 and "look the same" in equal.reason
 
 
-def test_what_is_kept_is_given_back() -> None:
-    found = estimate_class_count(blobs(4))
-    assert ClassCount.from_json(found.to_json()) == found
+@pytest.mark.parametrize("noise", [0.0, 1.2])  # groups that lie far apart, and some that touch one another
+def test_what_is_kept_is_given_back(noise: float) -> None:
+    points = blobs(4)
+    found = estimate_class_count(points + np.random.default_rng(1).normal(0, noise, points.shape))
+    assert found.told and ClassCount.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros(4), np.full((20, 3), np.nan)])

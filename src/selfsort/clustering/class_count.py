@@ -147,7 +147,7 @@ def _read(curve: _Curve) -> ClassCount:
     """Return the best number and those nearly as good."""
     near = _nearly_best(curve)
     estimate, low, high = int(curve.counts[curve.best]), int(near.min()), int(near.max())
-    told = high <= _WIDEST * low and high < curve.counts[-1]
+    told = high <= _WIDEST * low and high < int(curve.counts[-1])
     if told and low == high:
         reason = f"The pictures fall into {estimate} groups; no other number fits about as well."
     elif told:
