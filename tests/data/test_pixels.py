@@ -99,6 +99,15 @@ def test_damaged_metadata_do_not_cost_the_picture():
     assert np.abs(read(data, 16)[0].astype(int) - np.asarray(stored)).max() <= 6
 
 
+def test_a_damaged_tag_beside_the_orientation():
+    stored = smooth(16, 16)
+    width_as_text = b"\x01\x00\x00\x07\x00\x00\x00\x04abcd"  # tag 0x0100 must be an integer
+    upside_down = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x03\x00\x00"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\x00\x02" + width_as_text + upside_down + bytes(4)
+    pixels, _ = read(encode(stored, "JPEG", **FINE_JPEG, exif=exif), 16)
+    assert np.abs(pixels.astype(int) - np.asarray(stored)[::-1, ::-1]).max() <= 6
+
+
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_16_bit_grey_uses_the_full_range(format):
     values = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)

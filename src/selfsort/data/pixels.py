@@ -34,6 +34,7 @@ _JPEG = _SIGNATURES[0]
 _GREY_MODES = ("1", "L", "LA", "I", "F")
 _FULL_SCALES = {"I": (255, 65_535), "F": (1, 255)}
 _EXIF_ORIENTATION = 0x0112
+# Not Pillow's `exif_transpose`: it writes the metadata anew, and damaged tags beside the orientation raise there.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -13,7 +14,7 @@ from selfsort.labelling.core.session import SimilarName, Taken
 from selfsort.labelling.server.journal import Conflict
 from selfsort.labelling.server.service import LabelService, Missing
 from selfsort.labelling.server.web import routes
-from selfsort.labelling.server.web.guard import LOCAL_HOSTS, STATIC, Guard
+from selfsort.labelling.server.web.guard import LOCAL_HOSTS, STATIC, Guard, Seal
 from selfsort.labelling.store import Unwritable
 
 
@@ -26,7 +27,9 @@ def make_app(
     `password`, there is a login page that takes it in place of the token.
     """
     app = FastAPI(title="selfsort", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    app.add_middleware(Guard, token=token, hosts=frozenset(hosts), login=password is not None)
+    app.add_middleware(Guard, token=token, login=password is not None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
+    app.add_middleware(Seal)
     for error, answer in _ANSWERS.items():
         app.add_exception_handler(error, answer)
     app.mount("/static", StaticFiles(directory=STATIC))

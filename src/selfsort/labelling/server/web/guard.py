@@ -1,4 +1,4 @@
-"""Who is let in: requests to this host, from its own pages, with the token, and of a bearable size."""
+"""Who is let in: requests from the page's own site, with the token, and of a bearable size; what seals every answer."""
 
 import hmac
 from collections.abc import MutableMapping
@@ -35,37 +35,43 @@ _NO_PASSWORD = "Load the page again and give the password."
 _WRONG = '<p class="error" id="wrong">That is not the password: try again.</p>'
 
 
-class Guard:
-    """Lets in only requests to this host, from its own pages, with the token, and of a bearable size.
+class Seal:
+    """Gives every answer the headers that keep a page from loading anything from elsewhere."""
 
-    Every answer gets the headers that keep a page from loading anything from elsewhere.
-    """
-
-    def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str], login: bool):
-        self.app, self.token, self.hosts, self.login = app, token, hosts, login
+    def __init__(self, app: ASGIApp):
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Pass a request on; let nothing but HTTP in."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            sealed = _sealed(scope["path"], send)
-            refusal = self._refusal(scope)
-            body = None if refusal else await _body(receive)
-            if body is None:
-                refusal = refusal or JSONResponse({"detail": "The request is larger than 1 MB."}, 413)
-                await refusal(scope, receive, sealed)
-            else:
-                await self.app(scope, _replayed(body, receive), sealed)
+            await self.app(scope, receive, _sealed(scope["path"], send))
+
+
+class Guard:
+    """Lets in only requests from the page's own site, with the token, and of a bearable size."""
+
+    def __init__(self, app: ASGIApp, token: str, login: bool):
+        self.app, self.token, self.login = app, token, login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        refusal = self._refusal(scope)
+        body = None if refusal else await _body(receive)
+        if body is None:
+            refusal = refusal or JSONResponse({"detail": "The request is larger than 1 MB."}, 413)
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, _replayed(body, receive), send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        if len(hosts) != 1 or _host_name(hosts[0]) not in self.hosts:
-            return JSONResponse({"detail": "This server is not called by that name."}, 400)
         origin = headers.get("origin")
         safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
-        own = f"http://{hosts[0]}".lower()
+        own = f"http://{headers['host']}".lower()
         if not safe and origin is not None and origin.lower() != own:
             return JSONResponse({"detail": "Another site may not send this."}, 403)
         return self._locked(scope, headers)
@@ -105,12 +111,6 @@ def welcome(token: str, host: str) -> Response:
     name = f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
     answer.set_cookie(name, token, httponly=True, samesite="strict", path="/")
     return answer
-
-
-def _host_name(host: str) -> str:
-    """Return a Host header without its port, in lower case."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
 
 
 async def _body(receive: Receive) -> bytes | None:
