@@ -1,4 +1,4 @@
-"""What is wrong with pictures, before anything is trained on them."""
+"""What is wrong with pictures, told before training: functions of decoded pictures; no torch, and no page."""
 
 import time
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Random changes of whole batches of pictures, on the device that holds them."""
+"""Random changes of batches: tensors (B, C, H, W) come in and go out on their device; no files, no networks."""
 
 from selfsort.augment.spec import Augmentation, resolved, views_from
 from selfsort.augment.transformations import Transformations

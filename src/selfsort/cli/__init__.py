@@ -1,4 +1,4 @@
-"""The command line: one thin function per command; torch is imported only inside those that need it."""
+"""The command line: one thin function per command; nothing here computes, and torch comes in only inside commands."""
 
 from selfsort.cli import backbones, learning, naming, papers, results
 from selfsort.cli.app import app

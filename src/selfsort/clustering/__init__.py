@@ -1,4 +1,4 @@
-"""Groups of points: k-means, complete linkage, reduced spaces, and the assignment of new points."""
+"""Groups of points: estimators and functions of (N, D) arrays; no pictures, no labels, no torch."""
 
 from typing import TYPE_CHECKING, Any
 

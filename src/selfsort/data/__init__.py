@@ -1,1 +1,1 @@
-"""Pictures: where they come from, how they are decoded, and the sets that everything else works on."""
+"""Image sets: where pictures come from and how they are decoded; labels stay apart, no torch."""

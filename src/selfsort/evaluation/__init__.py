@@ -1,4 +1,4 @@
-"""How good clusters and embeddings are: clustering metrics, the collapse gauge, and probes."""
+"""How good clusters, names and embeddings are: functions of arrays and labels; only probes learn here."""
 
 from selfsort.evaluation.metrics import (
     ClassScore,

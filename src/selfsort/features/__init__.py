@@ -1,1 +1,1 @@
-"""Features of pictures: what a pre-trained network gives for each, computed once, kept, and reused."""
+"""Features of a pre-trained network: computed once for each picture, kept and reused; no training, no clustering."""

@@ -1,1 +1,1 @@
-"""What a run hands over: tables, sorted folders, figures and the HTML report."""
+"""Pages and figures for people, made of a finished run or audit; nothing here trains or chooses."""
