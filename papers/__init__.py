@@ -5,10 +5,10 @@ import pkgutil
 from importlib import import_module
 
 from papers.records import keep
-from papers.runner import Exhibit, Paper, Scale, Where, check_options, reproduce
+from papers.runner import Experiment, Paper, Scale, Where, check_options, reproduce
 from selfsort.errors import UserError
 
-__all__ = ["Exhibit", "Paper", "Scale", "Where", "check_options", "exhibit", "find", "keep", "names", "reproduce"]
+__all__ = ["Experiment", "Paper", "Scale", "Where", "check_options", "experiment", "find", "keep", "names", "reproduce"]
 
 
 def names() -> list[str]:
@@ -33,7 +33,7 @@ def find(name: str) -> Paper:
     return paper
 
 
-def exhibit(paper: Paper, kind: str, number: int) -> Exhibit:
+def experiment(paper: Paper, kind: str, number: int) -> Experiment:
     """Return a figure or table of a paper by its number.
 
     Raises
@@ -42,9 +42,9 @@ def exhibit(paper: Paper, kind: str, number: int) -> Exhibit:
         When there is none of that number.
 
     """
-    for each in paper.exhibits:
+    for each in paper.experiments:
         if (each.kind, each.number) == (kind, number):
             return each
-    numbers = ", ".join(str(each.number) for each in paper.exhibits if each.kind == kind)
+    numbers = ", ".join(str(each.number) for each in paper.experiments if each.kind == kind)
     hint = f"it has --{kind} {numbers}." if numbers else f"it has none; `selfsort reproduce {paper.name}` lists it all."
     raise UserError(f"There is no {kind} {number} of {paper.name} to reproduce: {hint}")

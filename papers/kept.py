@@ -41,7 +41,7 @@ def classified(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[n
 
 
 def packed(tensors: Mapping[str, Tensor]) -> str:
-    """Return tensors as text, which a cell can hold."""
+    """Return tensors as text, which a trial can hold."""
     return base64.b64encode(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})).decode()
 
 

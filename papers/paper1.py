@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from papers.data import train_and_test
 from papers.kept import classified, fitted
-from papers.runner import Cell, Drawing, Exhibit, Outcome, Paper, Row, Scale, Where, kept_epochs
+from papers.runner import Drawing, Experiment, Outcome, Paper, Row, Scale, Trial, Where, kept_epochs
 from papers.supervised import SupervisedNet
 from selfsort import methods
 from selfsort.augment import Transformations, resolved, views_from
@@ -219,22 +219,22 @@ def _map(model: TiledAutoencoder, test: ImageSet, seed: int) -> dict[str, Any]:
     return {"points": np.round(points, 2).tolist(), "labels": _labels(some).tolist(), "names": some.label_names}
 
 
-def _compared(scale: Scale, dataset: str, sizes: Sequence[int] = ()) -> list[Cell]:
-    """List the cells of some methods at some sizes of the embedding, for all seeds."""
+def _compared(scale: Scale, dataset: str, sizes: Sequence[int] = ()) -> list[Trial]:
+    """List the trials of some methods at some sizes of the embedding, for all seeds."""
     settings = _settings(scale, dataset)
     common = {"dataset": dataset, "epochs": scale.epochs or EPOCHS, "subset": scale.subset}
-    cells = []
+    trials = []
     for seed in range(scale.seeds or SEEDS):
         for size in scale.embedding_sizes or sizes or EMBEDDING_SIZES:
             for method in scale.methods or METHODS:
                 facts = common | {"seed": seed, "embedding_size": size}
                 own = _own(method, settings)
-                cells.append(
-                    Cell(supervised_cnn, facts | {"settings": own})
+                trials.append(
+                    Trial(supervised_cnn, facts | {"settings": own})
                     if method == CNN
-                    else Cell(autoencoder, facts | {"method": method, "settings": own})
+                    else Trial(autoencoder, facts | {"method": method, "settings": own})
                 )
-    return cells
+    return trials
 
 
 def _own(method: str, settings: Mapping[str, str]) -> dict[str, str]:
@@ -270,10 +270,10 @@ def _ten_best(scale: Scale, dataset: str) -> str | None:
     return views if enough and (subset is None or (scale.subset is not None and subset >= scale.subset)) else None
 
 
-def _check(cells: Sequence[Cell], where: Where) -> None:
+def _check(trials: Sequence[Trial], where: Where) -> None:
     """Raise `UserError` for what the pictures, the frozen network or a setting would stop after hours."""
     checked = set()
-    for facts in (cell.settings for cell in cells):
+    for facts in (trial.settings for trial in trials):
         dataset, method = facts["dataset"], facts.get("method", "pseudo-label-ae" if "choice" in facts else CNN)
         key = (dataset, method, json.dumps(facts["settings"]))
         if key in checked:
@@ -286,8 +286,8 @@ def _check(cells: Sequence[Cell], where: Where) -> None:
         model.check(images.unlabelled())
 
 
-def _search_cells(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> list[Cell]:
-    """List the cells of the pair grid: each transformation alone, and each pair."""
+def _search_trials(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> list[Trial]:
+    """List the trials of the pair grid: each transformation alone, and each pair."""
     if len(scale.embedding_sizes) > 1:
         raise UserError("A heat map is of one size of the embedding: give --embedding-size once.")
     if "views" in scale.settings:
@@ -304,14 +304,14 @@ def _search_cells(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> li
     facts = {"dataset": dataset, "embedding_size": size, "epochs": scale.epochs or SEARCH_EPOCHS}
     facts |= {"subset": scale.subset, "settings": settings}
     choices = pairs_of(names or allowed(dataset))
-    return [Cell(searched, facts | {"choice": c, "seed": s}) for s in range(scale.seeds or SEEDS) for c in choices]
+    return [Trial(searched, facts | {"choice": c, "seed": s}) for s in range(scale.seeds or SEEDS) for c in choices]
 
 
 def _grouped(outcomes: Sequence[Outcome], *names: str) -> dict[tuple[Any, ...], list[Outcome]]:
     """Group outcomes by settings, in the order in which they come."""
     groups: dict[tuple[Any, ...], list[Outcome]] = {}
     for outcome in outcomes:
-        settings = {"method": CNN} | dict(outcome.cell.settings)
+        settings = {"method": CNN} | dict(outcome.trial.settings)
         groups.setdefault(tuple(settings[name] for name in names), []).append(outcome)
     return groups
 
@@ -321,7 +321,7 @@ def _row(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> R
     known = dict(zip(EMBEDDING_SIZES, PUBLISHED.get(dataset, {}).get(method, ()), strict=False))
     note = note or "the paper: best of 90 epochs"
     if dataset in _TEN_BEST and method in _AUGMENTED:
-        ours = "those under settings" if "views" in outcomes[0].cell.settings["settings"] else "all"
+        ours = "those under settings" if "views" in outcomes[0].trial.settings["settings"] else "all"
         note += f"; pictures changed by {ours}, the paper's by the ten best of a search over {SEARCH_EPOCHS} epochs"
     return Row(
         f"{SHORT[method]}-{size}",
@@ -333,7 +333,7 @@ def _row(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> R
         weights=outcomes[0].result.get("weights", "none"),
         dataset=dataset,
         note=note,
-        chosen_on_test=_TRIALS if outcomes[0].cell.settings["settings"].get("batch_norm") == "true" else "",
+        chosen_on_test=_TRIALS if outcomes[0].trial.settings["settings"].get("batch_norm") == "true" else "",
     )
 
 
@@ -393,7 +393,7 @@ def _state_of_the_art(outcomes: Sequence[Outcome]) -> Drawing:
 def _heat(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figures 11 to 13, and choose the ten transformations that do best on the pictures kept aside."""
     groups = {choice: group for (choice,), group in _grouped(outcomes, "choice").items()}
-    settings = outcomes[0].cell.settings
+    settings = outcomes[0].trial.settings
     names = [choice for choice in groups if "+" not in choice]
     rows = []
     for choice, group in groups.items():
@@ -427,7 +427,7 @@ def _tsne(outcomes: Sequence[Outcome]) -> Drawing:
     return Drawing(_with_svm(rows), png)
 
 
-def _only(method: str, dataset: str, scale: Scale) -> list[Cell]:
+def _only(method: str, dataset: str, scale: Scale) -> list[Trial]:
     return _compared(replace(scale, methods=(method,)), dataset, (300,))
 
 
@@ -440,15 +440,15 @@ def _named(scale: Scale) -> Sequence[str]:
     return names or tuple(PUBLISHED)
 
 
-def _all_data_sets(scale: Scale) -> list[Cell]:
-    return [cell for dataset in _named(scale) for cell in _compared(scale, dataset)]
+def _all_data_sets(scale: Scale) -> list[Trial]:
+    return [trial for dataset in _named(scale) for trial in _compared(scale, dataset)]
 
 
-def search(dataset: str, names: tuple[str, ...] = ()) -> Exhibit:
+def search(dataset: str, names: tuple[str, ...] = ()) -> Experiment:
     """Return the search among pairs of some transformations, all that fit by default, for any labelled data set."""
     dataset = find(dataset) or dataset
     known = dataset in _SETS and not names
-    return Exhibit(
+    return Experiment(
         "figure" if known else "heat-map",
         _SETS[dataset][1] if known else 0,
         f"PL-AE on {dataset} by transformation and pair of them",
@@ -456,25 +456,25 @@ def search(dataset: str, names: tuple[str, ...] = ()) -> Exhibit:
         "trained on nine tenths of train, scored on the tenth kept aside (validation) and on test",
         SEARCH_EPOCHS,
         _MINUTES[dataset][1] if dataset in _MINUTES else 0.0,
-        functools.partial(_search_cells, dataset=dataset, names=names),
+        functools.partial(_search_trials, dataset=dataset, names=names),
         _heat,
         ("embedding_sizes", "settings"),
         _check,
     )
 
 
-def _exhibit(
+def _experiment(
     kind: Literal["figure", "table"],
     number: int,
     title: str,
     dataset: str,
     minutes: float,
-    cells: Callable[[Scale], list[Cell]],
+    trials: Callable[[Scale], list[Trial]],
     draw: Callable[[Sequence[Outcome]], Drawing],
     takes: Sequence[str],
-) -> Exhibit:
+) -> Experiment:
     split = "trained on train without labels (CNN: with), probe trained on train, scored on all of test"
-    return Exhibit(kind, number, title, dataset, split, EPOCHS, minutes, cells, draw, takes, _check)
+    return Experiment(kind, number, title, dataset, split, EPOCHS, minutes, trials, draw, takes, _check)
 
 
 # Minutes on two CPU cores, reckoned from measured epochs (MNIST: 0.8 for the CNN to 2.5 for PL-AE): of a table with
@@ -483,27 +483,27 @@ _MINUTES = {"mnist": (8_000.0, 3_400.0), "cifar10": (6_500.0, 8_500.0), "svhn": 
 _SETS = {"mnist": (2, 11, 14), "cifar10": (3, 12, 16), "svhn": (4, 13, 17)}
 
 
-def _exhibits() -> list[Exhibit]:
+def _experiments() -> list[Experiment]:
     found = []
     takes = ("embedding_sizes", "methods", "settings")
     for dataset, (table, _, curve) in _SETS.items():
-        cells = functools.partial(_compared, dataset=dataset)
+        trials = functools.partial(_compared, dataset=dataset)
         at_300 = functools.partial(_compared, dataset=dataset, sizes=(300,))
         minutes = _MINUTES[dataset][0]
         title = f"Linear probe by method on {dataset}"
         by_size = f"{title} and size of the embedding"
-        found.append(_exhibit("table", table, by_size, dataset, minutes, cells, _by_size, takes))
+        found.append(_experiment("table", table, by_size, dataset, minutes, trials, _by_size, takes))
         found.append(search(dataset))
         by_epoch = f"{title} after each epoch"
-        found.append(_exhibit("figure", curve, by_epoch, dataset, minutes / 3, at_300, _by_epoch, takes))
+        found.append(_experiment("figure", curve, by_epoch, dataset, minutes / 3, at_300, _by_epoch, takes))
     title, minutes = "Ours beside the state of the art", sum(minutes for minutes, _ in _MINUTES.values())
     every = (*takes, "datasets")
-    found.append(_exhibit("table", 5, title, "all three", minutes, _all_data_sets, _state_of_the_art, every))
+    found.append(_experiment("table", 5, title, "all three", minutes, _all_data_sets, _state_of_the_art, every))
     title = "PL-AE's embedding of MNIST's test pictures by t-SNE"
-    cells = functools.partial(_only, "pseudo-label-ae", "mnist")
+    trials = functools.partial(_only, "pseudo-label-ae", "mnist")
     minutes = _MINUTES["mnist"][0] / 15
-    found.append(_exhibit("figure", 15, title, "mnist", minutes, cells, _tsne, takes[::2]))
-    return sorted(found, key=lambda exhibit: (exhibit.kind != "table", exhibit.number))
+    found.append(_experiment("figure", 15, title, "mnist", minutes, trials, _tsne, takes[::2]))
+    return sorted(found, key=lambda experiment: (experiment.kind != "table", experiment.number))
 
 
-PAPER = Paper("paper1", "Auto-encoders, pseudo-labels and the perceptual loss", tuple(_exhibits()))
+PAPER = Paper("paper1", "Auto-encoders, pseudo-labels and the perceptual loss", tuple(_experiments()))

@@ -4,7 +4,7 @@ The classifier is one Linear(48, 10) on the 48 channels of the code averaged ove
 numbers stands beside it. Accuracies are over the whole test set, the paper's over 500 pictures. Tables 2 to 4 are not
 in the paper: they are what its section V names as next steps.
 
-Batch size and learning rate are not in the text: 64 and Adam's usual 0.001. A pre-training is a cell of its own, which
+Batch size and learning rate are not in the text: 64 and Adam's usual 0.001. A pre-training is a trial of its own, which
 holds the weights, so that all that builds on it shares it.
 """
 
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from papers.data import Parts, train_and_test
 from papers.kept import classified, embedded, packed, unpacked
 from papers.runner import (
-    Cell,
     Drawing,
-    Exhibit,
+    Experiment,
     Outcome,
     Paper,
     Row,
     Scale,
+    Trial,
     Where,
     kept_epochs,
     outcome_of,
@@ -148,7 +148,7 @@ def feature_map(where: Where, *, encoder: str, kind: Literal["pca", "tsne"], **s
 
 
 def standard(where: Where, *, network: str, training: str, **scale: Any) -> dict[str, Any]:
-    """Run one of table 1's three experiments with a standard network in the place of the encoder (section V)."""
+    """Run one of table 1's three trainings with a standard network in the place of the encoder (section V)."""
     run = _Run(where, **scale)
     shape, model = run.parts.train.image_shape, run.model()
     with _seeded(run.seed, 0):
@@ -230,7 +230,7 @@ class _Run:
         return net
 
     def encoder(self, name: str, features: str) -> ConvAutoencoderNet:
-        """Return the auto-encoder as it was before any training, or with the weights that another cell gave it."""
+        """Return the auto-encoder as it was before any training, or with the weights that another trial gave it."""
         net = self.untrained(self.model(), features)
         if name != "random":
             facts = {"seed": self.seed, "epochs": self.epochs, "subset": self.subset, "settings": self.settings}
@@ -338,120 +338,120 @@ def _neighbour_alike(points: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     return float((labels[other] == labels).mean())
 
 
-def _source(encoder: str, facts: Mapping[str, Any]) -> Cell:
-    """Return the cell that trains an encoder."""
-    return _classifier(facts) if encoder == "end-to-end" else Cell(autoencoder, {**facts, "kind": encoder})
+def _source(encoder: str, facts: Mapping[str, Any]) -> Trial:
+    """Return the trial that trains an encoder."""
+    return _classifier(facts) if encoder == "end-to-end" else Trial(autoencoder, {**facts, "kind": encoder})
 
 
 def _classifier(
     facts: Mapping[str, Any], own_weight: float = 0.0, features: str = "averaged", views: str | None = None
-) -> Cell:
-    return Cell(trained_classifier, {**facts, "own_weight": own_weight, "features": features, "views": views})
+) -> Trial:
+    return Trial(trained_classifier, {**facts, "own_weight": own_weight, "features": features, "views": views})
 
 
-def _frozen(facts: Mapping[str, Any], encoder: str, features: str = "averaged") -> Cell:
-    return Cell(frozen_classifier, {**facts, "encoder": encoder, "features": features})
+def _frozen(facts: Mapping[str, Any], encoder: str, features: str = "averaged") -> Trial:
+    return Trial(frozen_classifier, {**facts, "encoder": encoder, "features": features})
 
 
-def _probes(facts: Mapping[str, Any], encoder: str, features: Sequence[str] = ("averaged",)) -> list[Cell]:
-    """Return the cells of a classifier on a frozen encoder, after that which trains it."""
+def _probes(facts: Mapping[str, Any], encoder: str, features: Sequence[str] = ("averaged",)) -> list[Trial]:
+    """Return the trials of a classifier on a frozen encoder, after that which trains it."""
     before = [] if encoder == "random" else [_source(encoder, facts)]
     return before + [_frozen(facts, encoder, each) for each in features]
 
 
-def _table_1_cells(facts: Mapping[str, Any]) -> list[Cell]:
+def _table_1_trials(facts: Mapping[str, Any]) -> list[Trial]:
     both = ("averaged", "flattened")
-    cells = _probes(facts, "random", both) + _probes(facts, "bce", both)
-    cells += [_classifier(facts, features=features) for features in both]
-    return [*cells, _classifier(facts, features="flattened", views=_CHANGED)]
+    trials = _probes(facts, "random", both) + _probes(facts, "bce", both)
+    trials += [_classifier(facts, features=features) for features in both]
+    return [*trials, _classifier(facts, features="flattened", views=_CHANGED)]
 
 
-def _next_steps_cells(facts: Mapping[str, Any]) -> list[Cell]:
+def _next_steps_trials(facts: Mapping[str, Any]) -> list[Trial]:
     return [*_probes(facts, "bce"), *_probes(facts, "aggregation"), _classifier(facts), _classifier(facts, 1.0)]
 
 
-def _few_labels_cells(facts: Mapping[str, Any]) -> list[Cell]:
-    cells = [_source("bce", facts), _source("aggregation", facts)]
+def _few_labels_trials(facts: Mapping[str, Any]) -> list[Trial]:
+    trials = [_source("bce", facts), _source("aggregation", facts)]
     for encoder in ("random", "bce", "aggregation"):
-        cells += [Cell(few_labels, {**facts, "encoder": encoder, "shots": n, "draws": DRAWS}) for n in SHOTS]
-    return cells
+        trials += [Trial(few_labels, {**facts, "encoder": encoder, "shots": n, "draws": DRAWS}) for n in SHOTS]
+    return trials
 
 
-def _map_cells(facts: Mapping[str, Any], kind: str, encoders: Sequence[str]) -> list[Cell]:
-    maps = [Cell(feature_map, {**facts, "encoder": encoder, "kind": kind}) for encoder in encoders]
+def _map_trials(facts: Mapping[str, Any], kind: str, encoders: Sequence[str]) -> list[Trial]:
+    maps = [Trial(feature_map, {**facts, "encoder": encoder, "kind": kind}) for encoder in encoders]
     return [_source(encoder, facts) for encoder in encoders] + maps
 
 
-def _reconstruction_cells(facts: Mapping[str, Any]) -> list[Cell]:
+def _reconstruction_trials(facts: Mapping[str, Any]) -> list[Trial]:
     return [_source(kind, facts) for kind in ("bce", "l1", "mse")]
 
 
-def _random_cells(facts: Mapping[str, Any]) -> list[Cell]:
+def _random_trials(facts: Mapping[str, Any]) -> list[Trial]:
     return _probes(facts, "random")
 
 
-def _pretrained_cells(facts: Mapping[str, Any]) -> list[Cell]:
+def _pretrained_trials(facts: Mapping[str, Any]) -> list[Trial]:
     return _probes(facts, "bce")
 
 
-def _whole_cells(facts: Mapping[str, Any]) -> list[Cell]:
+def _whole_trials(facts: Mapping[str, Any]) -> list[Trial]:
     return [_classifier(facts)]
 
 
-def _untrained_cells(facts: Mapping[str, Any]) -> list[Cell]:
-    return [Cell(untrained, {name: value for name, value in facts.items() if name != "epochs"})]
+def _untrained_trials(facts: Mapping[str, Any]) -> list[Trial]:
+    return [Trial(untrained, {name: value for name, value in facts.items() if name != "epochs"})]
 
 
-def _cells(scale: Scale, *, of: Callable[[Mapping[str, Any]], list[Cell]]) -> list[Cell]:
-    """List the cells for all seeds."""
+def _trials(scale: Scale, *, of: Callable[[Mapping[str, Any]], list[Trial]]) -> list[Trial]:
+    """List the trials for all seeds."""
     refuse_settings(scale.settings, {"loss": "the rows differ in it", "pooled": "the rows differ in it"})
     settings = methods.canonical(METHOD, scale.settings, _BASE)
     if "views" in settings:
         settings["views"] = resolved(settings["views"])
     common = {"epochs": scale.epochs or EPOCHS, "subset": scale.subset, "settings": settings}
-    return [_relevant(cell) for seed in range(scale.seeds or SEEDS) for cell in of({"seed": seed} | common)]
+    return [_relevant(trial) for seed in range(scale.seeds or SEEDS) for trial in of({"seed": seed} | common)]
 
 
-def _relevant(cell: Cell) -> Cell:
-    """Return a cell without the settings of the Local Aggregation, where it is of something else."""
-    if "aggregation" in _encoder_of(cell):
-        return cell
-    own = {name: value for name, value in cell.settings["settings"].items() if not name.startswith("aggregation")}
-    return Cell(cell.measure, {**cell.settings, "settings": own})
+def _relevant(trial: Trial) -> Trial:
+    """Return a trial without the settings of the Local Aggregation, where it is of something else."""
+    if "aggregation" in _encoder_of(trial):
+        return trial
+    own = {name: value for name, value in trial.settings["settings"].items() if not name.startswith("aggregation")}
+    return Trial(trial.measure, {**trial.settings, "settings": own})
 
 
-def _encoder_of(cell: Cell) -> str:
-    return str(cell.settings.get("kind", "")) + str(cell.settings.get("encoder", ""))
+def _encoder_of(trial: Trial) -> str:
+    return str(trial.settings.get("kind", "")) + str(trial.settings.get("encoder", ""))
 
 
-def _standard_cells(scale: Scale) -> list[Cell]:
-    """List the cells of table 4: the three experiments with each network that --method names."""
+def _standard_trials(scale: Scale) -> list[Trial]:
+    """List the trials of table 4: the three trainings with each network that --method names."""
     pairs = [(network, training) for network in scale.methods or (STANDARD,) for training in PUBLISHED]
-    return _cells(scale, of=lambda facts: [Cell(standard, {**facts, "network": n, "training": t}) for n, t in pairs])
+    return _trials(scale, of=lambda facts: [Trial(standard, {**facts, "network": n, "training": t}) for n, t in pairs])
 
 
-def _check(cells: Sequence[Cell], where: Where) -> None:
+def _check(trials: Sequence[Trial], where: Where) -> None:
     """Raise `UserError` for what a setting, the pictures or a standard network would stop after hours."""
-    for cell in cells:
-        facts = cell.settings
+    for trial in trials:
+        facts = trial.settings
         run = _Run(where, facts["seed"], facts.get("epochs", 1), facts["subset"], facts["settings"])
         _labels(run.parts.train)
-        run.untrained(run.model("aggregation" if "aggregation" in _encoder_of(cell) else "bce"))
-        if cell.measure is standard:
+        run.untrained(run.model("aggregation" if "aggregation" in _encoder_of(trial) else "bce"))
+        if trial.measure is standard:
             make_backbone(facts["network"], run.parts.train.image_shape)
 
 
 def _of(outcomes: Sequence[Outcome], measure: Callable[..., Any], **settings: object) -> list[Outcome]:
     """Return the outcomes of a measurement with some settings, one for each seed."""
-    return [o for o in outcomes if o.cell.measure is measure and settings.items() <= _plain(o.cell.settings).items()]
+    return [o for o in outcomes if o.trial.measure is measure and settings.items() <= _plain(o.trial.settings).items()]
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "settings"}
 
 
-def _experiment(outcomes: Sequence[Outcome], name: str, features: str = "averaged") -> list[Outcome]:
-    """Return the outcomes of one of table 1's three experiments."""
+def _training(outcomes: Sequence[Outcome], name: str, features: str = "averaged") -> list[Outcome]:
+    """Return the outcomes of one of table 1's three trainings."""
     if name == "end-to-end":
         return _of(outcomes, trained_classifier, own_weight=0.0, features=features, views=None)
     encoder = {"random": "random", "pre-trained": "bce"}[name]
@@ -471,7 +471,7 @@ def _table_1(outcomes: Sequence[Outcome]) -> Drawing:
     for name, (average, _) in PUBLISHED.items():
         note = "the paper: over 500 test pictures"
         note += f"; {_minutes(outcomes, 'bce')}" if name == "pre-trained" else ""
-        found = _experiment(outcomes, name)
+        found = _training(outcomes, name)
         here = [*_class_rows(name, found), Row(name, METHOD, "acc", found, published=average, note=note)]
         for row in here:
             label = "average" if row.metric == "acc" else row.metric.removeprefix("acc_")
@@ -479,7 +479,7 @@ def _table_1(outcomes: Sequence[Outcome]) -> Drawing:
             if row.published is not None:
                 bars.setdefault(f"{label}, paper", {})[name] = row.published
         flat = "ours: all 768 numbers of the code instead of 48 averages"
-        rows += [*here, Row(f"{name}-flattened", METHOD, "acc", _experiment(outcomes, name, "flattened"), note=flat)]
+        rows += [*here, Row(f"{name}-flattened", METHOD, "acc", _training(outcomes, name, "flattened"), note=flat)]
     changed = _of(outcomes, trained_classifier, views=_CHANGED)
     note = f"ours: all 768 numbers, and pictures changed at random ({_CHANGED})"
     rows.append(Row("end-to-end-flattened-changed", METHOD, "acc", changed, note=note))
@@ -499,9 +499,9 @@ def _next_steps(outcomes: Sequence[Outcome]) -> Drawing:
     aggregated = _of(outcomes, frozen_classifier, encoder="aggregation")
     note = "pre-training by BCE and Local Aggregation, " + _minutes(outcomes, "aggregation")
     rows = [
-        Row("pre-trained", METHOD, "acc", _experiment(outcomes, "pre-trained"), note="as in table 1"),
+        Row("pre-trained", METHOD, "acc", _training(outcomes, "pre-trained"), note="as in table 1"),
         Row("local-aggregation", METHOD, "acc", aggregated, note=note),
-        Row("end-to-end", METHOD, "acc", _experiment(outcomes, "end-to-end"), note="as in table 1"),
+        Row("end-to-end", METHOD, "acc", _training(outcomes, "end-to-end"), note="as in table 1"),
         Row("joint", METHOD, "acc", joint, note="BCE of the decoder and CE of the classifier, added up"),
     ]
     bars = {f"{row.name}, ours": {"test accuracy": row.last()[0]} for row in rows}
@@ -530,10 +530,10 @@ def _line(name: str, values: Sequence[tuple[float, float | None]], x: Sequence[f
 
 
 def _standard_networks(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw table 4: the three experiments on standard networks."""
+    """Draw table 4: the three trainings on standard networks."""
     rows: list[Row] = []
     bars: dict[str, dict[str, float]] = {}
-    for network in dict.fromkeys(outcome.cell.settings["network"] for outcome in outcomes):
+    for network in dict.fromkeys(outcome.trial.settings["network"] for outcome in outcomes):
         for training in PUBLISHED:
             found = _of(outcomes, standard, network=network, training=training)
             rows.append(Row(f"{network}-{training}", network, "acc", found, note="the paper's next step"))
@@ -566,9 +566,9 @@ def _sheet(lines: Mapping[str, Tensor]) -> bytes:
 
 def _map(outcomes: Sequence[Outcome], drawn: str) -> Drawing:
     """Draw figures 3 and 4: test pictures in the plane, coloured by class; the first seed's."""
-    maps = [outcome for outcome in outcomes if outcome.cell.measure is feature_map]
+    maps = [outcome for outcome in outcomes if outcome.trial.measure is feature_map]
     note = "share whose nearest neighbour in the plane is of the same class; the paper shows the plane"
-    encoders = dict.fromkeys(outcome.cell.settings["encoder"] for outcome in maps)
+    encoders = dict.fromkeys(outcome.trial.settings["encoder"] for outcome in maps)
     found = {encoder: _of(maps, feature_map, encoder=encoder) for encoder in encoders}
     rows = [
         Row(ENCODERS[encoder].replace(" ", "-"), METHOD, "neighbour_alike", each, note=note)
@@ -579,36 +579,36 @@ def _map(outcomes: Sequence[Outcome], drawn: str) -> Drawing:
     return Drawing(rows, embedding_map(points, labels, names=result["names"], legend=True))
 
 
-def _loss_curve(outcomes: Sequence[Outcome], experiment: str) -> Drawing:
+def _loss_curve(outcomes: Sequence[Outcome], training: str) -> Drawing:
     """Draw figures 5 to 7: the loss of a classifier after each epoch."""
-    found = _experiment(outcomes, experiment)
+    found = _training(outcomes, training)
     rows = [Row("", METHOD, "loss", found, loss=True, recorded=False), Row("", METHOD, "acc", found)]
     values = np.array(rows[0].values())  # (seeds, epochs)
     spread = values.std(0, ddof=1).tolist() if len(values) > 1 else []
-    line = Line(experiment, range(1, values.shape[1] + 1), values.mean(0).tolist(), spread)
+    line = Line(training, range(1, values.shape[1] + 1), values.mean(0).tolist(), spread)
     return Drawing(rows, line_chart([line], "epoch", "training loss (cross-entropy)"))
 
 
 _SPLIT = "trained on train, scored on all of test"
-_PCA = partial(_map_cells, kind="pca", encoders=("bce",))
-_TSNE = partial(_map_cells, kind="tsne", encoders=("bce", "end-to-end"))
+_PCA = partial(_map_trials, kind="pca", encoders=("bce",))
+_TSNE = partial(_map_trials, kind="tsne", encoders=("bce", "end-to-end"))
 
 
-def _exhibit(
+def _experiment(
     kind: Literal["figure", "table"],
     number: int,
     title: str,
     minutes: float,
-    of: Callable[[Mapping[str, Any]], list[Cell]],
+    of: Callable[[Mapping[str, Any]], list[Trial]],
     draw: Callable[..., Drawing],
     **drawn: str,
-) -> Exhibit:
-    cells, drawing = partial(_cells, of=of), partial(draw, **drawn)
-    return Exhibit(kind, number, title, DATASET, _SPLIT, EPOCHS, minutes, cells, drawing, ("settings",), _check)
+) -> Experiment:
+    trials, drawing = partial(_trials, of=of), partial(draw, **drawn)
+    return Experiment(kind, number, title, DATASET, _SPLIT, EPOCHS, minutes, trials, drawing, ("settings",), _check)
 
 
-_table, _figure = partial(_exhibit, "table"), partial(_exhibit, "figure")
-_STANDARD = Exhibit(
+_table, _figure = partial(_experiment, "table"), partial(_experiment, "figure")
+_STANDARD = Experiment(
     "table",
     4,
     "Ours: table 1 on a standard network",
@@ -616,7 +616,7 @@ _STANDARD = Exhibit(
     _SPLIT,
     EPOCHS,
     8400.0,
-    _standard_cells,
+    _standard_trials,
     _standard_networks,
     ("methods", "settings"),
     _check,
@@ -626,17 +626,17 @@ PAPER = Paper(
     "paper2",
     "CPS 803 Final Project Report (convolutional auto-encoder and linear probes)",
     (
-        _table(1, "Accuracy by class, three ways to train the encoder", 225.0, _table_1_cells, _table_1),
-        _table(2, "Ours: joint training and Local Aggregation", 455.0, _next_steps_cells, _next_steps),
-        _table(3, "Ours: nearest centroid of 1, 5, 10 labels a class", 330.0, _few_labels_cells, _by_labels),
+        _table(1, "Accuracy by class, three ways to train the encoder", 225.0, _table_1_trials, _table_1),
+        _table(2, "Ours: joint training and Local Aggregation", 455.0, _next_steps_trials, _next_steps),
+        _table(3, "Ours: nearest centroid of 1, 5, 10 labels a class", 330.0, _few_labels_trials, _by_labels),
         _STANDARD,
-        _figure(2, "Reconstructions by BCE, L1 and MSE", 225.0, _reconstruction_cells, _reconstructions),
+        _figure(2, "Reconstructions by BCE, L1 and MSE", 225.0, _reconstruction_trials, _reconstructions),
         _figure(3, "Feature maps of the pre-trained encoder by PCA", 76.0, _PCA, _map, drawn="bce"),
         _figure(4, _TSNE_TITLE, 113.0, _TSNE, _map, drawn="end-to-end"),
-        _figure(5, "Loss on the random encoder", 10.0, _random_cells, _loss_curve, experiment="random"),
-        _figure(6, "Loss on the pre-trained encoder", 85.0, _pretrained_cells, _loss_curve, experiment="pre-trained"),
-        _figure(7, "Loss of training end to end", 35.0, _whole_cells, _loss_curve, experiment="end-to-end"),
-        _figure(8, "Pictures that the random auto-encoder decodes", 0.3, _untrained_cells, _decoded),
-        _figure(9, "Pictures decoded after training end to end", 35.0, _whole_cells, _decoded),
+        _figure(5, "Loss on the random encoder", 10.0, _random_trials, _loss_curve, training="random"),
+        _figure(6, "Loss on the pre-trained encoder", 85.0, _pretrained_trials, _loss_curve, training="pre-trained"),
+        _figure(7, "Loss of training end to end", 35.0, _whole_trials, _loss_curve, training="end-to-end"),
+        _figure(8, "Pictures that the random auto-encoder decodes", 0.3, _untrained_trials, _decoded),
+        _figure(9, "Pictures decoded after training end to end", 35.0, _whole_trials, _decoded),
     ),
 )

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from papers.data import is_folder, load_part
 from papers.kept import classified, embedded, fitted, packed, unpacked
 from papers.runner import (
-    Cell,
     Drawing,
-    Exhibit,
+    Experiment,
     Outcome,
     Paper,
     Row,
     Scale,
+    Trial,
     Where,
     kept_epochs,
     outcome_of,
@@ -204,7 +204,7 @@ def semi_supervised(
 ) -> dict[str, Any]:
     """Train a ResNet on the labels that the SVM of the first fold gave the unlabelled pictures (section 4.2)."""
     data, settings = _data(dataset, where.data_root, subset, seed), _RESNET | dict(settings)
-    found = outcome_of(Cell(exemplar, base), where).result
+    found = outcome_of(Trial(exemplar, base), where).result
     called = SVMLabels(np.array(found["labels"]), np.array(found["margins"], np.float32))
     kept = called.surest(parse("resnet_keep", settings["resnet_keep"], float))
     with torch.random.fork_rng():
@@ -324,12 +324,12 @@ def _dataset(scale: Scale) -> str:
         if name not in DATASETS:
             raise UserError(f"Paper 3 is made of {' or '.join(DATASETS)}, not of {name!r}.")
     if len(scale.datasets) > 1:
-        raise UserError("Paper 3's exhibits show one data set: give --dataset once.")
+        raise UserError("Paper 3's experiments show one data set: give --dataset once.")
     return scale.datasets[0] if scale.datasets else DATASETS[0]
 
 
-def _cells(scale: Scale) -> list[Cell]:
-    """List the cells of table 2: one for the baselines, one for both networks, one each for the others."""
+def _trials(scale: Scale) -> list[Trial]:
+    """List the trials of table 2: one for the baselines, one for both networks, one each for the others."""
     for method in scale.methods:
         if method not in METHODS:
             raise UserError(f"Paper 3 does not compare {method!r}: choose among {', '.join(METHODS)}.")
@@ -338,22 +338,22 @@ def _cells(scale: Scale) -> list[Cell]:
     both = own | {f"clustered_{name}": value for name, value in second.items()}
     untrained = {name: value for name, value in own.items() if name in _OF_RANDOM_FEATURES}
     common = {"dataset": _dataset(scale), "epochs": scale.epochs or EPOCHS, "subset": scale.subset}
-    cells = []
+    trials = []
     for seed in range(scale.seeds or SEEDS):
         facts = common | {"seed": seed}
         clustered = "clustered" in wanted
         here = facts | {"elsewhere": False, "clustered": clustered, "settings": both if clustered else own}
         if {"random-network", "raw-pixels"} & {*wanted}:
-            cells.append(Cell(baselines, {"dataset": facts["dataset"], "seed": seed, "settings": untrained}))
+            trials.append(Trial(baselines, {"dataset": facts["dataset"], "seed": seed, "settings": untrained}))
         if {"exemplar-cnn", "clustered", "semi-supervised"} & {*wanted}:
-            cells.append(Cell(exemplar, here))
+            trials.append(Trial(exemplar, here))
         if "other-pictures" in wanted:
-            cells.append(Cell(exemplar, facts | {"elsewhere": True, "clustered": False, "settings": own}))
+            trials.append(Trial(exemplar, facts | {"elsewhere": True, "clustered": False, "settings": own}))
         if "semi-supervised" in wanted:
-            # Its epochs are the ResNet's own; the network whose labels it learns from is another cell.
+            # Its epochs are the ResNet's own; the network whose labels it learns from is another trial.
             epochs = int((_RESNET | resnet)["resnet_epochs"])
-            cells.append(Cell(semi_supervised, facts | {"epochs": epochs, "settings": resnet, "base": here}))
-    return cells
+            trials.append(Trial(semi_supervised, facts | {"epochs": epochs, "settings": resnet, "base": here}))
+    return trials
 
 
 def _by_stage(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -381,12 +381,12 @@ def _check_stages(settings: Mapping[str, str]) -> None:
     views_from(resnet["resnet_views"])
 
 
-def _check(cells: Sequence[Cell], where: Where) -> None:
-    """Raise `UserError` for what would stop a cell, however late it is measured."""
-    for cell in cells:
-        facts, settings = cell.settings, cell.settings["settings"]
+def _check(trials: Sequence[Trial], where: Where) -> None:
+    """Raise `UserError` for what would stop a trial, however late it is measured."""
+    for trial in trials:
+        facts, settings = trial.settings, trial.settings["settings"]
         data = _data(facts["dataset"], where.data_root, facts.get("subset"), facts["seed"])
-        if cell.measure is semi_supervised:
+        if trial.measure is semi_supervised:
             with torch.random.fork_rng():
                 make_backbone((_RESNET | settings)["resnet_backbone"], data.unlabelled.image_shape)
             continue
@@ -408,30 +408,30 @@ def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def _by_method(outcome: Outcome) -> dict[str, Outcome]:
-    """Take apart what a cell measured of several methods."""
-    if outcome.cell.measure is semi_supervised:
+    """Take apart what a trial measured of several methods."""
+    if outcome.trial.measure is semi_supervised:
         return {"semi-supervised": outcome}
     parts = {}
     for method, scores in outcome.result["scores"].items():
         result = {"epochs": [{METRIC: scores["accuracy"]}], "folds": scores["folds"]}
         result |= {"trained_epochs": outcome.result.get("trained_epochs", 0)}
         result |= {"lowered": outcome.result.get("lowered", []) if method == "clustered" else []}
-        name = "other-pictures" if outcome.cell.settings.get("elsewhere") else method
-        cell = replace(outcome.cell, settings={**outcome.cell.settings, "settings": _own(outcome.cell, method)})
+        name = "other-pictures" if outcome.trial.settings.get("elsewhere") else method
+        trial = replace(outcome.trial, settings={**outcome.trial.settings, "settings": _own(outcome.trial, method)})
         minutes = outcome.result["minutes"][method] if "minutes" in outcome.result else outcome.minutes
-        parts[name] = replace(outcome, cell=cell, result=result, minutes=minutes)
+        parts[name] = replace(outcome, trial=trial, result=result, minutes=minutes)
     return parts
 
 
-def _own(cell: Cell, method: str) -> dict[str, str]:
-    """Return those settings of a cell that count for one of the methods that it measures."""
-    settings = cell.settings["settings"]
+def _own(trial: Trial, method: str) -> dict[str, str]:
+    """Return those settings of a trial that count for one of the methods that it measures."""
+    settings = trial.settings["settings"]
     left_out = {"raw-pixels": "", "exemplar-cnn": "clustered_"}.get(method)
     return {name: settings[name] for name in settings if left_out is None or not name.startswith(left_out)}
 
 
 def _row(method: str, outcomes: Sequence[Outcome]) -> Row:
-    dataset = outcomes[0].cell.settings["dataset"]
+    dataset = outcomes[0].trial.settings["dataset"]
     published = PUBLISHED[method] if dataset == "stl10" else None
     if method == "semi-supervised":
         note = f"a ResNet on {outcomes[0].result['kept']:,} labels that the SVM of the first fold gave"
@@ -464,7 +464,7 @@ def _comparison(outcomes: Sequence[Outcome]) -> Drawing:
 def _contact(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """Return the pictures of each clustered class by their ids, for people to look at."""
     return {
-        f"clustered-classes-{outcome.cell.settings['seed']}.json": outcome.result["classes"]
+        f"clustered-classes-{outcome.trial.settings['seed']}.json": outcome.result["classes"]
         for outcome in outcomes
         if "classes" in outcome.result
     }
@@ -478,7 +478,7 @@ def _patches(outcomes: Sequence[Outcome]) -> Drawing:
 
 def _problems(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figure 2: the clearest of each problem, and the share of pictures that have it."""
-    dataset = outcomes[0].cell.settings["dataset"]
+    dataset = outcomes[0].trial.settings["dataset"]
     note = "of the unlabelled pictures, by the audit; the paper shows examples"
     rows = [Row(kind, "audit", kind, outcomes, dataset=dataset, note=note) for kind in outcomes[0].result["epochs"][0]]
     shown = unpacked(outcomes[0].result["pictures"])
@@ -492,32 +492,32 @@ def _problems(outcomes: Sequence[Outcome]) -> Drawing:
     return Drawing(rows, png)
 
 
-def _table_3(scale: Scale) -> list[Cell]:
-    return _cells(replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered")))
+def _table_3(scale: Scale) -> list[Trial]:
+    return _trials(replace(scale, methods=scale.methods or ("exemplar-cnn", "clustered")))
 
 
-def _figure_1(scale: Scale) -> list[Cell]:
+def _figure_1(scale: Scale) -> list[Trial]:
     own = {name: value for name, value in scale.settings.items() if not name.startswith(_STAGES)}
     facts = {"dataset": _dataset(scale), "seed": 0, "subset": scale.subset, "settings": own}
-    return [Cell(patches, facts)]
+    return [Trial(patches, facts)]
 
 
-def _figure_2(scale: Scale) -> list[Cell]:
-    return [Cell(problems, {"dataset": _dataset(scale), "seed": 0})]
+def _figure_2(scale: Scale) -> list[Trial]:
+    return [Trial(problems, {"dataset": _dataset(scale), "seed": 0})]
 
 
 _SPLIT = "trained on the unlabelled pictures, SVM on each of ten folds of train, scored on all of test"
 _TABLE = partial(
-    Exhibit, "table", dataset="stl10", split=_SPLIT, epochs=EPOCHS, takes=("methods", "datasets", "settings")
+    Experiment, "table", dataset="stl10", split=_SPLIT, epochs=EPOCHS, takes=("methods", "datasets", "settings")
 )
-_FIGURE = partial(Exhibit, "figure", dataset="stl10", split="unlabelled pictures", epochs=1, minutes=1.0)
+_FIGURE = partial(Experiment, "figure", dataset="stl10", split="unlabelled pictures", epochs=1, minutes=1.0)
 PAPER = Paper(
     "paper3",
     "ExemplarCNN, and clusters of similar pictures as its classes",
     (
-        _TABLE(2, "SVM on the features of each network", minutes=60_000.0, cells=_cells, draw=_results, check=_check),
-        _TABLE(3, "Beside the state of the art", minutes=49_000.0, cells=_table_3, draw=_comparison, check=_check),
-        _FIGURE(1, "Random patches of pictures", cells=_figure_1, draw=_patches, takes=("datasets", "settings")),
-        _FIGURE(2, "Problems of the pictures", cells=_figure_2, draw=_problems, takes=("datasets",)),
+        _TABLE(2, "SVM on the features of each network", minutes=60_000.0, trials=_trials, draw=_results, check=_check),
+        _TABLE(3, "Beside the state of the art", minutes=49_000.0, trials=_table_3, draw=_comparison, check=_check),
+        _FIGURE(1, "Random patches of pictures", trials=_figure_1, draw=_patches, takes=("datasets", "settings")),
+        _FIGURE(2, "Problems of the pictures", trials=_figure_2, draw=_problems, takes=("datasets",)),
     ),
 )

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from papers.runner import Cell, Drawing, Exhibit, Outcome, Paper, Row, Scale, Where
+from papers.runner import Drawing, Experiment, Outcome, Paper, Row, Scale, Trial, Where
 from selfsort.clustering import elbow
 from selfsort.clustering.neighbours import nearest
 from selfsort.data.image_set import ImageSet
@@ -184,15 +184,15 @@ def _decode(model: Estimator, z: NDArray[np.float32]) -> NDArray[np.float32]:
     return pictures
 
 
-def _cells(scale: Scale, *, labels: bool = False, z_dims: Sequence[int] = ()) -> list[Cell]:
-    """List the cells with labels at z = 10, and those without at some sizes of z, for all seeds."""
+def _trials(scale: Scale, *, labels: bool = False, z_dims: Sequence[int] = ()) -> list[Trial]:
+    """List the trials with labels at z = 10, and those without at some sizes of z, for all seeds."""
     common = {"epochs": scale.epochs or EPOCHS, "subset": scale.subset}
     with_labels = common | {"z_dim": 10, "gamma": GAMMA, "answers": ANSWERS}
-    cells = []
+    trials = []
     for seed in range(scale.seeds or SEEDS):
-        cells += [Cell(semi_supervised, {"seed": seed} | with_labels)] if labels else []
-        cells += [Cell(unsupervised, {"seed": seed} | common | {"z_dim": z_dim}) for z_dim in z_dims]
-    return cells
+        trials += [Trial(semi_supervised, {"seed": seed} | with_labels)] if labels else []
+        trials += [Trial(unsupervised, {"seed": seed} | common | {"z_dim": z_dim}) for z_dim in z_dims]
+    return trials
 
 
 def _decoded_centres(outcomes: Sequence[Outcome], last: bool) -> Drawing:
@@ -206,7 +206,7 @@ def _decoded_centres(outcomes: Sequence[Outcome], last: bool) -> Drawing:
         missing = columns - len(sheet["names"])
         pictures += [np.array(sheet["pictures"], np.uint8), *[blank] * missing]
         captions += [*sheet["names"], *[""] * missing]
-    titles = [f"seed {outcome.cell.settings['seed']}" for outcome in outcomes]
+    titles = [f"seed {outcome.trial.settings['seed']}" for outcome in outcomes]
     png = contact_sheet(np.concatenate(pictures), columns, row_titles=titles, captions=captions)
     note = (
         "ours: share of the training pictures that the answers after this epoch name rightly; the paper shows pictures"
@@ -245,8 +245,8 @@ def _line(name: str, row: Row) -> Line:
 
 def _by_z(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figure 5: reconstruction accuracy by the size of z."""
-    z_dims = sorted({outcome.cell.settings["z_dim"] for outcome in outcomes})
-    of = {z: [outcome for outcome in outcomes if outcome.cell.settings["z_dim"] == z] for z in z_dims}
+    z_dims = sorted({outcome.trial.settings["z_dim"] for outcome in outcomes})
+    of = {z: [outcome for outcome in outcomes if outcome.trial.settings["z_dim"] == z] for z in z_dims}
     rows = [
         Row(f"z{z}", "topdown-vae", metric, of[z], note="the paper's values are lost: it gains little beyond 10")
         for z in z_dims
@@ -260,7 +260,7 @@ def _by_z(outcomes: Sequence[Outcome]) -> Drawing:
 
 def _with_and_without(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figure 6: reconstruction accuracy after each epoch, with labels and without."""
-    labelled, plain = ([o for o in outcomes if o.cell.measure is each] for each in (semi_supervised, unsupervised))
+    labelled, plain = ([o for o in outcomes if o.trial.measure is each] for each in (semi_supervised, unsupervised))
     rows = []
     for metric in ("reconstruction", "closeness"):
         rows += [Row(name, "topdown-vae", metric, each) for name, each in (("with", labelled), ("without", plain))]
@@ -275,14 +275,14 @@ def _figure(
     title: str,
     scored_on: str,
     minutes: float,
-    cells: Callable[[Scale], list[Cell]],
+    trials: Callable[[Scale], list[Trial]],
     draw: Callable[[Sequence[Outcome]], Drawing],
-) -> Exhibit:
+) -> Experiment:
     split = f"trained on all but {_VALIDATION} stratified validation pictures of train, scored on {scored_on}"
-    return Exhibit("figure", number, title, DATASET, split, EPOCHS, minutes, cells, draw)
+    return Experiment("figure", number, title, DATASET, split, EPOCHS, minutes, trials, draw)
 
 
-_LABELLED = partial(_cells, labels=True)
+_LABELLED = partial(_trials, labels=True)
 _CENTRES = "Decoded centres after the {} epoch, with the names they were given"
 PAPER = Paper(
     "paper4",
@@ -296,7 +296,7 @@ PAPER = Paper(
             "Reconstruction accuracy by the size of z, without labels",
             "validation",
             9.0,
-            partial(_cells, z_dims=Z_DIMS),
+            partial(_trials, z_dims=Z_DIMS),
             _by_z,
         ),
         _figure(
@@ -304,7 +304,7 @@ PAPER = Paper(
             "Reconstruction accuracy after each epoch, with labels and without",
             "validation",
             4.0,
-            partial(_cells, labels=True, z_dims=(10,)),
+            partial(_trials, labels=True, z_dims=(10,)),
             _with_and_without,
         ),
     ),

@@ -19,7 +19,7 @@ _COLUMNS = "method accuracy NMI ARI probe best-epoch-† epochs seeds labels min
 _MAIN = ("acc", "nmi", "ari", "linear_probe_last", "svm_probe_last", "svm_10_folds")
 _OF_TRAININGS = (*_MAIN, "linear_probe", "validation")
 _PROBES = {"linear_probe_last": "", "svm_probe_last": "SVM ", "svm_10_folds": "SVM, 10 folds "}
-_OF_PAPER = re.compile(r"(?P<paper>paper\d+)-(?P<exhibit>(?:figure|table)\d+|heat-map)(?:-(?P<row>.*))?")
+_OF_PAPER = re.compile(r"(?P<paper>paper\d+)-(?P<experiment>(?:figure|table)\d+|heat-map)(?:-(?P<row>.*))?")
 _CURVE = re.compile(r"labelling-curve-(?P<strategy>\w+)-\d+")
 _FROZEN = ("perceptual_network", "perceptual_layer", "perceptual_weights")
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
@@ -139,11 +139,11 @@ def _name(record: Record) -> str:
         return str(own if record["method"].split()[0] in record["experiment"] else f"{record['method']}, {own}")
     row = _row_of(found["row"] or "", record)
     place = f"[{found['paper'].replace('paper', 'paper ')}](papers/{found['paper']}.md)"
-    exhibit = re.sub(r"(?=[0-9])", " ", found["exhibit"], count=1)
+    experiment = re.sub(r"(?=[0-9])", " ", found["experiment"], count=1)
     if record["metric"].removesuffix("_best") not in _OF_TRAININGS:  # what is measured besides is each figure's own
-        place = f"{place} {exhibit}"
+        place = f"{place} {experiment}"
     elif not row:
-        return f"{record['method']}, {place} {exhibit}"
+        return f"{record['method']}, {place} {experiment}"
     if not row:
         return f"{record['method']}, {place}"
     return f"{row if row == record['method'] else record['method'] + ', ' + row}, {place}"

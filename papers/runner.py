@@ -1,8 +1,8 @@
-"""What all experiments share: cells that are measured once and kept, and a figure or table made from them.
+"""What all experiments share: trials that are measured once and kept, and a figure or table made from them.
 
-A figure or table is a list of independent cells, such as one embedding size and one seed. Each is measured by a
+A figure or table is a list of independent trials, such as one embedding size and one seed. Each is measured by a
 function and kept in the output folder as one JSON file, under its function's name and its settings; several figures
-may share a cell. So a run that was stopped, even killed, goes on with the cell it was at.
+may share a trial. So a run that was stopped, even killed, goes on with the trial it was at.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _LONGEST_NAME = 40  # of settings in an experiment's name
 
 @dataclass(frozen=True)
 class Where:
-    """Where cells are computed and their pictures lie; none of it changes what is measured.
+    """Where trials are computed and their pictures lie; none of it changes what is measured.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Scale:
     methods : which of the methods compared
     datasets : which of the data sets compared
     settings : hyper-parameters of the methods to change, as texts
-    out : folder in which earlier exhibits may have left what this one goes on from
+    out : folder in which earlier experiments may have left what this one goes on from
 
     """
 
@@ -80,7 +80,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One independent measurement.
 
     Attributes
@@ -89,7 +89,7 @@ class Cell:
         as fractions (and under "trained_epochs" how many there were, if not as many), under "labels_used" the number
         of labels or answers, and whatever else is drawn
     settings : all that decides the outcome; those of the methods, if any, under "settings" where they are not the
-        paper's; those of the cell that it builds on, if it has settings of its own, under "base"
+        paper's; those of the trial that it builds on, if it has settings of its own, under "base"
 
     """
 
@@ -98,21 +98,21 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Describe the cell for people."""
+        """Describe the trial for people."""
         values = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
         return f"{self.measure.__name__.replace('_', ' ')}: {values}"
 
     def file(self, folder: Path) -> Path:
         """Return the file of the outcome in an output folder."""
         settings = json.dumps(self.settings, sort_keys=True)
-        return folder / "cells" / f"{self.measure.__name__}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
+        return folder / "trials" / f"{self.measure.__name__}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell measured, in how many minutes, on what, of pictures in which folder."""
+    """What a trial measured, in how many minutes, on what, of pictures in which folder."""
 
-    cell: Cell
+    trial: Trial
     result: Mapping[str, Any]
     minutes: float
     hardware: str
@@ -190,7 +190,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Experiment:
     """A figure or table of a paper.
 
     Attributes
@@ -201,10 +201,10 @@ class Exhibit:
     split : what is learnt from and what is scored on
     epochs : when --epochs is not given
     minutes : that it takes on two CPU cores as it is, measured or reckoned from measured epochs
-    cells : makes the list of cells
+    trials : makes the list of trials
     draw : makes the figure from their outcomes
     takes : which of the scale's attributes change it, besides epochs, subset and seeds
-    check : raises `UserError` for what would stop one of some cells hours later
+    check : raises `UserError` for what would stop one of some trials hours later
 
     """
 
@@ -215,10 +215,10 @@ class Exhibit:
     split: str
     epochs: int
     minutes: float
-    cells: Callable[[Scale], list[Cell]]
+    trials: Callable[[Scale], list[Trial]]
     draw: Callable[[Sequence[Outcome]], Drawing]
     takes: Sequence[str] = ()
-    check: Callable[[Sequence[Cell], Where], None] | None = None
+    check: Callable[[Sequence[Trial], Where], None] | None = None
 
     @property
     def name(self) -> str:
@@ -232,7 +232,7 @@ class Paper:
 
     name: str
     title: str
-    exhibits: Sequence[Exhibit]
+    experiments: Sequence[Experiment]
 
 
 _OPTIONS = {
@@ -250,11 +250,11 @@ _OVERRULED = {
 }
 
 
-def check_options(exhibits: Sequence[Exhibit], scale: Scale) -> None:
-    """Raise `UserError` for an option or a setting that would change nothing about any of some exhibits."""
+def check_options(experiments: Sequence[Experiment], scale: Scale) -> None:
+    """Raise `UserError` for an option or a setting that would change nothing about any of some experiments."""
     for name, option in _OPTIONS.items():
-        if getattr(scale, name) and not any(name in each.takes for each in exhibits):
-            what = " and ".join(each.name.replace("-", " ") for each in exhibits)
+        if getattr(scale, name) and not any(name in each.takes for each in experiments):
+            what = " and ".join(each.name.replace("-", " ") for each in experiments)
             raise UserError(f"{option} changes nothing about {what}: leave it out.")
     refuse_settings(scale.settings)
 
@@ -268,9 +268,9 @@ def refuse_settings(settings: Mapping[str, str], more: Mapping[str, str] | None 
 
 
 def reproduce(
-    paper: Paper, exhibit: Exhibit, scale: Scale, where: Where, out: Path, command: str, say: Say
+    paper: Paper, experiment: Experiment, scale: Scale, where: Where, out: Path, command: str, say: Say
 ) -> list[Record]:
-    """Make a figure or table in a folder, measuring only the cells that are not there yet; return its records.
+    """Make a figure or table in a folder, measuring only the trials that are not there yet; return its records.
 
     Writes `figure-4.csv` (each row's last and best epoch beside the published value), `figure-4.md` (the same to be
     read), `figure-4-epochs.csv` (every epoch of every seed), `figure-4.png` and `figure-4.json` (the records).
@@ -282,53 +282,60 @@ def reproduce(
 
     """
     with new_parents(out), runs.run_lock(out):
-        cells = exhibit.cells(replace(scale, out=out))
-        missing = [cell for cell in cells if _kept(cell, out) is None]
-        if exhibit.check is not None and missing:
-            exhibit.check(missing, where)
-        drawing = exhibit.draw(measure(cells, where, out, say))
-        rows = [(row, _facts(paper, exhibit, scale, row, command)) for row in drawing.rows]
+        _take_over_cells(out)
+        trials = experiment.trials(replace(scale, out=out))
+        missing = [trial for trial in trials if _kept(trial, out) is None]
+        if experiment.check is not None and missing:
+            experiment.check(missing, where)
+        drawing = experiment.draw(measure(trials, where, out, say))
+        rows = [(row, _facts(paper, experiment, scale, row, command)) for row in drawing.rows]
         measured = [record for row, facts in rows if row.recorded for record in _records(row, facts)]
         records = [without_paths(record) for record in measured]
-        _write(exhibit, paper, rows, drawing, out)
-        write_json(out / f"{exhibit.name}.json", records)
+        _write(experiment, paper, rows, drawing, out)
+        write_json(out / f"{experiment.name}.json", records)
     return records
 
 
-def measure(cells: Sequence[Cell], where: Where, out: Path, say: Say) -> list[Outcome]:
-    """Return the outcome of each cell, from its file where it has been measured before."""
+def measure(trials: Sequence[Trial], where: Where, out: Path, say: Say) -> list[Outcome]:
+    """Return the outcome of each trial, from its file where it has been measured before."""
     outcomes = []
-    for number, cell in enumerate(cells, 1):
-        kept = _kept(cell, out)
-        outcomes.append(kept or _measured(cell, where, out))
+    for number, trial in enumerate(trials, 1):
+        kept = _kept(trial, out)
+        outcomes.append(kept or _measured(trial, where, out))
         # Pictures may move, and results be kept without them; that others were meant, only a person can tell.
         moved = kept is not None and kept.data_root not in ("", _place(where))
         before = f"measured before{f', of the pictures in {outcomes[-1].data_root}' if moved else ''}"
         how = before if kept else f"{outcomes[-1].minutes:.1f} minutes"
-        say(f"{number}/{len(cells)} {cell.label}: {how}")
+        say(f"{number}/{len(trials)} {trial.label}: {how}")
     return outcomes
 
 
-def _kept(cell: Cell, out: Path) -> Outcome | None:
+def _take_over_cells(out: Path) -> None:
+    """Give the folder of trials its name where it has the one of before 0.1.0, so that nothing is measured again."""
+    if (out / "cells").is_dir() and not (out / "trials").exists():
+        (out / "cells").rename(out / "trials")
+
+
+def _kept(trial: Trial, out: Path) -> Outcome | None:
     try:
-        found = json.loads(cell.file(out).read_text(encoding="utf-8"))
-        same = found["settings"] == json.loads(json.dumps(cell.settings))
+        found = json.loads(trial.file(out).read_text(encoding="utf-8"))
+        same = found["settings"] == json.loads(json.dumps(trial.settings))
         facts = found["result"], found["minutes"], found["hardware"], found.get("data_root", "")
-        return Outcome(cell, *facts) if same else None
+        return Outcome(trial, *facts) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or no outcome: it is measured (again)
 
 
-def _measured(cell: Cell, where: Where, out: Path) -> Outcome:
+def _measured(trial: Trial, where: Where, out: Path) -> Outcome:
     started = time.monotonic()
-    folder = cell.file(out).with_suffix("")
-    result = cell.measure(replace(where, folder=folder), **cell.settings)
+    folder = trial.file(out).with_suffix("")
+    result = trial.measure(replace(where, folder=folder), **trial.settings)
     # What was stopped and resumed has epochs of earlier sittings.
     epochs = sum(row.get("seconds", 0) + row.get("scoring_seconds", 0) for row in result.get("epochs", ()))
     minutes = max(time.monotonic() - started, epochs) / 60
-    outcome = Outcome(cell, result, minutes, hardware(where.device), _place(where))
-    facts = {"settings": cell.settings, "minutes": minutes, "hardware": outcome.hardware}
-    write_json(cell.file(out), facts | {"data_root": outcome.data_root, "result": result})
+    outcome = Outcome(trial, result, minutes, hardware(where.device), _place(where))
+    facts = {"settings": trial.settings, "minutes": minutes, "hardware": outcome.hardware}
+    write_json(trial.file(out), facts | {"data_root": outcome.data_root, "result": result})
     remove(folder)
     return outcome
 
@@ -337,12 +344,12 @@ def _place(where: Where) -> str:
     return "the default folder" if where.data_root is None else str(where.data_root.absolute())
 
 
-def outcome_of(cell: Cell, where: Where) -> Outcome:
-    """Return the outcome of another cell, on which a measurement builds; it is measured first if that is to do."""
+def outcome_of(trial: Trial, where: Where) -> Outcome:
+    """Return the outcome of another trial, on which a measurement builds; it is measured first if that is to do."""
     if where.folder is None:
-        raise ValueError("what builds on another cell is measured in an output folder")
+        raise ValueError("what builds on another trial is measured in an output folder")
     out = where.folder.parents[1]
-    return _kept(cell, out) or _measured(cell, where, out)
+    return _kept(trial, out) or _measured(trial, where, out)
 
 
 def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], "OnEpoch"]:
@@ -380,21 +387,21 @@ def _records(row: Row, facts: Record) -> list[Record]:
     return records
 
 
-def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str) -> Record:
+def _facts(paper: Paper, experiment: Experiment, scale: Scale, row: Row, command: str) -> Record:
     # What was scaled down or changed stands beside the whole figure, not in its place.
-    epochs = scale.epochs or exhibit.epochs
-    own = row.outcomes[0].cell.settings
-    scaled = f"{epochs}-epochs" if "epochs" in own and epochs != exhibit.epochs else ""
+    epochs = scale.epochs or experiment.epochs
+    own = row.outcomes[0].trial.settings
+    scaled = f"{epochs}-epochs" if "epochs" in own and epochs != experiment.epochs else ""
     changed = {**own.get("base", {}).get("settings", {}), **own.get("settings", {})}
-    name = "-".join(filter(None, (paper.name, exhibit.name.replace("-", ""), row.name, _short(changed), scaled)))
+    name = "-".join(filter(None, (paper.name, experiment.name.replace("-", ""), row.name, _short(changed), scaled)))
     first = row.outcomes[0].result
     subset = own.get("subset")
     drawn = f" ({subset:,} of the pictures to learn from, drawn by the seed)" if subset else ""
     return {
         "experiment": name,
-        "dataset": (row.dataset or exhibit.dataset) + (f" ({subset:,} pictures)" if subset else ""),
+        "dataset": (row.dataset or experiment.dataset) + (f" ({subset:,} pictures)" if subset else ""),
         "method": row.method,
-        "seeds": [outcome.cell.settings["seed"] for outcome in row.outcomes],
+        "seeds": [outcome.trial.settings["seed"] for outcome in row.outcomes],
         "epochs": row.epoch or first.get("trained_epochs", len(first["epochs"])),
         "labels_used": round(sum(o.result.get("labels_used", 0) for o in row.outcomes) / len(row.outcomes)),
         "minutes": round(sum(outcome.minutes for outcome in row.outcomes) / len(row.outcomes), 2),
@@ -402,7 +409,7 @@ def _facts(paper: Paper, exhibit: Exhibit, scale: Scale, row: Row, command: str)
         "command": command,
         "weights": row.weights,
         "settings": changed,
-        "split": exhibit.split + drawn,
+        "split": experiment.split + drawn,
         "note": row.note,
         **({"chosen_on_test": row.chosen_on_test} if row.chosen_on_test else {}),
     }
@@ -414,25 +421,27 @@ def _short(settings: Mapping[str, str]) -> str:
     return text if len(text) <= _LONGEST_NAME else f"set-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def _write(exhibit: Exhibit, paper: Paper, rows: Sequence[tuple[Row, Record]], drawing: Drawing, out: Path) -> None:
+def _write(
+    experiment: Experiment, paper: Paper, rows: Sequence[tuple[Row, Record]], drawing: Drawing, out: Path
+) -> None:
     header = "row data metric published last last_std best best_std epochs seeds labels_used frozen_network settings"
     lines = [
         [row.name, facts["dataset"], row.metric, row.published, *row.last(), *row.best(), *_columns(facts), row.note]
         for row, facts in rows
     ]
     write_table(
-        out / f"{exhibit.name}.csv",
+        out / f"{experiment.name}.csv",
         [*header.split(), "note"],
-        [["" if cell is None else cell for cell in line] for line in lines],
+        [["" if value is None else value for value in line] for line in lines],
     )
     write_table(
-        out / f"{exhibit.name}-epochs.csv",
+        out / f"{experiment.name}-epochs.csv",
         ["row", "metric", "seed", "epoch", "value"],
         (line for row, _ in rows for line in _by_epoch(row)),
     )
-    with atomic_path(out / f"{exhibit.name}.md") as path:
-        path.write_text(_page(paper, exhibit, rows), encoding="utf-8")
-    save_png(drawing.png, out / f"{exhibit.name}.png")
+    with atomic_path(out / f"{experiment.name}.md") as path:
+        path.write_text(_page(paper, experiment, rows), encoding="utf-8")
+    save_png(drawing.png, out / f"{experiment.name}.png")
     for name, content in drawing.files.items():
         write_json(out / name, content)
 
@@ -445,12 +454,12 @@ def _columns(facts: Record) -> list[object]:
 def _by_epoch(row: Row) -> Iterable[list[object]]:
     for outcome, values in zip(row.outcomes, row.values(), strict=True):
         for epoch, value in enumerate(values, row.epoch or 1):
-            yield [row.name, row.metric, outcome.cell.settings["seed"], epoch, round(value, 4)]
+            yield [row.name, row.metric, outcome.trial.settings["seed"], epoch, round(value, 4)]
 
 
-def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[tuple[Row, Record]]) -> str:
-    lines = [f"# {paper.title}: {exhibit.name.replace('-', ' ')}", "", f"{exhibit.title}.", ""]
-    split = rows[0][1]["split"] if rows else exhibit.split
+def _page(paper: Paper, experiment: Experiment, rows: Sequence[tuple[Row, Record]]) -> str:
+    lines = [f"# {paper.title}: {experiment.name.replace('-', ' ')}", "", f"{experiment.title}.", ""]
+    split = rows[0][1]["split"] if rows else experiment.split
     lines += [f"{split[0].upper()}{split[1:]}.", ""]
     lines += ["Percent, mean ± standard deviation over seeds; the best epoch is chosen by the very figure it reports."]
     columns = "row, data, metric, published, last epoch, best epoch, epochs, seeds, labels used, frozen network"
@@ -462,4 +471,4 @@ def _page(paper: Paper, exhibit: Exhibit, rows: Sequence[tuple[Row, Record]]) ->
         cells = [row.name, facts["dataset"], row.metric, published, *values, *_columns(facts), row.note]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     made = sorted({f"Measured on {facts['hardware']} by `{facts['command']}`." for _, facts in rows})
-    return "\n".join([*lines, "", *made, "", f"![{exhibit.title}]({exhibit.name}.png)", ""])
+    return "\n".join([*lines, "", *made, "", f"![{experiment.title}]({experiment.name}.png)", ""])

@@ -49,8 +49,8 @@ def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert (pl["epochs"], pl["seeds"], pl["labels_used"]) == (2, [0], 0)
     assert pl["dataset"] == "mnist (200 pictures)" and pl["weights"] == "squeezenet1_1 features[:2], random"
     for short in ("B-AE", "PL-AE"):
-        for exhibit in ("table2", "figure14"):
-            by_svm = by_name[f"paper1-{exhibit}-{short}-20-2-epochs", "svm_probe_last"]
+        for experiment in ("table2", "figure14"):
+            by_svm = by_name[f"paper1-{experiment}-{short}-20-2-epochs", "svm_probe_last"]
             assert by_svm["epochs"] == 2 and 20 < by_svm["value"] <= 100, "guessing has 10 %"
             assert by_svm["note"].startswith("LIBLINEAR") and by_svm["published"] is None, "paper 1 has no size of 20"
     assert "svm_probe_last" not in {metric for name, metric in by_name if "CNN" in name}
@@ -63,7 +63,7 @@ def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
         assert "PL-AE" in (tmp_path / "out" / f"{name}.md").read_text()
     assert cli.run(*words) == 0
     assert "measured before" in capsys.readouterr().out
-    assert not [path for path in (tmp_path / "out" / "cells").iterdir() if path.is_dir()], "scratch is taken away"
+    assert not [path for path in (tmp_path / "out" / "trials").iterdir() if path.is_dir()], "scratch is taken away"
 
 
 def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
@@ -87,7 +87,7 @@ def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
 
 def test_the_whole_grid_is_every_one_and_every_pair_of_table_1() -> None:
     for dataset, count in (("mnist", 15), ("cifar10", 45), ("svhn", 28)):
-        choices = [cell.settings["choice"] for cell in paper1._search_cells(Scale(seeds=1), dataset)]
+        choices = [trial.settings["choice"] for trial in paper1._search_trials(Scale(seeds=1), dataset)]
         assert len(choices) == len(set(choices)) == count
 
 
@@ -99,19 +99,22 @@ def test_the_pictures_that_choose_are_neither_learnt_from_nor_test() -> None:
     assert found["epochs"][0]["validation"] * 30 == pytest.approx(round(found["epochs"][0]["validation"] * 30))
 
 
-def test_cells_are_those_of_the_tables_and_shared_with_the_figures() -> None:
-    cells = {exhibit.name: {cell.file(Path()) for cell in exhibit.cells(Scale())} for exhibit in paper1.PAPER.exhibits}
-    assert len(cells["table-2"]) == 5 * 3 * 3 and len(cells["figure-14"]) == 5 * 3
-    assert cells["figure-14"] < cells["table-2"] and cells["figure-15"] < cells["figure-14"]
-    assert cells["table-5"] == cells["table-2"] | cells["table-3"] | cells["table-4"]
+def test_trials_are_those_of_the_tables_and_shared_with_the_figures() -> None:
+    trials = {
+        experiment.name: {trial.file(Path()) for trial in experiment.trials(Scale())}
+        for experiment in paper1.PAPER.experiments
+    }
+    assert len(trials["table-2"]) == 5 * 3 * 3 and len(trials["figure-14"]) == 5 * 3
+    assert trials["figure-14"] < trials["table-2"] and trials["figure-15"] < trials["figure-14"]
+    assert trials["table-5"] == trials["table-2"] | trials["table-3"] | trials["table-4"]
 
 
 def test_settings_reach_the_methods_that_have_them_only() -> None:
     scale = Scale(seeds=1, embedding_sizes=(10,), settings=SMALL | {"views": "transformations:crop"})
-    cells = {cell.settings.get("method", paper1.CNN): cell.settings for cell in paper1._compared(scale, "mnist")}
-    assert cells["basic-ae"]["settings"] == {} and cells["perceptual-ae"]["settings"] == SMALL
-    assert cells["pseudo-label-ae"]["settings"] == SMALL | {"views": "transformations:crop"}
-    assert cells[paper1.CNN]["settings"] == {"views": "transformations:crop"}
+    trials = {trial.settings.get("method", paper1.CNN): trial.settings for trial in paper1._compared(scale, "mnist")}
+    assert trials["basic-ae"]["settings"] == {} and trials["perceptual-ae"]["settings"] == SMALL
+    assert trials["pseudo-label-ae"]["settings"] == SMALL | {"views": "transformations:crop"}
+    assert trials[paper1.CNN]["settings"] == {"views": "transformations:crop"}
 
 
 @pytest.mark.parametrize(
@@ -123,9 +126,9 @@ def test_settings_reach_the_methods_that_have_them_only() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_said_at_once(scale: Scale, message: str) -> None:
-    (table,) = [exhibit for exhibit in paper1.PAPER.exhibits if exhibit.name == "table-5"]
+    (table,) = [experiment for experiment in paper1.PAPER.experiments if experiment.name == "table-5"]
     with pytest.raises(UserError, match=message):
-        table.cells(scale)
+        table.trials(scale)
 
 
 def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
@@ -138,7 +141,7 @@ def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
 
 def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale = Scale(epochs=3, subset=200, seeds=1, embedding_sizes=(20,), methods=("basic-ae", paper1.CNN))
-    (figure,) = [exhibit for exhibit in paper1.PAPER.exhibits if exhibit.name == "figure-14"]
+    (figure,) = [experiment for experiment in paper1.PAPER.experiments if experiment.name == "figure-14"]
 
     def made(out: Path) -> list[dict[str, Any]]:
         return reproduce(paper1.PAPER, figure, scale, Where("cpu"), out, "", lambda line: None)
@@ -168,12 +171,12 @@ def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monke
 
 
 def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
-    cells = paper1._search_cells(Scale(seeds=1), "mnist", ("crop", "cutout"))
+    trials = paper1._search_trials(Scale(seeds=1), "mnist", ("crop", "cutout"))
     scores = {"crop": 0.5, "cutout": 0.6, "crop+cutout": 0.7}
     outcomes = [
-        Outcome(cell, {"epochs": [{"validation": scores[c], "linear_probe_last": 0.1}], "weights": "none"}, 1.0, "here")
-        for cell in cells
-        for c in [cell.settings["choice"]]
+        Outcome(trial, {"epochs": [{"validation": scores[c], "linear_probe_last": 0}], "weights": "none"}, 1.0, "here")
+        for trial in trials
+        for c in [trial.settings["choice"]]
     ]
     drawing = paper1._heat(outcomes)
     (content,) = drawing.files.values()
@@ -181,29 +184,29 @@ def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
     assert np.asarray(Image.open(io.BytesIO(drawing.png))).std() > 0
 
 
-def cells_of(scale: Scale, dataset: str = "mnist") -> dict[str, dict[str, str]]:
-    """Return the settings of each method's cell."""
-    cells = paper1._compared(scale, dataset)
-    return {cell.settings.get("method", paper1.CNN): cell.settings["settings"] for cell in cells}
+def trials_of(scale: Scale, dataset: str = "mnist") -> dict[str, dict[str, str]]:
+    """Return the settings of each method's trial."""
+    trials = paper1._compared(scale, dataset)
+    return {trial.settings.get("method", paper1.CNN): trial.settings["settings"] for trial in trials}
 
 
 def test_cifar_and_svhn_take_the_ten_best_of_a_search_that_was_made_before(tmp_path: Path) -> None:
     scale = Scale(seeds=1, embedding_sizes=(10,), out=tmp_path)
-    assert cells_of(scale, "cifar10")["pseudo-label-ae"] == {}
+    assert trials_of(scale, "cifar10")["pseudo-label-ae"] == {}
     for dataset in ("cifar10", "mnist"):
         content = {"choices": ["crop", "crop+cutout"], "epochs": 30, "subset": None}
         (tmp_path / f"top-ten-{dataset}.json").write_text(json.dumps(content))
     best = {"views": "transformations:crop,crop+cutout"}
-    cells = cells_of(scale, "cifar10")
-    assert cells["pseudo-label-ae"] == cells["augmented-ae"] == cells[paper1.CNN] == best
-    assert cells["basic-ae"] == cells["perceptual-ae"] == cells_of(scale, "mnist")["pseudo-label-ae"] == {}
+    trials = trials_of(scale, "cifar10")
+    assert trials["pseudo-label-ae"] == trials["augmented-ae"] == trials[paper1.CNN] == best
+    assert trials["basic-ae"] == trials["perceptual-ae"] == trials_of(scale, "mnist")["pseudo-label-ae"] == {}
     other = replace(scale, settings={"views": "transformations:noise"})
-    assert cells_of(other, "cifar10")["pseudo-label-ae"] == {"views": "transformations:noise"}
+    assert trials_of(other, "cifar10")["pseudo-label-ae"] == {"views": "transformations:noise"}
     outcome = Outcome(
-        paper1.Cell(paper1.autoencoder, {"settings": best}), {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, ""
+        paper1.Trial(paper1.autoencoder, {"settings": best}), {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, ""
     )
     assert "changed by those under settings" in paper1._row(("cifar10", "pseudo-label-ae", 300), [outcome]).note
-    everything = replace(outcome, cell=paper1.Cell(paper1.autoencoder, {"settings": {}}))
+    everything = replace(outcome, trial=paper1.Trial(paper1.autoencoder, {"settings": {}}))
     assert "changed by all" in paper1._row(("cifar10", "pseudo-label-ae", 300), [everything]).note
     assert "changed" not in paper1._row(("cifar10", "basic-ae", 300), [everything]).note
 
@@ -224,7 +227,7 @@ def test_a_trial_search_does_not_decide_what_a_whole_table_takes(
     searched: dict[str, Any], scale: Scale, taken: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "top-ten-cifar10.json").write_text(json.dumps({"choices": ["crop"]} | searched))
-    own = cells_of(replace(scale, seeds=1, embedding_sizes=(10,), out=tmp_path), "cifar10")["pseudo-label-ae"]
+    own = trials_of(replace(scale, seeds=1, embedding_sizes=(10,), out=tmp_path), "cifar10")["pseudo-label-ae"]
     assert own == ({"views": "transformations:crop"} if taken else {})
 
 
@@ -233,7 +236,7 @@ def test_views_count_by_what_they_are_not_by_how_they_are_written(tmp_path: Path
 
     def views(text: str) -> dict[str, str]:
         scale = Scale(seeds=1, embedding_sizes=(10,), settings={"views": text})
-        return cells_of(scale)["pseudo-label-ae"]
+        return trials_of(scale)["pseudo-label-ae"]
 
     file.write_text('{"choices": ["crop"]}')
     assert views(f"transformations:{file}") == views("transformations:crop") == {"views": "transformations:crop"}
@@ -244,18 +247,18 @@ def test_views_count_by_what_they_are_not_by_how_they_are_written(tmp_path: Path
 
 def test_settings_count_by_what_they_are_not_by_how_they_are_written() -> None:
     def own(**settings: str) -> dict[str, str]:
-        return cells_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))["basic-ae"]
+        return trials_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))["basic-ae"]
 
     assert own(batch_norm="True", learning_rate="1e-2") == own(batch_norm="true", learning_rate="0.010")
     assert own(batch_norm="false", schedule="constant", batch_size="100", learning_rate="1e-3") == {}
 
 
 def test_table_5_quotes_what_the_paper_does_there() -> None:
-    cell = paper1.Cell(
+    trial = paper1.Trial(
         paper1.autoencoder,
         {"dataset": "cifar10", "method": "perceptual-ae", "embedding_size": 300, "seed": 0, "settings": {}},
     )
-    drawing = paper1._state_of_the_art([Outcome(cell, {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, "")])
+    drawing = paper1._state_of_the_art([Outcome(trial, {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, "")])
     assert [row.published for row in drawing.rows] == [57.46], "against 56.46 in table 3"
 
 
@@ -264,7 +267,7 @@ def test_values_given_twice_count_once(tmp_path: Path, cli: Cli) -> None:
     words += [*SCALE, "--embedding-size", 20, *SETTINGS, "--out", tmp_path / "out"]
     assert cli.run("reproduce", "paper1", *words, "--results", tmp_path / "results.json") == 0
     assert {tuple(record["seeds"]) for record in json.loads((tmp_path / "results.json").read_text())} == {(0,)}
-    assert len(list((tmp_path / "out/cells").iterdir())) == 1
+    assert len(list((tmp_path / "out/trials").iterdir())) == 1
 
 
 def test_pictures_without_labels_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +279,7 @@ def test_pictures_without_labels_are_said_so(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_reference_is_trained_as_the_others_are() -> None:
     settings = {"schedule": "cosine", "batch_norm": "true", "learning_rate": "0.01", **SMALL}
-    own = cells_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))[paper1.CNN]
+    own = trials_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))[paper1.CNN]
     assert own == {name: settings[name] for name in ("schedule", "batch_norm", "learning_rate")}
     images = data.train_and_test("mnist", None, 100, 0).train
     model = paper1._model(paper1.CNN, "mnist", own, images, 10, 0, 1, Where("cpu"))
@@ -313,8 +316,8 @@ def test_one_that_fails_loses_no_record_of_those_before(
     def failing(outcomes: object) -> paper1.Drawing:
         raise UserError("cannot be drawn")
 
-    found = [replace(each, draw=failing) if each.name == "figure-15" else each for each in paper1.PAPER.exhibits]
-    monkeypatch.setattr(paper1, "PAPER", replace(paper1.PAPER, exhibits=tuple(found)))
+    found = [replace(each, draw=failing) if each.name == "figure-15" else each for each in paper1.PAPER.experiments]
+    monkeypatch.setattr(paper1, "PAPER", replace(paper1.PAPER, experiments=tuple(found)))
     words = ("reproduce", "paper1", "--figure", 14, "--figure", 15, *SCALE, *SETTINGS, "--out", tmp_path / "out")
     assert cli.run(*words, "--results", tmp_path / "results.json") == 1
     kept = json.loads((tmp_path / "results.json").read_text())

@@ -14,7 +14,7 @@ from PIL import Image
 from commands import Cli
 from papers import data, paper2
 from papers.kept import unpacked
-from papers.runner import Cell, Outcome, Scale, Where, measure
+from papers.runner import Outcome, Scale, Trial, Where, measure
 from selfsort import load_images
 from selfsort.training import loop
 
@@ -32,8 +32,8 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> None:
     data.train_and_test.cache_clear()
 
 
-def measured(cells: list[Cell], out: Path) -> list[Outcome]:
-    return measure(cells, HERE, out, lambda line: None)
+def measured(trials: list[Trial], out: Path) -> list[Outcome]:
+    return measure(trials, HERE, out, lambda line: None)
 
 
 def figures(outcome: Outcome) -> list[dict[str, float]]:
@@ -71,23 +71,23 @@ def test_every_figure_and_table_on_the_command_line(
         counts = np.bincount(load_images("digits", split="test").labels, minlength=10)
         mean = sum(shares[f"acc_{label}"] * count for label, count in enumerate(counts)) / counts.sum()
         assert mean == pytest.approx(shares["acc"], abs=0.02)
-    assert not [path for path in (tmp_path / "out/cells").iterdir() if path.is_dir()]
+    assert not [path for path in (tmp_path / "out/trials").iterdir() if path.is_dir()]
     assert cli.run(*words) == 0
     assert " minutes" not in capsys.readouterr().out, "nothing is measured again"
 
 
-def test_cells_are_shared_and_each_pre_training_is_one() -> None:
-    cells = {each.name: {cell.file(Path()) for cell in each.cells(Scale())} for each in paper2.PAPER.exhibits}
-    assert set(cells) == {f"table-{n}" for n in (1, 2, 3, 4)} | {f"figure-{n}" for n in FIGURES}
-    assert cells["figure-5"] | cells["figure-6"] | cells["figure-7"] < cells["table-1"]
-    assert cells["figure-9"] == cells["figure-7"] < cells["table-2"]
-    everything = set.union(*cells.values())
+def test_trials_are_shared_and_each_pre_training_is_one() -> None:
+    trials = {each.name: {trial.file(Path()) for trial in each.trials(Scale())} for each in paper2.PAPER.experiments}
+    assert set(trials) == {f"table-{n}" for n in (1, 2, 3, 4)} | {f"figure-{n}" for n in FIGURES}
+    assert trials["figure-5"] | trials["figure-6"] | trials["figure-7"] < trials["table-1"]
+    assert trials["figure-9"] == trials["figure-7"] < trials["table-2"]
+    everything = set.union(*trials.values())
     assert sum(path.name.startswith("autoencoder") for path in everything) == 4 * 3  # three losses and aggregation
-    assert all(each.epochs == 100 and each.minutes > 0 for each in paper2.PAPER.exhibits)
+    assert all(each.epochs == 100 and each.minutes > 0 for each in paper2.PAPER.experiments)
 
 
 def test_a_frozen_encoder_is_the_pre_trained_one_or_the_one_before_training(tmp_path: Path) -> None:
-    folder = Cell(paper2.frozen_classifier, {}).file(tmp_path).with_suffix("")
+    folder = Trial(paper2.frozen_classifier, {}).file(tmp_path).with_suffix("")
     run = paper2._Run(Where("cpu", folder=folder), **FACTS)
     (trained,) = measured([paper2._source("bce", FACTS)], tmp_path)
     random, again, known = (run.encoder(name, "averaged").state_dict() for name in ("random", "random", "bce"))
@@ -124,9 +124,9 @@ def test_what_is_learnt_from_labels_or_not(tmp_path: Path) -> None:
 
 def test_more_epochs_make_the_papers_order(tmp_path: Path) -> None:
     facts = FACTS | {"epochs": 5, "subset": 1400, "settings": {"batch_size": "16", "learning_rate": "0.003"}}
-    cells = [cell for cell in paper2._table_1_cells(facts) if cell.settings.get("features") != "flattened"]
-    outcomes = measured(cells, tmp_path)
-    last = {name: figures(paper2._experiment(outcomes, name)[0])[-1]["acc"] for name in paper2.PUBLISHED}
+    trials = [trial for trial in paper2._table_1_trials(facts) if trial.settings.get("features") != "flattened"]
+    outcomes = measured(trials, tmp_path)
+    last = {name: figures(paper2._training(outcomes, name)[0])[-1]["acc"] for name in paper2.PUBLISHED}
     assert last["random"] < last["pre-trained"] < last["end-to-end"]
 
 
@@ -134,13 +134,13 @@ def test_more_epochs_make_the_papers_order(tmp_path: Path) -> None:
 def test_a_killed_measurement_goes_on_to_the_same_figures(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = {
+    trials = {
         "autoencoder": paper2._source("aggregation", FACTS),
         "frozen": paper2._frozen(FACTS, "bce"),
         "joint": paper2._classifier(FACTS, 1.0),
-        "standard": Cell(paper2.standard, FACTS | {"network": "small-conv", "training": "pre-trained"}),
+        "standard": Trial(paper2.standard, FACTS | {"network": "small-conv", "training": "pre-trained"}),
     }
-    (whole,) = measured([cells[which]], tmp_path / "whole")
+    (whole,) = measured([trials[which]], tmp_path / "whole")
     one_step, done = loop.Loop.one_step, []
 
     def dies(loop: Any) -> None:
@@ -150,9 +150,9 @@ def test_a_killed_measurement_goes_on_to_the_same_figures(
 
     monkeypatch.setattr(loop.Loop, "one_step", dies)
     with pytest.raises(SystemError):
-        measured([cells[which]], tmp_path / "out")
+        measured([trials[which]], tmp_path / "out")
     monkeypatch.setattr(loop.Loop, "one_step", lambda loop: done.append(one_step(loop)))
-    (resumed,) = measured([cells[which]], tmp_path / "out")
+    (resumed,) = measured([trials[which]], tmp_path / "out")
     assert figures(resumed) == figures(whole)
     assert resumed.result.get("weights") == whole.result.get("weights")
     trainings = 2 if which in ("frozen", "standard") else 1
@@ -179,10 +179,10 @@ def test_settings_reach_the_method_and_those_of_the_aggregation_its_row_alone() 
 
 
 def test_settings_of_the_aggregation_do_not_measure_other_rows_again() -> None:
-    exhibits = {each.name: each for each in paper2.PAPER.exhibits}
+    experiments = {each.name: each for each in paper2.PAPER.experiments}
 
     def files(name: str, **settings: str) -> set[Path]:
-        return {cell.file(Path()) for cell in exhibits[name].cells(Scale(settings=settings))}
+        return {trial.file(Path()) for trial in experiments[name].trials(Scale(settings=settings))}
 
     assert files("table-1", aggregation="2") == files("table-1")
     same = files("table-2", aggregation_neighbours="7") & files("table-2")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from commands import Cli
 from papers import paper3
-from papers.runner import Cell, Outcome, Scale, Where
+from papers.runner import Outcome, Scale, Trial, Where
 from samples import pictures
 from selfsort import methods
 from selfsort.errors import UserError
@@ -84,16 +84,16 @@ def test_tables_and_figures_on_the_command_line(
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 30
     assert records["paper3-figure2-black-borders"]["method"] == "audit"
-    assert not [path for path in (out / "cells").iterdir() if path.is_dir()], "scratch is taken away"
+    assert not [path for path in (out / "trials").iterdir() if path.is_dir()], "scratch is taken away"
     assert cli.run(*words, "--out", out) == 0
     said = capsys.readouterr().out
     assert "minutes" not in said and "measured before" in said
 
 
 def test_stl10_has_its_own_folds_and_the_published_values() -> None:
-    cells = paper3._cells(Scale())
-    assert {cell.settings["dataset"] for cell in cells} == {"stl10"} and len(cells) == 4
-    assert {cell.settings["epochs"] for cell in cells if cell.measure is paper3.exemplar} == {110}
+    trials = paper3._trials(Scale())
+    assert {trial.settings["dataset"] for trial in trials} == {"stl10"} and len(trials) == 4
+    assert {trial.settings["epochs"] for trial in trials if trial.measure is paper3.exemplar} == {110}
     assert paper3.n_folds("stl10") == paper3.FOLDS
 
 
@@ -105,14 +105,14 @@ def test_stl10_as_a_folder_of_pictures_gets_seeded_folds(root: Path) -> None:
 
 
 def test_methods_share_what_they_build_on() -> None:
-    def cells(*wanted: str) -> list[tuple[str, bool]]:
+    def trials(*wanted: str) -> list[tuple[str, bool]]:
         scale = Scale(methods=wanted, settings=RESNET)
-        return [(c.measure.__name__, c.settings.get("clustered", False)) for c in paper3._cells(scale)]
+        return [(c.measure.__name__, c.settings.get("clustered", False)) for c in paper3._trials(scale)]
 
-    assert cells("exemplar-cnn") == [("exemplar", False)]
-    assert cells("exemplar-cnn", "clustered") == [("exemplar", True)]
-    assert cells("random-network", "raw-pixels") == [("baselines", False)]
-    base, semi = paper3._cells(Scale(methods=("clustered", "semi-supervised")))
+    assert trials("exemplar-cnn") == [("exemplar", False)]
+    assert trials("exemplar-cnn", "clustered") == [("exemplar", True)]
+    assert trials("random-network", "raw-pixels") == [("baselines", False)]
+    base, semi = paper3._trials(Scale(methods=("clustered", "semi-supervised")))
     assert semi.settings["base"] == base.settings
 
 
@@ -144,7 +144,7 @@ def test_a_lowered_cluster_distance_stands_in_the_note(root: Path, monkeypatch: 
     monkeypatch.setattr(paper3, "fitted", fitted)
     facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL}
     result = paper3.exemplar(Where("cpu", root), **facts)
-    rows = paper3._rows([Outcome(Cell(paper3.exemplar, facts), result, 1.0, "cpu")])
+    rows = paper3._rows([Outcome(Trial(paper3.exemplar, facts), result, 1.0, "cpu")])
     notes = {row.method: row.note for row in rows}
     assert notes["clustered"].endswith(sentence) and "collapsed" not in notes["clustered"]
     assert "lowered" not in notes["exemplar-cnn"]
@@ -164,7 +164,7 @@ def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytes
         one_step(loop)
 
     monkeypatch.setattr(loop.Loop, "one_step", counted)
-    where = Where("cpu", root, tmp_path / "out" / "cells" / "one")
+    where = Where("cpu", root, tmp_path / "out" / "trials" / "one")
     with pytest.raises(SystemError):
         paper3.exemplar(where, **facts)
     monkeypatch.setattr(loop.Loop, "one_step", one_step)
@@ -174,7 +174,7 @@ def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytes
 
 def test_the_resnet_learns_from_the_surest_labels_alone(root: Path, tmp_path: Path) -> None:
     base = PART | {"elsewhere": False, "clustered": False, "settings": SMALL}
-    where = Where("cpu", root, tmp_path / "out" / "cells" / "one")
+    where = Where("cpu", root, tmp_path / "out" / "trials" / "one")
     found = paper3.semi_supervised(where, **PART | {"epochs": 2}, settings=RESNET | {"resnet_keep": "0.5"}, base=base)
     assert 18 <= found["kept"] <= 22 and len(found["epochs"]) == 2 and found["labels_used"] == 3
 
@@ -203,7 +203,7 @@ def test_pixels_are_scored_fold_by_fold(root: Path) -> None:
 )
 def test_bad_scales(scale: Scale, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        paper3._cells(scale)
+        paper3._trials(scale)
 
 
 def test_other_pictures_that_are_not_there(root: Path) -> None:
@@ -222,26 +222,26 @@ def test_other_pictures_that_are_not_there(root: Path) -> None:
         ({"clustered_patch_size": "17"}, "smaller than a patch of 17x17"),
     ],
 )
-def test_what_would_stop_a_later_cell_is_found_first(root: Path, changes: dict[str, str], message: str) -> None:
+def test_what_would_stop_a_later_trial_is_found_first(root: Path, changes: dict[str, str], message: str) -> None:
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET)
-    paper3._check(paper3._cells(scale), Where("cpu", root))
+    paper3._check(paper3._trials(scale), Where("cpu", root))
     with pytest.raises(UserError, match=message):
-        paper3._check(paper3._cells(replace(scale, settings=SMALL | RESNET | changes)), Where("cpu", root))
+        paper3._check(paper3._trials(replace(scale, settings=SMALL | RESNET | changes)), Where("cpu", root))
 
 
 def test_a_missing_second_folder_is_found_first_where_it_is_wanted(root: Path) -> None:
     (root / "flowers").rename(root / "weeds")
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET, subset=30, seeds=3)
     with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
-        paper3._check(paper3._cells(scale), Where("cpu", root))
-    paper3._check(paper3._cells(replace(scale, methods=("clustered", "semi-supervised"))), Where("cpu", root))
+        paper3._check(paper3._trials(scale), Where("cpu", root))
+    paper3._check(paper3._trials(replace(scale, methods=("clustered", "semi-supervised"))), Where("cpu", root))
     paper3._check(paper3._table_3(scale), Where("cpu", root))
 
 
 def test_settings_of_one_stage_do_not_measure_another_again() -> None:
     def files(method: str, **settings: str) -> set[Path]:
-        cells = paper3._cells(Scale(methods=(method,), settings=settings))
-        return {cell.file(Path()) for cell in cells}
+        trials = paper3._trials(Scale(methods=(method,), settings=settings))
+        return {trial.file(Path()) for trial in trials}
 
     assert files("exemplar-cnn", clustered_patches="3", resnet_epochs="2") == files("exemplar-cnn")
     assert files("clustered", clustered_patches="100") == files("clustered"), "as many as the first has"

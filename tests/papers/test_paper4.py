@@ -50,7 +50,7 @@ def test_the_protocol_asks_no_more_than_it_may_and_learns_from_the_answers() -> 
     json.dumps(found)
 
 
-def test_the_same_cell_gives_the_same_figures() -> None:
+def test_the_same_trial_gives_the_same_figures() -> None:
     settings: dict[str, Any] = {"seed": 1, "epochs": 2, "subset": 600, "z_dim": 3}
     first = paper4.unsupervised(HERE, **settings)
     assert paper4.unsupervised(HERE, **settings) == first
@@ -58,10 +58,10 @@ def test_the_same_cell_gives_the_same_figures() -> None:
     assert paper4.unsupervised(HERE, **{**settings, "epochs": 1})["epochs"] == first["epochs"][:1]
 
 
-def test_figures_share_their_cells() -> None:
-    cells = {each.number: {cell.file(Path()) for cell in each.cells(Scale())} for each in paper4.PAPER.exhibits}
-    assert cells[2] == cells[3] == cells[4] and len(cells[4]) == 3
-    assert len(cells[5]) == 18 and cells[6] < cells[4] | cells[5]
+def test_figures_share_their_trials() -> None:
+    trials = {each.number: {trial.file(Path()) for trial in each.trials(Scale())} for each in paper4.PAPER.experiments}
+    assert trials[2] == trials[3] == trials[4] and len(trials[4]) == 3
+    assert len(trials[5]) == 18 and trials[6] < trials[4] | trials[5]
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_every_figure_on_the_command_line(
     answer = json.loads(line)
     kept = json.loads((tmp_path / "results.json").read_text())
     assert answer["records"] == kept and len(kept) == n_records
-    assert len(list((tmp_path / "out/cells").iterdir())) == 4
+    assert len(list((tmp_path / "out/trials").iterdir())) == 4
     for number in figures:
         with Image.open(tmp_path / f"out/figure-{number}.png") as picture:
             assert picture.format == "PNG" and min(picture.size) > 100
@@ -99,22 +99,22 @@ def test_every_figure_on_the_command_line(
 
 
 def test_reconstruction_by_size_of_z(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paper4, "_cells", partial(paper4._cells, z_dims=(2, 8)))
-    cells = paper4._cells(Scale(epochs=1, subset=300, seeds=1))
+    monkeypatch.setattr(paper4, "_trials", partial(paper4._trials, z_dims=(2, 8)))
+    trials = paper4._trials(Scale(epochs=1, subset=300, seeds=1))
     from papers.runner import measure
 
-    drawing = paper4._by_z(measure(cells, HERE, tmp_path, lambda line: None))
+    drawing = paper4._by_z(measure(trials, HERE, tmp_path, lambda line: None))
     assert [row.name for row in drawing.rows] == ["z2", "z2", "z8", "z8"]
     assert all(50 < row.last()[0] <= 100 for row in drawing.rows)
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
     assert cli.run("reproduce", "--json") == 0
-    exhibits = json.loads(capsys.readouterr().out)["exhibits"]
-    assert [each["what"] for each in exhibits if "paper4" in each["what"]] == [
+    experiments = json.loads(capsys.readouterr().out)["experiments"]
+    assert [each["what"] for each in experiments if "paper4" in each["what"]] == [
         f"paper4 --figure {number}" for number in range(2, 7)
     ]
-    assert all(each["minutes"] > 0 and each["data"] and each["shows"] for each in exhibits)
+    assert all(each["minutes"] > 0 and each["data"] and each["shows"] for each in experiments)
     assert cli.run("reproduce", "paper4") == 0
     assert "paper4 --figure 6" in capsys.readouterr().out
 

@@ -46,7 +46,7 @@ def test_each_data_set_has_a_table_of_its_own() -> None:
 
 def test_the_same_training_in_several_figures_of_a_paper_stands_there_once() -> None:
     settings = {"perceptual_network": "n", "schedule": "cosine"}
-    names = [f"paper1-{exhibit}-PL-AE-300-schedule=cosine-15-epochs" for exhibit in ("table2", "figure14")]
+    names = [f"paper1-{experiment}-PL-AE-300-schedule=cosine-15-epochs" for experiment in ("table2", "figure14")]
     names += ["paper2-table1-random", "paper2-figure5"]
     made = page([record(names[0], settings=settings, epochs=15), record(names[1], settings=settings, epochs=15)])
     assert [row[0] for row in rows(made)[1:]] == ["simclr, PL-AE-300, [paper 1](papers/paper1.md)"]

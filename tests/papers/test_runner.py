@@ -1,4 +1,4 @@
-"""Cells are measured once, survive kill -9 and Ctrl-C, and make figures, tables and records."""
+"""Trials are measured once, survive kill -9 and Ctrl-C, and make figures, tables and records."""
 
 import csv
 import io
@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 
 from papers.runner import (
-    Cell,
     Drawing,
-    Exhibit,
+    Experiment,
     Outcome,
     Paper,
     Row,
     Scale,
+    Trial,
     Where,
     check_options,
     measure,
@@ -51,22 +51,22 @@ def worse(where: Where, *, seed: int, epochs: int) -> dict[str, Any]:
     return {"epochs": [{"acc": 0.4} for _ in range(epochs)]}
 
 
-def cells(scale: Scale) -> list[Cell]:
+def trials(scale: Scale) -> list[Trial]:
     facts = {"epochs": scale.epochs or 3, "subset": scale.subset}
-    return [Cell(curve, {"seed": seed} | facts) for seed in range(scale.seeds or 3)]
+    return [Trial(curve, {"seed": seed} | facts) for seed in range(scale.seeds or 3)]
 
 
 def draw(outcomes: Any) -> Drawing:
     return Drawing([Row("", "kmeans", "acc", outcomes, published=75.0)], line_chart([Line("ours", [1], [2])], "x", "y"))
 
 
-EXHIBIT = Exhibit("figure", 4, "A curve", "digits", "all", 3, 0.1, cells, draw)
-PAPER = Paper("paper0", "A paper", [EXHIBIT])
+EXPERIMENT = Experiment("figure", 4, "A curve", "digits", "all", 3, 0.1, trials, draw)
+PAPER = Paper("paper0", "A paper", [EXPERIMENT])
 
 
 def run(out: Path, scale: Scale = Scale(), said: list[str] | None = None) -> list[dict[str, Any]]:  # noqa: B008
     CALLS.clear()
-    return reproduce(PAPER, EXHIBIT, scale, HERE, out, "selfsort reproduce", (said or []).append)
+    return reproduce(PAPER, EXPERIMENT, scale, HERE, out, "selfsort reproduce", (said or []).append)
 
 
 def test_a_second_run_measures_nothing_and_says_so(tmp_path: Path) -> None:
@@ -75,6 +75,12 @@ def test_a_second_run_measures_nothing_and_says_so(tmp_path: Path) -> None:
     said = [""]
     assert run(tmp_path, said=said) == first
     assert not CALLS and sum("measured before" in line for line in said) == 3
+
+
+def test_a_folder_of_before_measures_nothing_again(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    (tmp_path / "trials").rename(tmp_path / "cells")
+    assert run(tmp_path) == first and not CALLS
 
 
 def test_more_seeds_are_added_and_other_settings_do_not_reuse(tmp_path: Path) -> None:
@@ -87,14 +93,16 @@ def test_more_seeds_are_added_and_other_settings_do_not_reuse(tmp_path: Path) ->
     assert not CALLS
 
 
-def test_a_stop_loses_no_finished_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_loses_no_finished_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stops(where: Where, *, seed: int, epochs: int, subset: int | None) -> dict[str, Any]:
         if seed == 2:
             raise KeyboardInterrupt
         return curve(where, seed=seed, epochs=epochs)
 
     stops.__name__ = "curve"
-    stopping = Exhibit("figure", 4, "", "", "", 3, 0.1, lambda s: [Cell(stops, c.settings) for c in cells(s)], draw)
+    stopping = Experiment(
+        "figure", 4, "", "", "", 3, 0.1, lambda s: [Trial(stops, t.settings) for t in trials(s)], draw
+    )
     with pytest.raises(KeyboardInterrupt):
         reproduce(PAPER, stopping, Scale(), HERE, tmp_path, "", print)
     assert not (tmp_path / "figure-4.png").exists()
@@ -103,9 +111,9 @@ def test_a_stop_loses_no_finished_cell(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"settings": {}, "result": {}, "minutes": 0, "hardware": ""}'])
-def test_a_damaged_cell_is_measured_again(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_trial_is_measured_again(damage: str, tmp_path: Path) -> None:
     expected = run(tmp_path)
-    cells(Scale())[1].file(tmp_path).write_text(damage)
+    trials(Scale())[1].file(tmp_path).write_text(damage)
     again = run(tmp_path)
     assert [call["seed"] for call in CALLS] == [1]
     assert [r["value"] for r in again] == [r["value"] for r in expected]
@@ -126,11 +134,11 @@ def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path
         def measured(where: Where, *, seed: int, settings: dict[str, str], subset: int | None) -> dict[str, Any]:
             return curve(where, seed=seed, epochs=3)
 
-        def listed(scale: Scale) -> list[Cell]:
-            return [Cell(measured, {"seed": 0, "settings": settings, "subset": scale.subset})]
+        def listed(scale: Scale) -> list[Trial]:
+            return [Trial(measured, {"seed": 0, "settings": settings, "subset": scale.subset})]
 
-        exhibit = replace(EXHIBIT, cells=listed, takes=("settings",))
-        return reproduce(PAPER, exhibit, scale, HERE, tmp_path, "", lambda line: None)[0]
+        experiment = replace(EXPERIMENT, trials=listed, takes=("settings",))
+        return reproduce(PAPER, experiment, scale, HERE, tmp_path, "", lambda line: None)[0]
 
     few = made({"schedule": "cosine", "batch_norm": "true", "perceptual_network": "vgg11"}, Scale(subset=50))
     assert few["experiment"] == "paper0-figure4-batch_norm=true-schedule=cosine", "the network is under weights"
@@ -146,16 +154,16 @@ def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path
 
 
 def test_what_would_change_nothing_is_refused() -> None:
-    table = replace(EXHIBIT, kind="table", number=2, takes=("methods", "settings"))
+    table = replace(EXPERIMENT, kind="table", number=2, takes=("methods", "settings"))
     for scale, message in (
         (Scale(methods=("kmeans",)), "--method changes nothing about figure 4: leave it out"),
         (Scale(settings={"gamma": "3"}), "--set changes nothing about figure 4"),
     ):
         with pytest.raises(UserError, match=message):
-            check_options([EXHIBIT], scale)
-        check_options([EXHIBIT, table], scale)
+            check_options([EXPERIMENT], scale)
+        check_options([EXPERIMENT, table], scale)
     with pytest.raises(UserError, match="--dataset changes nothing about figure 4 and table 2"):
-        check_options([EXHIBIT, table], Scale(datasets=("mnist",)))
+        check_options([EXPERIMENT, table], Scale(datasets=("mnist",)))
     with pytest.raises(UserError, match=r"--set epochs=\.\.\. would change nothing: give --epochs"):
         check_options([table], Scale(settings={"epochs": "3"}))
 
@@ -164,21 +172,21 @@ def test_a_name_tells_epochs_and_pictures_only_where_they_count(tmp_path: Path) 
     def counted(where: Where, *, seed: int) -> dict[str, Any]:
         return {"epochs": [{"acc": 0.5}]}
 
-    exhibit = replace(EXHIBIT, cells=lambda scale: [Cell(counted, {"seed": 0})])
-    (record,) = reproduce(PAPER, exhibit, Scale(epochs=9, subset=50), HERE, tmp_path, "", lambda line: None)
+    experiment = replace(EXPERIMENT, trials=lambda scale: [Trial(counted, {"seed": 0})])
+    (record,) = reproduce(PAPER, experiment, Scale(epochs=9, subset=50), HERE, tmp_path, "", lambda line: None)
     assert (record["experiment"], record["dataset"], record["split"]) == ("paper0-figure4", "digits", "all")
 
 
-def test_what_would_stop_a_later_cell_is_found_before_the_first_but_not_asked_once_all_is_measured(
+def test_what_would_stop_a_later_trial_is_found_before_the_first_but_not_asked_once_all_is_measured(
     tmp_path: Path,
 ) -> None:
     asked: list[int] = []
 
-    def refuse(missing: Sequence[Cell], where: Where) -> None:
-        asked.extend(cell.settings["seed"] for cell in missing)
+    def refuse(missing: Sequence[Trial], where: Where) -> None:
+        asked.extend(trial.settings["seed"] for trial in missing)
         raise UserError("no weights")
 
-    checked = replace(EXHIBIT, check=refuse)
+    checked = replace(EXPERIMENT, check=refuse)
     run(tmp_path, Scale(seeds=1))
     with pytest.raises(UserError, match="no weights"):
         reproduce(PAPER, checked, Scale(), HERE, tmp_path, "", print)
@@ -192,7 +200,7 @@ def test_pictures_that_have_moved_are_said(tmp_path: Path) -> None:
     said: list[str] = []
     for root in ("one", "one", "two"):
         where = Where("cpu", data_root=tmp_path / root)
-        measure(cells(Scale(seeds=1)), where, tmp_path / "out", said.append)
+        measure(trials(Scale(seeds=1)), where, tmp_path / "out", said.append)
     assert said[1].endswith("measured before")
     assert said[2].endswith(f"measured before, of the pictures in {tmp_path / 'one'}")
 
@@ -228,7 +236,7 @@ def test_tables_hold_each_row_and_each_epoch(tmp_path: Path) -> None:
 def test_a_row_may_be_one_epoch_or_a_difference() -> None:
     def outcomes(measure: Any) -> list[Outcome]:
         return [
-            Outcome(Cell(measure, {"seed": seed}), measure(HERE, seed=seed, epochs=2), 1.0, "") for seed in range(2)
+            Outcome(Trial(measure, {"seed": seed}), measure(HERE, seed=seed, epochs=2), 1.0, "") for seed in range(2)
         ]
 
     assert Row("", "", "acc", outcomes(curve), epoch=1).values() == [[50.0], [60.0]]
@@ -249,7 +257,7 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import test_runner as here
-from papers.runner import Cell, Exhibit, Scale, reproduce
+from papers.runner import Trial, Experiment, Scale, reproduce
 
 def curve(where, *, seed, epochs, subset):
     if seed == 2:
@@ -257,9 +265,9 @@ def curve(where, *, seed, epochs, subset):
         time.sleep(60)
     return here.curve(where, seed=seed, epochs=epochs)
 
-cells = lambda scale: [Cell(curve, cell.settings) for cell in here.cells(scale)]
-exhibit = Exhibit("figure", 4, "A curve", "digits", "all", 3, 0.1, cells, here.draw)
-reproduce(here.PAPER, exhibit, Scale(), here.HERE, Path(sys.argv[1]), "", lambda line: None)
+trials = lambda scale: [Trial(curve, trial.settings) for trial in here.trials(scale)]
+experiment = Experiment("figure", 4, "A curve", "digits", "all", 3, 0.1, trials, here.draw)
+reproduce(here.PAPER, experiment, Scale(), here.HERE, Path(sys.argv[1]), "", lambda line: None)
 """
 
 
@@ -293,20 +301,22 @@ def test_a_loss_is_no_percentage_its_best_is_the_lowest_and_it_is_not_recorded(t
         rows = [Row("", "kmeans", "loss", outcomes, loss=True, recorded=False)]
         return Drawing(rows, line_chart([Line("ours", [1], [2])], "x", "y"))
 
-    exhibit = Exhibit("figure", 5, "A loss", "digits", "all", 3, 0.1, lambda s: [Cell(losing, {"seed": 0})], drawn)
-    assert reproduce(PAPER, exhibit, Scale(), HERE, tmp_path, "", lambda line: None) == []
+    experiment = Experiment(
+        "figure", 5, "A loss", "digits", "all", 3, 0.1, lambda s: [Trial(losing, {"seed": 0})], drawn
+    )
+    assert reproduce(PAPER, experiment, Scale(), HERE, tmp_path, "", lambda line: None) == []
     assert "| loss |  | 0.5000 | 0.0012 | 3 | 1 |" in (tmp_path / "figure-5.md").read_text()
     assert ",loss,0,1,2.3051" in (tmp_path / "figure-5-epochs.csv").read_text()
 
 
-def test_a_cell_that_builds_on_another_has_it_measured_once_and_kept(tmp_path: Path) -> None:
-    first = Cell(curve, {"seed": 0, "epochs": 3})
+def test_a_trial_that_builds_on_another_has_it_measured_once_and_kept(tmp_path: Path) -> None:
+    first = Trial(curve, {"seed": 0, "epochs": 3})
 
     def second(where: Where, *, seed: int) -> dict[str, Any]:
         return {"epochs": [{"acc": outcome_of(first, where).result["epochs"][-1]["acc"] / 2}]}
 
     CALLS.clear()
     for seed in range(2):
-        (found,) = measure([Cell(second, {"seed": seed})], HERE, tmp_path, lambda line: None)
+        (found,) = measure([Trial(second, {"seed": seed})], HERE, tmp_path, lambda line: None)
         assert found.result["epochs"] == [{"acc": 0.24}]
     assert len(CALLS) == 1 and first.file(tmp_path).exists()

@@ -13,10 +13,10 @@ from selfsort.cli.output import answer, print_table, say
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
-    from papers import Exhibit, Paper, Scale, Where
+    from papers import Experiment, Paper, Scale, Where
 
 
-def _find_experiments() -> None:
+def _find_papers() -> None:
     """Let `papers` be imported: it lies beside `src` in a checkout, and is not in the wheel."""
     checkout = Path(__file__).parents[3]
     if not (checkout / "papers" / "runner.py").is_file():
@@ -62,19 +62,19 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Make a paper's figures and tables again, beside its own values; what is measured once is kept."""
-    _find_experiments()
-    import papers as experiments
+    _find_papers()
+    import papers as made
 
     wanted = [("figure", number) for number in figure or []] + [("table", number) for number in table or []]
     if wanted and paper is None:
         raise UserError("Say which paper it is of, such as: selfsort reproduce paper4 --figure 4.")
-    papers = [experiments.find(name) for name in ([paper] if paper else experiments.names())]
+    papers = [made.find(name) for name in ([paper] if paper else made.names())]
     if not wanted:
-        _list_exhibits(papers, as_json)
+        _list_experiments(papers, as_json)
         return
-    exhibits = [experiments.exhibit(papers[0], *each) for each in wanted]
+    experiments = [made.experiment(papers[0], *each) for each in wanted]
     folder = out or Path("reproduced") / papers[0].name
-    scale = experiments.Scale(
+    scale = made.Scale(
         epochs=epochs,
         subset=subset,
         seeds=seeds,
@@ -84,29 +84,29 @@ def reproduce(
         settings=settings_from(setting or []),
         out=folder,
     )
-    experiments.check_options(exhibits, scale)
-    for each in exhibits:
-        each.cells(scale)  # what is wrong with the last is said before the first is measured
-    where = experiments.Where(device, data_root)  # type: ignore[arg-type]
+    made.check_options(experiments, scale)
+    for each in experiments:
+        each.trials(scale)  # what is wrong with the last is said before the first is measured
+    where = made.Where(device, data_root)  # type: ignore[arg-type]
     records: list[Any] = []
-    for each in exhibits:
+    for each in experiments:
         new = _reproduce(papers[0], each, scale, where, folder, as_json)
         if results:
-            experiments.keep(results, new)
+            made.keep(results, new)
             say(f"Wrote {results} and {results.with_suffix('.md')}", as_json)
         records += new
     answer("reproduce", {"out": str(folder), "records": records}, as_json)
 
 
 def _reproduce(
-    paper: "Paper", exhibit: "Exhibit", scale: "Scale", where: "Where", folder: Path, quiet: bool
+    paper: "Paper", experiment: "Experiment", scale: "Scale", where: "Where", folder: Path, quiet: bool
 ) -> list[Any]:
-    import papers as experiments
+    import papers as made
 
     command = " ".join(["selfsort", *sys.argv[1:]])
     with resumable(folder, "the same command goes on with what is missing"):
-        records = experiments.reproduce(paper, exhibit, scale, where, folder, command, lambda line: say(line, quiet))
-    say(f"Wrote {folder / exhibit.name}.png, .md and .csv", quiet)
+        records = made.reproduce(paper, experiment, scale, where, folder, command, lambda line: say(line, quiet))
+    say(f"Wrote {folder / experiment.name}.png, .md and .csv", quiet)
     return records
 
 
@@ -132,27 +132,27 @@ def search_augmentations(
     as_json: AsJson = False,
 ) -> None:
     """Find the random changes that help pseudo-label-ae most: every one and every pair, scored with labels."""
-    _find_experiments()
-    import papers as experiments
+    _find_papers()
+    import papers as made
     from papers import paper1
 
-    exhibit = paper1.search(source, tuple(transformation or ()))
-    scale = experiments.Scale(
+    experiment = paper1.search(source, tuple(transformation or ()))
+    scale = made.Scale(
         epochs=epochs,
         subset=subset,
         seeds=seeds,
         embedding_sizes=(embedding_size,),
         settings=settings_from(setting or []),
     )
-    experiments.check_options([exhibit], scale)
-    where = experiments.Where(device, data_root)  # type: ignore[arg-type]
-    records = _reproduce(paper1.PAPER, exhibit, scale, where, out, as_json)
-    best = out / paper1.top_ten(exhibit.dataset)
+    made.check_options([experiment], scale)
+    where = made.Where(device, data_root)  # type: ignore[arg-type]
+    records = _reproduce(paper1.PAPER, experiment, scale, where, out, as_json)
+    best = out / paper1.top_ten(experiment.dataset)
     say(f"The ten best: {best}. Go on: selfsort fit … --method pseudo-label-ae --views transformations:{best}", as_json)
     answer("search-augmentations", {"out": str(out), "top_ten": str(best), "records": records}, as_json)
 
 
-def _list_exhibits(papers: list[Any], as_json: bool) -> None:
+def _list_experiments(papers: list[Any], as_json: bool) -> None:
     """List what can be reproduced, what it needs, and how long it takes on two CPU cores."""
     lines = [
         {
@@ -162,9 +162,9 @@ def _list_exhibits(papers: list[Any], as_json: bool) -> None:
             "minutes": each.minutes,
         }
         for paper in papers
-        for each in paper.exhibits
+        for each in paper.experiments
     ]
-    answer("reproduce", {"exhibits": lines}, as_json)
+    answer("reproduce", {"experiments": lines}, as_json)
     rows = [line | {"minutes": f"{line['minutes']:,.0f}"} for line in lines]
     print_table(["what", "shows", "data", "minutes"], rows, as_json)
     say("Minutes are for a whole one on two CPU cores; --epochs, --subset and --seeds make it shorter.", as_json)
