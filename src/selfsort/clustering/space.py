@@ -1,8 +1,6 @@
 """The space in which points are clustered: as they are, or with fewer dimensions."""
 
-import warnings
-from contextlib import AbstractContextManager
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,39 +72,16 @@ def principal_components(points: NDArray[np.floating[Any]], *, random_state: int
 
 
 def _umap(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
-    n_neighbors = min(_UMAP_NEIGHBORS, len(points) - 1)
-    with warnings.catch_warnings(), _same_threads():
-        # It warns of a missing TensorFlow, a missing search index, unconnected groups and of falling back from a
-        # spectral start: none of them matters to a layout that is made once and only clustered.
-        warnings.simplefilter("ignore")
-        import umap
+    from selfsort.clustering.umap import umap
 
-        layout = umap.UMAP(
-            n_neighbors=n_neighbors,
-            n_components=_UMAP_COMPONENTS,
-            min_dist=0.0,
-            random_state=random_state,
-            n_jobs=1,
-            precomputed_knn=_neighbor_graph(points, n_neighbors),
-            force_approximation_algorithm=True,  # otherwise it ignores the neighbours given when points are few
-        ).fit_transform(points)
-    return np.ascontiguousarray(layout, dtype=np.float32)
+    squared, indices = _neighbor_graph(points, min(_UMAP_NEIGHBORS, len(points) - 1))
+    return umap(points, squared, indices, n_components=_UMAP_COMPONENTS, random_state=random_state)
 
 
-def _same_threads() -> AbstractContextManager[object]:
-    """Keep numba, under UMAP, from setting the number of threads for everything else that the process computes."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    return cast(
-        AbstractContextManager[object],
-        threadpool_limits({library["prefix"]: library["num_threads"] for library in threadpool_info()}),
-    )
-
-
-def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Return indices and distances (N, n_neighbors); exact, and found faster than by UMAP's approximate search."""
+def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return squared distances and indices (N, n_neighbors) of the nearest points, each one itself among them."""
     import faiss
 
     centered = points - points.mean(axis=0)
     squared, indices = faiss.knn(centered, centered, n_neighbors)
-    return indices, np.sqrt(np.maximum(squared, 0.0))
+    return squared, indices
