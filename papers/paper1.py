@@ -98,7 +98,7 @@ def autoencoder(
 ) -> dict[str, Any]:
     """Train one of the four methods and probe its embedding after each epoch, after the last one by LIBLINEAR, too."""
     parts = train_and_test(dataset, where.data_root, subset, seed)
-    model = _model(method, dataset, settings, parts.train, embedding_size, seed, epochs, where)
+    model = model_of(method, dataset, settings, parts.train, embedding_size, seed, epochs, where)
     labels, test_labels = _labels(parts.train), _labels(parts.test)
 
     def scores() -> dict[str, float]:
@@ -124,12 +124,12 @@ def supervised_cnn(
 ) -> dict[str, Any]:
     """Train the same encoder with a classifier on all labels, on the same random changes (footnote 2)."""
     parts = train_and_test(dataset, where.data_root, subset, seed)
-    model = _model(CNN, dataset, settings, parts.train, embedding_size, seed, epochs, where)
+    model = model_of(CNN, dataset, settings, parts.train, embedding_size, seed, epochs, where)
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(seed, 0))
         # The paper says "MLP"; its hidden layer is ours.
         head = nn.Sequential(nn.Linear(embedding_size, 128), nn.ReLU(), nn.Linear(128, len(parts.train.label_names)))
-        net = SupervisedNet(_Encoder(model), head, _labels(parts.train))
+        net = SupervisedNet(Encoder(model), head, _labels(parts.train))
 
     def scores() -> dict[str, float]:
         predicted = classified(net, parts.test.images, where.device)
@@ -156,7 +156,7 @@ def searched(
     parts = train_and_test(dataset, where.data_root, subset, seed)
     learn, choose = (parts.train.subset(rows) for rows in stratified_split(_labels(parts.train), 0.1, seed))
     views = {"views": f"transformations:{choice}"}
-    model = _model("pseudo-label-ae", dataset, {**settings, **views}, learn, embedding_size, seed, epochs, where)
+    model = model_of("pseudo-label-ae", dataset, {**settings, **views}, learn, embedding_size, seed, epochs, where)
     model = cast(TiledAutoencoder, fitted(model, learn, where.folder and where.folder / "run"))
     train = model.embedding_, _labels(learn)
     chosen, test = (quick_linear(*train, model.transform(side), _labels(side)) for side in (choose, parts.test))
@@ -164,12 +164,15 @@ def searched(
     return {"epochs": [row], "trained_epochs": epochs, "weights": _weights(model)}
 
 
-class _Encoder(Net):
+class Encoder(Net):
+    """The encoder of an auto-encoder, as a network of its own."""
+
     def __init__(self, model: TiledAutoencoder):
         super().__init__()
         self.encoder = TiledEncoder(model.embedding_size, model.batch_norm, model.tiles)
 
     def forward(self, inputs: Tensor) -> Output:
+        """Return the code of pictures."""
         return Output(cast(Tensor, self.encoder(inputs)))
 
 
@@ -179,7 +182,7 @@ def _labels(images: ImageSet) -> NDArray[np.int64]:
     return images.labels
 
 
-def _model(
+def model_of(
     method: str,
     dataset: str,
     settings: Mapping[str, str],
@@ -282,7 +285,7 @@ def _check(trials: Sequence[Trial], where: Where) -> None:
         images = train_and_test(dataset, where.data_root, facts["subset"], facts["seed"]).train
         _labels(images)
         size, settings = facts["embedding_size"], facts["settings"]
-        model = _model(method, dataset, settings, images, size, facts["seed"], facts["epochs"], where)
+        model = model_of(method, dataset, settings, images, size, facts["seed"], facts["epochs"], where)
         model.check(images.unlabelled())
 
 
@@ -316,7 +319,8 @@ def _grouped(outcomes: Sequence[Outcome], *names: str) -> dict[tuple[Any, ...], 
     return groups
 
 
-def _row(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> Row:
+def row_of(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> Row:
+    """Return the row of a (data set, method, size of the embedding), beside the paper's value."""
     dataset, method, size = key
     known = dict(zip(EMBEDDING_SIZES, PUBLISHED.get(dataset, {}).get(method, ()), strict=False))
     note = note or "the paper: best of 90 epochs"
@@ -352,7 +356,7 @@ def _with_svm(rows: Iterable[Row]) -> list[Row]:
 def _by_size(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw tables 2 to 4: the best epoch by the size of the embedding."""
     groups = _grouped(outcomes, "dataset", "method", "embedding_size")
-    rows = {key: _row(key, group) for key, group in groups.items()}
+    rows = {key: row_of(key, group) for key, group in groups.items()}
     lines = []
     for method in dict.fromkeys(method for _, method, _ in rows):
         best = {size: row.best() for (_, each, size), row in rows.items() if each == method}
@@ -365,7 +369,7 @@ def _by_size(outcomes: Sequence[Outcome]) -> Drawing:
 
 def _by_epoch(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figures 14, 16 and 17: accuracy after each epoch, the best with a star."""
-    rows = [_row(key, group) for key, group in _grouped(outcomes, "dataset", "method", "embedding_size").items()]
+    rows = [row_of(key, group) for key, group in _grouped(outcomes, "dataset", "method", "embedding_size").items()]
     lines = []
     for row in rows:
         values = np.array(row.values())
@@ -379,10 +383,10 @@ def _state_of_the_art(outcomes: Sequence[Outcome]) -> Drawing:
     rows, bars = [], {name: dict(values) for name, values in OTHERS.items()}
     for (dataset, method), group in _grouped(outcomes, "dataset", "method").items():
         sizes = _grouped(group, "embedding_size")
-        size = max(sizes, key=lambda key: _row((dataset, method, *key), sizes[key]).best()[0])
+        size = max(sizes, key=lambda key: row_of((dataset, method, *key), sizes[key]).best()[0])
         published = _QUOTED.get((dataset, method), max(PUBLISHED[dataset][method]))
         note = "best size of the embedding, best epoch, both chosen on test as in the paper"
-        row = _row((dataset, method, *size), sizes[size], note)
+        row = row_of((dataset, method, *size), sizes[size], note)
         rows.append(replace(row, name=f"{SHORT[method]}-best", published=published))
         bars.setdefault(f"{SHORT[method]}, ours", {})[dataset] = row.best()[0]
         bars.setdefault(f"{SHORT[method]}, paper", {})[dataset] = published
@@ -421,7 +425,7 @@ def top_ten(dataset: str) -> str:
 
 def _tsne(outcomes: Sequence[Outcome]) -> Drawing:
     """Draw figure 15: the test pictures' embeddings on a plane, by t-SNE, of the first seed."""
-    rows = [_row(key, group) for key, group in _grouped(outcomes, "dataset", "method", "embedding_size").items()]
+    rows = [row_of(key, group) for key, group in _grouped(outcomes, "dataset", "method", "embedding_size").items()]
     found = outcomes[0].result
     png = embedding_map(np.array(found["points"], np.float32), np.array(found["labels"]), names=found["names"])
     return Drawing(_with_svm(rows), png)

@@ -82,7 +82,7 @@ PUBLISHED = {
 
 def autoencoder(where: Where, *, kind: str, **scale: Any) -> dict[str, Any]:
     """Train the auto-encoder, which sees no label, with one of its losses (section II-A)."""
-    run = _Run(where, **scale)
+    run = Run(where, **scale)
     model = run.model(kind)
     net = run.untrained(model)
     rows = run.train(net, model, lambda: {"closeness": run.closeness(net)})
@@ -91,14 +91,14 @@ def autoencoder(where: Where, *, kind: str, **scale: Any) -> dict[str, Any]:
 
 def untrained(where: Where, **scale: Any) -> dict[str, Any]:
     """Redraw test pictures by the auto-encoder as it was before any training (figure 8)."""
-    run = _Run(where, epochs=1, **scale)
+    run = Run(where, epochs=1, **scale)
     net = run.untrained(run.model())
     return {"epochs": [{"closeness": run.closeness(net)}], "trained_epochs": 0, "pictures": run.examples(net)}
 
 
 def frozen_classifier(where: Where, *, encoder: str, features: str, **scale: Any) -> dict[str, Any]:
     """Train the linear classifier on an encoder that stays as it is (section II-C, 1 and 2)."""
-    run = _Run(where, **scale)
+    run = Run(where, **scale)
     rows = run.probe(run.encoder(encoder, features), run.model())
     return {"epochs": rows, "labels_used": len(run.parts.train)}
 
@@ -107,7 +107,7 @@ def trained_classifier(
     where: Where, *, own_weight: float, features: str, views: str | None, **scale: Any
 ) -> dict[str, Any]:
     """Train encoder and linear classifier end to end (section II-C, 3), and with a weight also the decoder."""
-    run = _Run(where, **scale)
+    run = Run(where, **scale)
     model = run.model()
     if views is not None:
         model.set_params(views=views)
@@ -119,7 +119,7 @@ def trained_classifier(
 
 def few_labels(where: Where, *, encoder: str, shots: int, draws: int, **scale: Any) -> dict[str, Any]:
     """Classify test pictures by the nearest centroid of a few labelled ones of each class (section V)."""
-    run = _Run(where, **scale)
+    run = Run(where, **scale)
     train_x, test_x = run.embedded(run.encoder(encoder, "averaged"))
     pictures = (train_x, _labels(run.parts.train), test_x, _labels(run.parts.test))
     (found,) = few_shot(*pictures, shots=(shots,), draws=draws, random_state=run.seed)
@@ -133,13 +133,13 @@ def few_labels(where: Where, *, encoder: str, shots: int, draws: int, **scale: A
 
 def feature_map(where: Where, *, encoder: str, kind: Literal["pca", "tsne"], **scale: Any) -> dict[str, Any]:
     """Lay the feature maps of test pictures out in the plane (section II-B)."""
-    run = _Run(where, **scale)
+    run = Run(where, **scale)
     test = run.parts.test
     embedding = embedded(run.encoder(encoder, "flattened"), test.images, where.device)
     rows, points = project(embedding, kind=kind, sample=_POINTS[kind], random_state=run.seed)
     points, labels = points / np.abs(points).max(), _labels(test)[rows]
     return {
-        "epochs": [{"neighbour_alike": _neighbour_alike(points, labels)}],
+        "epochs": [{"neighbour_alike": neighbour_alike(points, labels)}],
         "trained_epochs": run.epochs,
         "points": np.round(points, 4).tolist(),
         "labels": labels.tolist(),
@@ -149,7 +149,7 @@ def feature_map(where: Where, *, encoder: str, kind: Literal["pca", "tsne"], **s
 
 def standard(where: Where, *, network: str, training: str, **scale: Any) -> dict[str, Any]:
     """Run one of table 1's three trainings with a standard network in the place of the encoder (section V)."""
-    run = _Run(where, **scale)
+    run = Run(where, **scale)
     shape, model = run.parts.train.image_shape, run.model()
     with _seeded(run.seed, 0):
         net = _StandardAutoencoder(make_backbone(network, shape), shape)
@@ -191,7 +191,7 @@ class _Redrawing(Net):
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What measurements do at one place, one scale and with one seed."""
 
     where: Where
@@ -202,9 +202,10 @@ class _Run:
 
     @property
     def parts(self) -> Parts:
+        """Return the pictures to learn from and those to score on."""
         return train_and_test(DATASET, self.where.data_root, self.subset, self.seed)
 
-    def within(self, name: str) -> "_Run":
+    def within(self, name: str) -> "Run":
         """Return the same for one of several trainings of a measurement."""
         folder = None if self.where.folder is None else self.where.folder / name
         return replace(self, where=replace(self.where, folder=folder))
@@ -234,7 +235,7 @@ class _Run:
         net = self.untrained(self.model(), features)
         if name != "random":
             facts = {"seed": self.seed, "epochs": self.epochs, "subset": self.subset, "settings": self.settings}
-            weights = outcome_of(_source(name, facts), self.where).result["weights"]
+            weights = outcome_of(encoder_trial(name, facts), self.where).result["weights"]
             net.load_state_dict(unpacked(weights))
         return net
 
@@ -330,7 +331,7 @@ def _by_class(predicted: NDArray[np.int64], images: ImageSet) -> dict[str, float
     return {"acc": float(right.mean())} | {f"acc_{name}": float(right[labels == label].mean()) for label, name in names}
 
 
-def _neighbour_alike(points: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def neighbour_alike(points: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return the share of points whose nearest neighbour is of the same class."""
     places = points.astype(np.float32)
     pairs = nearest(places, places, 2)[1]
@@ -338,40 +339,47 @@ def _neighbour_alike(points: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     return float((labels[other] == labels).mean())
 
 
-def _source(encoder: str, facts: Mapping[str, Any]) -> Trial:
+def encoder_trial(encoder: str, facts: Mapping[str, Any]) -> Trial:
     """Return the trial that trains an encoder."""
-    return _classifier(facts) if encoder == "end-to-end" else Trial(autoencoder, {**facts, "kind": encoder})
+    return classifier_trial(facts) if encoder == "end-to-end" else Trial(autoencoder, {**facts, "kind": encoder})
 
 
-def _classifier(
+def classifier_trial(
     facts: Mapping[str, Any], own_weight: float = 0.0, features: str = "averaged", views: str | None = None
 ) -> Trial:
+    """Return the trial that trains encoder and classifier together."""
     return Trial(trained_classifier, {**facts, "own_weight": own_weight, "features": features, "views": views})
 
 
-def _frozen(facts: Mapping[str, Any], encoder: str, features: str = "averaged") -> Trial:
+def frozen_trial(facts: Mapping[str, Any], encoder: str, features: str = "averaged") -> Trial:
+    """Return the trial of a classifier on a frozen encoder."""
     return Trial(frozen_classifier, {**facts, "encoder": encoder, "features": features})
 
 
 def _probes(facts: Mapping[str, Any], encoder: str, features: Sequence[str] = ("averaged",)) -> list[Trial]:
     """Return the trials of a classifier on a frozen encoder, after that which trains it."""
-    before = [] if encoder == "random" else [_source(encoder, facts)]
-    return before + [_frozen(facts, encoder, each) for each in features]
+    before = [] if encoder == "random" else [encoder_trial(encoder, facts)]
+    return before + [frozen_trial(facts, encoder, each) for each in features]
 
 
 def _table_1_trials(facts: Mapping[str, Any]) -> list[Trial]:
     both = ("averaged", "flattened")
     trials = _probes(facts, "random", both) + _probes(facts, "bce", both)
-    trials += [_classifier(facts, features=features) for features in both]
-    return [*trials, _classifier(facts, features="flattened", views=_CHANGED)]
+    trials += [classifier_trial(facts, features=features) for features in both]
+    return [*trials, classifier_trial(facts, features="flattened", views=_CHANGED)]
 
 
 def _next_steps_trials(facts: Mapping[str, Any]) -> list[Trial]:
-    return [*_probes(facts, "bce"), *_probes(facts, "aggregation"), _classifier(facts), _classifier(facts, 1.0)]
+    return [
+        *_probes(facts, "bce"),
+        *_probes(facts, "aggregation"),
+        classifier_trial(facts),
+        classifier_trial(facts, 1.0),
+    ]
 
 
 def _few_labels_trials(facts: Mapping[str, Any]) -> list[Trial]:
-    trials = [_source("bce", facts), _source("aggregation", facts)]
+    trials = [encoder_trial("bce", facts), encoder_trial("aggregation", facts)]
     for encoder in ("random", "bce", "aggregation"):
         trials += [Trial(few_labels, {**facts, "encoder": encoder, "shots": n, "draws": DRAWS}) for n in SHOTS]
     return trials
@@ -379,11 +387,11 @@ def _few_labels_trials(facts: Mapping[str, Any]) -> list[Trial]:
 
 def _map_trials(facts: Mapping[str, Any], kind: str, encoders: Sequence[str]) -> list[Trial]:
     maps = [Trial(feature_map, {**facts, "encoder": encoder, "kind": kind}) for encoder in encoders]
-    return [_source(encoder, facts) for encoder in encoders] + maps
+    return [encoder_trial(encoder, facts) for encoder in encoders] + maps
 
 
 def _reconstruction_trials(facts: Mapping[str, Any]) -> list[Trial]:
-    return [_source(kind, facts) for kind in ("bce", "l1", "mse")]
+    return [encoder_trial(kind, facts) for kind in ("bce", "l1", "mse")]
 
 
 def _random_trials(facts: Mapping[str, Any]) -> list[Trial]:
@@ -395,7 +403,7 @@ def _pretrained_trials(facts: Mapping[str, Any]) -> list[Trial]:
 
 
 def _whole_trials(facts: Mapping[str, Any]) -> list[Trial]:
-    return [_classifier(facts)]
+    return [classifier_trial(facts)]
 
 
 def _untrained_trials(facts: Mapping[str, Any]) -> list[Trial]:
@@ -434,7 +442,7 @@ def _check(trials: Sequence[Trial], where: Where) -> None:
     """Raise `UserError` for what a setting, the pictures or a standard network would stop after hours."""
     for trial in trials:
         facts = trial.settings
-        run = _Run(where, facts["seed"], facts.get("epochs", 1), facts["subset"], facts["settings"])
+        run = Run(where, facts["seed"], facts.get("epochs", 1), facts["subset"], facts["settings"])
         _labels(run.parts.train)
         run.untrained(run.model("aggregation" if "aggregation" in _encoder_of(trial) else "bce"))
         if trial.measure is standard:
@@ -450,7 +458,7 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "settings"}
 
 
-def _training(outcomes: Sequence[Outcome], name: str, features: str = "averaged") -> list[Outcome]:
+def outcomes_of(outcomes: Sequence[Outcome], name: str, features: str = "averaged") -> list[Outcome]:
     """Return the outcomes of one of table 1's three trainings."""
     if name == "end-to-end":
         return _of(outcomes, trained_classifier, own_weight=0.0, features=features, views=None)
@@ -471,7 +479,7 @@ def _table_1(outcomes: Sequence[Outcome]) -> Drawing:
     for name, (average, _) in PUBLISHED.items():
         note = "the paper: over 500 test pictures"
         note += f"; {_minutes(outcomes, 'bce')}" if name == "pre-trained" else ""
-        found = _training(outcomes, name)
+        found = outcomes_of(outcomes, name)
         here = [*_class_rows(name, found), Row(name, METHOD, "acc", found, published=average, note=note)]
         for row in here:
             label = "average" if row.metric == "acc" else row.metric.removeprefix("acc_")
@@ -479,7 +487,7 @@ def _table_1(outcomes: Sequence[Outcome]) -> Drawing:
             if row.published is not None:
                 bars.setdefault(f"{label}, paper", {})[name] = row.published
         flat = "ours: all 768 numbers of the code instead of 48 averages"
-        rows += [*here, Row(f"{name}-flattened", METHOD, "acc", _training(outcomes, name, "flattened"), note=flat)]
+        rows += [*here, Row(f"{name}-flattened", METHOD, "acc", outcomes_of(outcomes, name, "flattened"), note=flat)]
     changed = _of(outcomes, trained_classifier, views=_CHANGED)
     note = f"ours: all 768 numbers, and pictures changed at random ({_CHANGED})"
     rows.append(Row("end-to-end-flattened-changed", METHOD, "acc", changed, note=note))
@@ -499,9 +507,9 @@ def _next_steps(outcomes: Sequence[Outcome]) -> Drawing:
     aggregated = _of(outcomes, frozen_classifier, encoder="aggregation")
     note = "pre-training by BCE and Local Aggregation, " + _minutes(outcomes, "aggregation")
     rows = [
-        Row("pre-trained", METHOD, "acc", _training(outcomes, "pre-trained"), note="as in table 1"),
+        Row("pre-trained", METHOD, "acc", outcomes_of(outcomes, "pre-trained"), note="as in table 1"),
         Row("local-aggregation", METHOD, "acc", aggregated, note=note),
-        Row("end-to-end", METHOD, "acc", _training(outcomes, "end-to-end"), note="as in table 1"),
+        Row("end-to-end", METHOD, "acc", outcomes_of(outcomes, "end-to-end"), note="as in table 1"),
         Row("joint", METHOD, "acc", joint, note="BCE of the decoder and CE of the classifier, added up"),
     ]
     bars = {f"{row.name}, ours": {"test accuracy": row.last()[0]} for row in rows}
@@ -581,7 +589,7 @@ def _map(outcomes: Sequence[Outcome], drawn: str) -> Drawing:
 
 def _loss_curve(outcomes: Sequence[Outcome], training: str) -> Drawing:
     """Draw figures 5 to 7: the loss of a classifier after each epoch."""
-    found = _training(outcomes, training)
+    found = outcomes_of(outcomes, training)
     rows = [Row("", METHOD, "loss", found, loss=True, recorded=False), Row("", METHOD, "acc", found)]
     values = np.array(rows[0].values())  # (seeds, epochs)
     spread = values.std(0, ddof=1).tolist() if len(values) > 1 else []

@@ -100,7 +100,8 @@ class _Data(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _data(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Data:
+def pictures_of(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Data:
+    """Return a data set's unlabelled pictures, its folds and its test pictures."""
     unlabelled = _subset(load_part(dataset, data_root, "unlabeled"), subset, seed)
     # Only torchvision's files say which pictures are in which of the set's own folds.
     own = 0 if is_folder(dataset, data_root, "train") else n_folds(dataset)
@@ -136,7 +137,7 @@ def _labelled(embedding: NDArray[np.float32], images: ImageSet) -> Labelled:
 
 def baselines(where: Where, *, dataset: str, seed: int, settings: Mapping[str, str]) -> dict[str, Any]:
     """Score the pixels, and the features of a network that has learnt nothing."""
-    data = _data(dataset, where.data_root, None, 0)
+    data = pictures_of(dataset, where.data_root, None, 0)
     model = _exemplar(settings, seed, 1, where)
     model.check(data.unlabelled)
     with torch.random.fork_rng():
@@ -167,7 +168,7 @@ def exemplar(
 
     The SVM of the first fold also says what the unlabelled pictures are, for the semi-supervised row.
     """
-    data = _data(dataset, where.data_root, subset, seed)
+    data = pictures_of(dataset, where.data_root, subset, seed)
     source = _elsewhere(dataset, where.data_root, data) if elsewhere else data.unlabelled
     first = _exemplar(settings, seed, epochs, where).set_params(clustered=False)
     first = cast(ExemplarCNN, fitted(first, source, where.folder and where.folder / "run"))
@@ -203,7 +204,7 @@ def semi_supervised(
     base: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train a ResNet on the labels that the SVM of the first fold gave the unlabelled pictures (section 4.2)."""
-    data, settings = _data(dataset, where.data_root, subset, seed), _RESNET | dict(settings)
+    data, settings = pictures_of(dataset, where.data_root, subset, seed), _RESNET | dict(settings)
     found = outcome_of(Trial(exemplar, base), where).result
     called = SVMLabels(np.array(found["labels"]), np.array(found["margins"], np.float32))
     kept = called.surest(parse("resnet_keep", settings["resnet_keep"], float))
@@ -244,7 +245,7 @@ def patches(
     where: Where, *, dataset: str, seed: int, subset: int | None, settings: Mapping[str, str]
 ) -> dict[str, Any]:
     """Draw patches of some pictures."""
-    data = _data(dataset, where.data_root, subset, seed)
+    data = pictures_of(dataset, where.data_root, subset, seed)
     model = _exemplar(settings, seed, 1, where)
     model.check(data.unlabelled)
     rows = np.sort(np.random.default_rng((seed, 11)).permutation(len(data.unlabelled))[:_SHOWN])
@@ -258,7 +259,7 @@ def patches(
 
 def problems(where: Where, *, dataset: str, seed: int) -> dict[str, Any]:
     """Look for what section 3.2.2 names, by the audit: black borders, pictures unlike the others, duplicates."""
-    images = _data(dataset, where.data_root, None, seed).unlabelled
+    images = pictures_of(dataset, where.data_root, None, seed).unlabelled
     folder = None if where.data_root is None else where.data_root / dataset
     source = folder if folder is not None and (folder / "unlabeled").is_dir() else dataset
     found = audit(source, split="unlabeled", data_root=where.data_root, random_state=seed)
@@ -385,7 +386,7 @@ def _check(trials: Sequence[Trial], where: Where) -> None:
     """Raise `UserError` for what would stop a trial, however late it is measured."""
     for trial in trials:
         facts, settings = trial.settings, trial.settings["settings"]
-        data = _data(facts["dataset"], where.data_root, facts.get("subset"), facts["seed"])
+        data = pictures_of(facts["dataset"], where.data_root, facts.get("subset"), facts["seed"])
         if trial.measure is semi_supervised:
             with torch.random.fork_rng():
                 make_backbone((_RESNET | settings)["resnet_backbone"], data.unlabelled.image_shape)

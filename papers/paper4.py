@@ -53,7 +53,7 @@ class _Data(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _data(data_root: Path | None, subset: int | None, seed: int) -> _Data:
+def pictures_of(data_root: Path | None, subset: int | None, seed: int) -> _Data:
     """Return the paper's three parts; a `subset` counts training and validation pictures together."""
     from sklearn.model_selection import train_test_split
 
@@ -70,7 +70,7 @@ def _data(data_root: Path | None, subset: int | None, seed: int) -> _Data:
 
 def unsupervised(where: Where, *, seed: int, epochs: int, subset: int | None, z_dim: int) -> dict[str, Any]:
     """Train with loss (1) alone."""
-    data = _data(where.data_root, subset, seed)
+    data = pictures_of(where.data_root, subset, seed)
     model = _first_epoch(data, where, seed, z_dim)
     rows = [_reconstruction(model, data.validation)]
     for epoch in range(2, epochs + 1):
@@ -84,7 +84,7 @@ def semi_supervised(
     where: Where, *, seed: int, epochs: int, subset: int | None, z_dim: int, gamma: float, answers: int
 ) -> dict[str, Any]:
     """Train the first epoch with loss (1), the others with loss (3) on what was answered after each."""
-    data = _data(where.data_root, subset, seed)
+    data = pictures_of(where.data_root, subset, seed)
     assert data.train.labels is not None
     annotator = SimulatedAnnotator(data.train.labels, data.train.label_names, random_state=seed)
     model = _first_epoch(data, where, seed, z_dim)

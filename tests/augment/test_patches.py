@@ -92,7 +92,7 @@ def test_shifts_are_normal() -> None:
     monochrome = image.copy()
     monochrome[..., :2] = 0  # so that the bright pixel is the only edge
     maker.images = monochrome
-    grid = maker._grid(torch.from_numpy(monochrome).permute(0, 3, 1, 2) / 255, 5000, torch.Generator().manual_seed(0))
+    grid = maker.grid(torch.from_numpy(monochrome).permute(0, 3, 1, 2) / 255, 5000, torch.Generator().manual_seed(0))
     centres = ((grid.mean((1, 2)) + 1) * 201 / 2).numpy()
     assert np.allclose(centres.mean(0), 100.5, atol=0.2)
     assert np.allclose(centres.std(0), np.hypot(4, math.sqrt(0.75)), atol=0.2)  # and up to a pixel to the edge
@@ -105,7 +105,7 @@ def test_shifts_are_normal() -> None:
 def test_geometry(strengths: dict[str, object], spread: tuple[float, float]) -> None:
     maker = PatchMaker(one_edge(101, (50, 50)), 21, changes=changed(**strengths))
     picture = torch.from_numpy(maker.images).permute(0, 3, 1, 2) / 255
-    grid = maker._grid(picture, 500, torch.Generator().manual_seed(0)) * 101 / 2
+    grid = maker.grid(picture, 500, torch.Generator().manual_seed(0)) * 101 / 2
     across, down = grid[:, 0, 1] - grid[:, 0, 0], grid[:, 1, 0] - grid[:, 0, 0]  # of a pixel, in pixels
     sizes = torch.linalg.norm(across, dim=1)
     assert sizes.min() >= spread[0] - 1e-3 and sizes.max() <= spread[1] + 1e-3

@@ -63,7 +63,7 @@ def test_rotation_turns_and_keeps_within_its_range() -> None:
     # A quarter turn is exact on a square; the drawn angle is forced by shrinking the range to a point.
     images = photos()
     quarter = replace(Views(), rotation=90.0)
-    matrices = quarter._affine(4000, images.shape[-2:], images.device, seeded())
+    matrices = quarter.affine(4000, images.shape[-2:], images.device, seeded())
     angles = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0]) * 180 / math.pi
     assert angles.abs().max() <= 90 and angles.std() > 45
     sizes = torch.linalg.det(matrices[:, :, :2])
@@ -72,7 +72,7 @@ def test_rotation_turns_and_keeps_within_its_range() -> None:
 
 def test_crop_covers_the_area_asked_for_and_stays_inside() -> None:
     crop = Views(crop_scale=(0.25, 0.5), crop_ratio=(0.8, 1.25))
-    matrices = crop._affine(4000, torch.Size([24, 24]), torch.device("cpu"), seeded())
+    matrices = crop.affine(4000, torch.Size([24, 24]), torch.device("cpu"), seeded())
     area = torch.linalg.det(matrices[:, :, :2])
     assert area.min() >= 0.25 - 1e-5 and area.max() <= 0.5 + 1e-5
     reach = matrices[:, :, :2].abs().sum(2) + matrices[:, :, 2].abs()
@@ -84,7 +84,7 @@ def test_a_ramp_shows_where_a_crop_came_from() -> None:
     x = (torch.arange(32.0) + 0.5) / 16 - 1  # pixel centres in [-1, 1]
     ramps = torch.stack([x.expand(32, 32), x[:, None].expand(32, 32)]).expand(50, 2, 32, 32)
     crop = Views(crop_scale=(0.3, 0.6), crop_ratio=(0.7, 1.4))
-    matrix = crop._affine(50, torch.Size([32, 32]), torch.device("cpu"), seeded(3))
+    matrix = crop.affine(50, torch.Size([32, 32]), torch.device("cpu"), seeded(3))
     places = torch.stack([x.expand(32, 32), x[:, None].expand(32, 32), torch.ones(32, 32)])  # (3, H, W)
     expected = torch.einsum("nij,jhw->nihw", matrix, places)
     inside = (expected.abs() < 1 - 1 / 32).all(1, keepdim=True).expand_as(expected)
@@ -92,7 +92,7 @@ def test_a_ramp_shows_where_a_crop_came_from() -> None:
 
 
 def test_rotation_of_oblong_pictures_does_not_squash() -> None:
-    wide = Views(rotation=45.0)._affine(500, torch.Size([16, 48]), torch.device("cpu"), seeded())
+    wide = Views(rotation=45.0).affine(500, torch.Size([16, 48]), torch.device("cpu"), seeded())
     to_pixels = torch.diag(torch.tensor([24.0, 8.0]))
     in_pixels = to_pixels @ wide[:, :, :2] @ torch.linalg.inv(to_pixels)
     identity = torch.eye(2).expand(500, 2, 2)

@@ -144,13 +144,13 @@ def test_dense_layers_see_windows_of_larger_pictures(shape: tuple[int, int]) -> 
 
 def test_patches_are_normalised_by_the_sets_own_mean_and_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
     sets: list[np.ndarray] = []
-    statistics = exemplar_cnn._statistics
+    statistics = exemplar_cnn.mean_and_deviation
 
     def spy(patches: Any, every: bool) -> Any:
         sets.append(np.array(patches.images))
         return statistics(patches, every)
 
-    monkeypatch.setattr(exemplar_cnn, "_statistics", spy)
+    monkeypatch.setattr(exemplar_cnn, "mean_and_deviation", spy)
     model = exemplar(epochs=1).fit(pictures())
     assert sets[0].shape == (48 * 4, 11, 11, 3)
     assert np.allclose(model.net_.mean.flatten(), sets[0].mean((0, 1, 2)) / 255, atol=1e-4)  # type: ignore[operator]
@@ -340,18 +340,16 @@ def test_bad_settings(settings: dict[str, Any], sentence: str, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_a_picture_without_features_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_picture_without_features_is_called_by_its_name(tmp_path: Path) -> None:
     for number, pixels in enumerate(pictures(12)):
         Image.fromarray(pixels).save(tmp_path / f"{number:02d}.png")
 
-    def without_the_eighth(model: Any, images: Any) -> Any:
-        return np.ones((12, 3), np.float32) * (np.arange(12) != 7)[:, None]
-
-    encoder = exemplar(epochs=1, n_classes=2).fit(pictures(12))
-    monkeypatch.setattr(exemplar_cnn, "_embedded", without_the_eighth)
+    images = selfsort.load_images(tmp_path)
+    encoder = exemplar(epochs=1, n_classes=2).fit(images)
+    encoder.embedding_ = np.ones((12, 3), np.float32) * (np.arange(12) != 7)[:, None]
     model = exemplar(clustered=True, encoder=encoder, surrogate_classes=3, n_classes=2)
     with pytest.raises(UserError, match="The features of picture '07.png' are all 0, which has no direction"):
-        model.fit(selfsort.load_images(tmp_path))
+        model.fit(images)
 
 
 def test_three_pictures_are_too_few_to_be_clustered() -> None:
@@ -360,14 +358,14 @@ def test_three_pictures_are_too_few_to_be_clustered() -> None:
 
 
 def test_a_softmax_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exemplar_cnn, "_free_memory", lambda device: 1 << 20)
+    monkeypatch.setattr(exemplar_cnn, "available_bytes", lambda: 1 << 20)
     with pytest.raises(UserError, match="48 surrogate classes takes .* GiB to train .* lower surrogate_classes"):
         exemplar().fit(pictures())
 
 
 def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net_bytes = 12 * sum(p.numel() for p in ExemplarNet(3, 11, "64-128-256", 48).parameters())
-    monkeypatch.setattr(exemplar_cnn, "_free_memory", lambda device: net_bytes / 0.89)
+    monkeypatch.setattr(exemplar_cnn, "available_bytes", lambda: net_bytes / 0.89)
     images = np.zeros((6000, 16, 16, 3), np.uint8)
     with pytest.raises(UserError, match=r"features of 6,000 pictures, 2,352 numbers each, take 0.0526 GiB"):
         exemplar(surrogate_classes=48).fit(images)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import BatchNorm2d
 
 from commands import Cli
-from papers import data, paper1
+from papers import data, experiment, paper1
 from papers.runner import Outcome, Scale, Where, kept_epochs, reproduce
 from selfsort import load_images
 from selfsort.errors import UserError
@@ -21,6 +21,9 @@ from selfsort.training.callbacks import History
 
 SMALL = {"perceptual_network": "squeezenet1_1", "perceptual_layer": "2", "perceptual_weights": "random"}
 SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+TABLES = {
+    name: experiment(paper1.PAPER, "table", number) for number, name in enumerate(("mnist", "cifar10", "svhn"), 2)
+}
 SCALE = ("--epochs", 2, "--subset", 200, "--seeds", 1, "--embedding-size", 20)
 
 
@@ -49,8 +52,8 @@ def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert (pl["epochs"], pl["seeds"], pl["labels_used"]) == (2, [0], 0)
     assert pl["dataset"] == "mnist (200 pictures)" and pl["weights"] == "squeezenet1_1 features[:2], random"
     for short in ("B-AE", "PL-AE"):
-        for experiment in ("table2", "figure14"):
-            by_svm = by_name[f"paper1-{experiment}-{short}-20-2-epochs", "svm_probe_last"]
+        for name in ("table2", "figure14"):
+            by_svm = by_name[f"paper1-{name}-{short}-20-2-epochs", "svm_probe_last"]
             assert by_svm["epochs"] == 2 and 20 < by_svm["value"] <= 100, "guessing has 10 %"
             assert by_svm["note"].startswith("LIBLINEAR") and by_svm["published"] is None, "paper 1 has no size of 20"
     assert "svm_probe_last" not in {metric for name, metric in by_name if "CNN" in name}
@@ -87,7 +90,7 @@ def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
 
 def test_the_whole_grid_is_every_one_and_every_pair_of_table_1() -> None:
     for dataset, count in (("mnist", 15), ("cifar10", 45), ("svhn", 28)):
-        choices = [trial.settings["choice"] for trial in paper1._search_trials(Scale(seeds=1), dataset)]
+        choices = [trial.settings["choice"] for trial in paper1.search(dataset).trials(Scale(seeds=1))]
         assert len(choices) == len(set(choices)) == count
 
 
@@ -100,10 +103,7 @@ def test_the_pictures_that_choose_are_neither_learnt_from_nor_test() -> None:
 
 
 def test_trials_are_those_of_the_tables_and_shared_with_the_figures() -> None:
-    trials = {
-        experiment.name: {trial.file(Path()) for trial in experiment.trials(Scale())}
-        for experiment in paper1.PAPER.experiments
-    }
+    trials = {each.name: {trial.file(Path()) for trial in each.trials(Scale())} for each in paper1.PAPER.experiments}
     assert len(trials["table-2"]) == 5 * 3 * 3 and len(trials["figure-14"]) == 5 * 3
     assert trials["figure-14"] < trials["table-2"] and trials["figure-15"] < trials["figure-14"]
     assert trials["table-5"] == trials["table-2"] | trials["table-3"] | trials["table-4"]
@@ -111,7 +111,7 @@ def test_trials_are_those_of_the_tables_and_shared_with_the_figures() -> None:
 
 def test_settings_reach_the_methods_that_have_them_only() -> None:
     scale = Scale(seeds=1, embedding_sizes=(10,), settings=SMALL | {"views": "transformations:crop"})
-    trials = {trial.settings.get("method", paper1.CNN): trial.settings for trial in paper1._compared(scale, "mnist")}
+    trials = {trial.settings.get("method", paper1.CNN): trial.settings for trial in TABLES["mnist"].trials(scale)}
     assert trials["basic-ae"]["settings"] == {} and trials["perceptual-ae"]["settings"] == SMALL
     assert trials["pseudo-label-ae"]["settings"] == SMALL | {"views": "transformations:crop"}
     assert trials[paper1.CNN]["settings"] == {"views": "transformations:crop"}
@@ -171,14 +171,14 @@ def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monke
 
 
 def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
-    trials = paper1._search_trials(Scale(seeds=1), "mnist", ("crop", "cutout"))
+    heat_map = paper1.search("mnist", ("crop", "cutout"))
     scores = {"crop": 0.5, "cutout": 0.6, "crop+cutout": 0.7}
     outcomes = [
         Outcome(trial, {"epochs": [{"validation": scores[c], "linear_probe_last": 0}], "weights": "none"}, 1.0, "here")
-        for trial in trials
+        for trial in heat_map.trials(Scale(seeds=1))
         for c in [trial.settings["choice"]]
     ]
-    drawing = paper1._heat(outcomes)
+    drawing = heat_map.draw(outcomes)
     (content,) = drawing.files.values()
     assert content["choices"] == ["crop+cutout", "cutout", "crop"]  # type: ignore[index]
     assert np.asarray(Image.open(io.BytesIO(drawing.png))).std() > 0
@@ -186,7 +186,7 @@ def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
 
 def trials_of(scale: Scale, dataset: str = "mnist") -> dict[str, dict[str, str]]:
     """Return the settings of each method's trial."""
-    trials = paper1._compared(scale, dataset)
+    trials = TABLES[dataset].trials(scale)
     return {trial.settings.get("method", paper1.CNN): trial.settings["settings"] for trial in trials}
 
 
@@ -205,10 +205,10 @@ def test_cifar_and_svhn_take_the_ten_best_of_a_search_that_was_made_before(tmp_p
     outcome = Outcome(
         paper1.Trial(paper1.autoencoder, {"settings": best}), {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, ""
     )
-    assert "changed by those under settings" in paper1._row(("cifar10", "pseudo-label-ae", 300), [outcome]).note
+    assert "changed by those under settings" in paper1.row_of(("cifar10", "pseudo-label-ae", 300), [outcome]).note
     everything = replace(outcome, trial=paper1.Trial(paper1.autoencoder, {"settings": {}}))
-    assert "changed by all" in paper1._row(("cifar10", "pseudo-label-ae", 300), [everything]).note
-    assert "changed" not in paper1._row(("cifar10", "basic-ae", 300), [everything]).note
+    assert "changed by all" in paper1.row_of(("cifar10", "pseudo-label-ae", 300), [everything]).note
+    assert "changed" not in paper1.row_of(("cifar10", "basic-ae", 300), [everything]).note
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,9 @@ def test_table_5_quotes_what_the_paper_does_there() -> None:
         paper1.autoencoder,
         {"dataset": "cifar10", "method": "perceptual-ae", "embedding_size": 300, "seed": 0, "settings": {}},
     )
-    drawing = paper1._state_of_the_art([Outcome(trial, {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, "")])
+    drawing = experiment(paper1.PAPER, "table", 5).draw(
+        [Outcome(trial, {"epochs": [{"linear_probe_last": 0.5}]}, 1.0, "")]
+    )
     assert [row.published for row in drawing.rows] == [57.46], "against 56.46 in table 3"
 
 
@@ -273,8 +275,10 @@ def test_values_given_twice_count_once(tmp_path: Path, cli: Cli) -> None:
 def test_pictures_without_labels_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [each.unlabelled() for each in data.train_and_test("mnist", None, 50, 0)]
     monkeypatch.setattr(paper1, "train_and_test", lambda *args: data.Parts(*parts))
+    table = TABLES["mnist"]
+    assert table.check is not None
     with pytest.raises(UserError, match="has no labels to probe with"):
-        paper1._check(paper1._compared(Scale(subset=50, seeds=1), "mnist"), Where("cpu"))
+        table.check(table.trials(Scale(subset=50, seeds=1)), Where("cpu"))
 
 
 def test_the_reference_is_trained_as_the_others_are() -> None:
@@ -282,9 +286,9 @@ def test_the_reference_is_trained_as_the_others_are() -> None:
     own = trials_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))[paper1.CNN]
     assert own == {name: settings[name] for name in ("schedule", "batch_norm", "learning_rate")}
     images = data.train_and_test("mnist", None, 100, 0).train
-    model = paper1._model(paper1.CNN, "mnist", own, images, 10, 0, 1, Where("cpu"))
+    model = paper1.model_of(paper1.CNN, "mnist", own, images, 10, 0, 1, Where("cpu"))
     assert model.recipe().schedule == "cosine" and model.recipe().learning_rate == 0.01
-    assert any(isinstance(layer, BatchNorm2d) for layer in paper1._Encoder(model).modules())
+    assert any(isinstance(layer, BatchNorm2d) for layer in paper1.Encoder(model).modules())
 
 
 @pytest.mark.parametrize(

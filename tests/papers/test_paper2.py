@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from commands import Cli
-from papers import data, paper2
+from papers import data, experiment, paper2
 from papers.kept import unpacked
 from papers.runner import Outcome, Scale, Trial, Where, measure
 from selfsort import load_images
@@ -88,8 +88,8 @@ def test_trials_are_shared_and_each_pre_training_is_one() -> None:
 
 def test_a_frozen_encoder_is_the_pre_trained_one_or_the_one_before_training(tmp_path: Path) -> None:
     folder = Trial(paper2.frozen_classifier, {}).file(tmp_path).with_suffix("")
-    run = paper2._Run(Where("cpu", folder=folder), **FACTS)
-    (trained,) = measured([paper2._source("bce", FACTS)], tmp_path)
+    run = paper2.Run(Where("cpu", folder=folder), **FACTS)
+    (trained,) = measured([paper2.encoder_trial("bce", FACTS)], tmp_path)
     random, again, known = (run.encoder(name, "averaged").state_dict() for name in ("random", "random", "bce"))
     weights = unpacked(trained.result["weights"])
     for name, tensor in random.items():
@@ -100,15 +100,15 @@ def test_a_frozen_encoder_is_the_pre_trained_one_or_the_one_before_training(tmp_
 def test_what_is_learnt_from_labels_or_not(tmp_path: Path) -> None:
     autoencoder, aggregated, frozen, whole, joint = measured(
         [
-            paper2._source("bce", FACTS),
-            paper2._source("aggregation", FACTS),
-            paper2._frozen(FACTS, "random"),
-            paper2._classifier(FACTS),
-            paper2._classifier(FACTS, 1.0),
+            paper2.encoder_trial("bce", FACTS),
+            paper2.encoder_trial("aggregation", FACTS),
+            paper2.frozen_trial(FACTS, "random"),
+            paper2.classifier_trial(FACTS),
+            paper2.classifier_trial(FACTS, 1.0),
         ],
         tmp_path,
     )
-    start = paper2._Run(HERE, **FACTS).untrained(paper2.ConvAutoencoder()).state_dict()
+    start = paper2.Run(HERE, **FACTS).untrained(paper2.ConvAutoencoder()).state_dict()
 
     def learnt(outcome: Outcome) -> set[str]:
         weights = unpacked(outcome.result["weights"])
@@ -123,10 +123,14 @@ def test_what_is_learnt_from_labels_or_not(tmp_path: Path) -> None:
 
 
 def test_more_epochs_make_the_papers_order(tmp_path: Path) -> None:
-    facts = FACTS | {"epochs": 5, "subset": 1400, "settings": {"batch_size": "16", "learning_rate": "0.003"}}
-    trials = [trial for trial in paper2._table_1_trials(facts) if trial.settings.get("features") != "flattened"]
+    scale = Scale(epochs=5, subset=1400, seeds=1, settings={"batch_size": "16", "learning_rate": "0.003"})
+    trials = [
+        trial
+        for trial in experiment(paper2.PAPER, "table", 1).trials(scale)
+        if trial.settings.get("features") != "flattened"
+    ]
     outcomes = measured(trials, tmp_path)
-    last = {name: figures(paper2._training(outcomes, name)[0])[-1]["acc"] for name in paper2.PUBLISHED}
+    last = {name: figures(paper2.outcomes_of(outcomes, name)[0])[-1]["acc"] for name in paper2.PUBLISHED}
     assert last["random"] < last["pre-trained"] < last["end-to-end"]
 
 
@@ -135,9 +139,9 @@ def test_a_killed_measurement_goes_on_to_the_same_figures(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = {
-        "autoencoder": paper2._source("aggregation", FACTS),
-        "frozen": paper2._frozen(FACTS, "bce"),
-        "joint": paper2._classifier(FACTS, 1.0),
+        "autoencoder": paper2.encoder_trial("aggregation", FACTS),
+        "frozen": paper2.frozen_trial(FACTS, "bce"),
+        "joint": paper2.classifier_trial(FACTS, 1.0),
         "standard": Trial(paper2.standard, FACTS | {"network": "small-conv", "training": "pre-trained"}),
     }
     (whole,) = measured([trials[which]], tmp_path / "whole")
@@ -171,7 +175,7 @@ def test_standard_networks(tmp_path: Path, cli: Cli) -> None:
 
 def test_settings_reach_the_method_and_those_of_the_aggregation_its_row_alone() -> None:
     settings = {"learning_rate": "0.01", "aggregation_neighbours": "7", "loss": "mse"}
-    run = paper2._Run(HERE, **FACTS | {"settings": settings})
+    run = paper2.Run(HERE, **FACTS | {"settings": settings})
     plain, aggregated = run.model("l1"), run.model("aggregation")
     assert plain.learning_rate == aggregated.learning_rate == 0.01
     assert (plain.aggregation, plain.aggregation_neighbours, plain.loss) == (0.0, 512, "l1")
@@ -213,7 +217,7 @@ def test_mistakes_are_said_before_anything_is_measured(
 
 def test_points_whose_neighbour_is_alike() -> None:
     points = np.array([[0, 0], [0, 1], [5, 0], [5, 0], [9, 9]], float)
-    assert paper2._neighbour_alike(points, np.array([0, 0, 1, 2, 2])) == pytest.approx(2 / 5)
+    assert paper2.neighbour_alike(points, np.array([0, 0, 1, 2, 2])) == pytest.approx(2 / 5)
 
 
 def test_published_averages_are_those_of_the_classes() -> None:
@@ -227,7 +231,7 @@ def test_the_real_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(f"no CIFAR-10 in {root} (see ../shared/data/README.md)")
     monkeypatch.setattr(data, "load_images", load_images)
     facts = FACTS | {"epochs": 3, "subset": 3000}
-    (outcome,) = measure([paper2._classifier(facts)], Where("cpu", root), tmp_path, lambda line: None)
+    (outcome,) = measure([paper2.classifier_trial(facts)], Where("cpu", root), tmp_path, lambda line: None)
     rows = figures(outcome)
     assert rows[-1]["acc"] > 0.15 and {f"acc_{name}" for name in paper2.CLASSES} <= rows[-1].keys()
     assert rows[-1]["loss"] < rows[0]["loss"]

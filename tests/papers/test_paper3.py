@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from commands import Cli
-from papers import paper3
+from papers import experiment, paper3
 from papers.runner import Outcome, Scale, Trial, Where
 from samples import pictures
 from selfsort import methods
@@ -28,6 +28,7 @@ SMALL = {
 SMALL |= {"learning_rate": "0.01", "surrogate_classes": "12", "batch_size": "16"}
 RESNET = {"resnet_backbone": "small-conv", "resnet_epochs": "3", "resnet_views": "none"}
 OWN = methods.canonical("exemplar-cnn", SMALL)
+TABLE_2, TABLE_3 = (experiment(paper3.PAPER, "table", number) for number in (2, 3))
 PART = {"seed": 0, "epochs": 1, "subset": None, "dataset": "tiny_imagenet"}
 
 
@@ -45,7 +46,7 @@ def root(tmp_path: Path) -> Path:
         path = folder / "flowers" / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    paper3._data.cache_clear()
+    paper3.pictures_of.cache_clear()
     return folder
 
 
@@ -90,8 +91,13 @@ def test_tables_and_figures_on_the_command_line(
     assert "minutes" not in said and "measured before" in said
 
 
+def check(trials: list[Trial], root: Path) -> None:
+    assert TABLE_2.check is not None
+    TABLE_2.check(trials, Where("cpu", root))
+
+
 def test_stl10_has_its_own_folds_and_the_published_values() -> None:
-    trials = paper3._trials(Scale())
+    trials = TABLE_2.trials(Scale())
     assert {trial.settings["dataset"] for trial in trials} == {"stl10"} and len(trials) == 4
     assert {trial.settings["epochs"] for trial in trials if trial.measure is paper3.exemplar} == {110}
     assert paper3.n_folds("stl10") == paper3.FOLDS
@@ -100,19 +106,19 @@ def test_stl10_has_its_own_folds_and_the_published_values() -> None:
 def test_stl10_as_a_folder_of_pictures_gets_seeded_folds(root: Path) -> None:
     (root / "tiny_imagenet").rename(root / "stl10")
     found = paper3.baselines(Where("cpu", root), dataset="stl10", seed=0, settings=SMALL)
-    assert len(paper3._data("stl10", root, None, 0).folds) == 1
+    assert len(paper3.pictures_of("stl10", root, None, 0).folds) == 1
     assert len(found["scores"]["raw-pixels"]["folds"]) == 10
 
 
 def test_methods_share_what_they_build_on() -> None:
     def trials(*wanted: str) -> list[tuple[str, bool]]:
         scale = Scale(methods=wanted, settings=RESNET)
-        return [(c.measure.__name__, c.settings.get("clustered", False)) for c in paper3._trials(scale)]
+        return [(c.measure.__name__, c.settings.get("clustered", False)) for c in TABLE_2.trials(scale)]
 
     assert trials("exemplar-cnn") == [("exemplar", False)]
     assert trials("exemplar-cnn", "clustered") == [("exemplar", True)]
     assert trials("random-network", "raw-pixels") == [("baselines", False)]
-    base, semi = paper3._trials(Scale(methods=("clustered", "semi-supervised")))
+    base, semi = TABLE_2.trials(Scale(methods=("clustered", "semi-supervised")))
     assert semi.settings["base"] == base.settings
 
 
@@ -144,7 +150,7 @@ def test_a_lowered_cluster_distance_stands_in_the_note(root: Path, monkeypatch: 
     monkeypatch.setattr(paper3, "fitted", fitted)
     facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL}
     result = paper3.exemplar(Where("cpu", root), **facts)
-    rows = paper3._rows([Outcome(Trial(paper3.exemplar, facts), result, 1.0, "cpu")])
+    rows = TABLE_2.draw([Outcome(Trial(paper3.exemplar, facts), result, 1.0, "cpu")]).rows
     notes = {row.method: row.note for row in rows}
     assert notes["clustered"].endswith(sentence) and "collapsed" not in notes["clustered"]
     assert "lowered" not in notes["exemplar-cnn"]
@@ -203,7 +209,7 @@ def test_pixels_are_scored_fold_by_fold(root: Path) -> None:
 )
 def test_bad_scales(scale: Scale, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        paper3._trials(scale)
+        TABLE_2.trials(scale)
 
 
 def test_other_pictures_that_are_not_there(root: Path) -> None:
@@ -224,23 +230,23 @@ def test_other_pictures_that_are_not_there(root: Path) -> None:
 )
 def test_what_would_stop_a_later_trial_is_found_first(root: Path, changes: dict[str, str], message: str) -> None:
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET)
-    paper3._check(paper3._trials(scale), Where("cpu", root))
+    check(TABLE_2.trials(scale), root)
     with pytest.raises(UserError, match=message):
-        paper3._check(paper3._trials(replace(scale, settings=SMALL | RESNET | changes)), Where("cpu", root))
+        check(TABLE_2.trials(replace(scale, settings=SMALL | RESNET | changes)), root)
 
 
 def test_a_missing_second_folder_is_found_first_where_it_is_wanted(root: Path) -> None:
     (root / "flowers").rename(root / "weeds")
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET, subset=30, seeds=3)
     with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
-        paper3._check(paper3._trials(scale), Where("cpu", root))
-    paper3._check(paper3._trials(replace(scale, methods=("clustered", "semi-supervised"))), Where("cpu", root))
-    paper3._check(paper3._table_3(scale), Where("cpu", root))
+        check(TABLE_2.trials(scale), root)
+    check(TABLE_2.trials(replace(scale, methods=("clustered", "semi-supervised"))), root)
+    check(TABLE_3.trials(scale), root)
 
 
 def test_settings_of_one_stage_do_not_measure_another_again() -> None:
     def files(method: str, **settings: str) -> set[Path]:
-        trials = paper3._trials(Scale(methods=(method,), settings=settings))
+        trials = TABLE_2.trials(Scale(methods=(method,), settings=settings))
         return {trial.file(Path()) for trial in trials}
 
     assert files("exemplar-cnn", clustered_patches="3", resnet_epochs="2") == files("exemplar-cnn")
@@ -252,4 +258,4 @@ def test_settings_of_one_stage_do_not_measure_another_again() -> None:
 
 def test_a_subset_larger_than_the_whole(root: Path) -> None:
     with pytest.raises(UserError, match="--subset 41 must be from 2 to 40"):
-        paper3._data("tiny_imagenet", root, 41, 0)
+        paper3.pictures_of("tiny_imagenet", root, 41, 0)

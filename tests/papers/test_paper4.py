@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from commands import Cli
-from papers import paper4
-from papers.runner import Scale, Where
+from papers import experiment, paper4
+from papers.runner import Scale, Where, measure
 from selfsort import load_images
 
 HERE = Where("cpu")
@@ -23,20 +23,20 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the bundled digits stand in for MNIST."""
     monkeypatch.setattr(paper4, "DATASET", "digits")
     monkeypatch.setattr(paper4, "load_images", partial(load_images, size=16))
-    kept = paper4._data
+    kept = paper4.pictures_of
     kept.cache_clear()
     yield
     kept.cache_clear()
 
 
 def test_the_parts_are_stratified_disjoint_and_the_seeds() -> None:
-    data = paper4._data(None, None, 0)
+    data = paper4.pictures_of(None, None, 0)
     assert (len(data.train), len(data.validation), len(data.test)) == (1437 - 128, 128, 360)
     assert not set(data.train.ids) & set(data.validation.ids)
     shares = [np.bincount(part.labels, minlength=10) / len(part) for part in (data.train, data.validation)]
     np.testing.assert_allclose(*shares, atol=0.01)
-    assert paper4._data(None, None, 1).validation.ids != data.validation.ids
-    assert len(paper4._data(None, 300, 0).train) == 172
+    assert paper4.pictures_of(None, None, 1).validation.ids != data.validation.ids
+    assert len(paper4.pictures_of(None, 300, 0).train) == 172
 
 
 def test_the_protocol_asks_no_more_than_it_may_and_learns_from_the_answers() -> None:
@@ -93,18 +93,16 @@ def test_every_figure_on_the_command_line(
     def fails(*arguments: object, **settings: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(paper4, "_data", fails)
+    monkeypatch.setattr(paper4, "pictures_of", fails)
     assert cli.run(*words) == 0
     assert capsys.readouterr().out.count("measured before") == 3 * 2 + 4
 
 
-def test_reconstruction_by_size_of_z(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paper4, "_trials", partial(paper4._trials, z_dims=(2, 8)))
-    trials = paper4._trials(Scale(epochs=1, subset=300, seeds=1))
-    from papers.runner import measure
-
-    drawing = paper4._by_z(measure(trials, HERE, tmp_path, lambda line: None))
-    assert [row.name for row in drawing.rows] == ["z2", "z2", "z8", "z8"]
+def test_reconstruction_by_size_of_z(tmp_path: Path) -> None:
+    figure = experiment(paper4.PAPER, "figure", 5)
+    trials = [each for each in figure.trials(Scale(epochs=1, subset=300, seeds=1)) if each.settings["z_dim"] in (2, 10)]
+    drawing = figure.draw(measure(trials, HERE, tmp_path, lambda line: None))
+    assert [row.name for row in drawing.rows] == ["z2", "z2", "z10", "z10"]
     assert all(50 < row.last()[0] <= 100 for row in drawing.rows)
 
 

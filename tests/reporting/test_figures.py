@@ -110,7 +110,7 @@ class TestMap:
 
     def test_the_number_stands_on_a_point_of_its_cluster(self):
         ring = np.stack([np.cos(np.arange(9)), np.sin(np.arange(9))], 1)
-        assert figures._middle(ring) in [tuple(point) for point in ring.tolist()]
+        assert figures.central_point(ring) in [tuple(point) for point in ring.tolist()]
 
     def test_hundreds_of_clusters_and_one_point(self):
         points = np.random.default_rng(0).normal(size=(400, 2))

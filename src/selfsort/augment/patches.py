@@ -127,14 +127,15 @@ class PatchMaker:
 
     def _cut(self, rows: NDArray[np.int64], count: int, generator: torch.Generator | None, out: Tensor) -> None:
         pictures = torch.from_numpy(self.images[rows]).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        grid = self._grid(pictures, count, generator)  # (n * count, size, size, 2)
+        grid = self.grid(pictures, count, generator)  # (n * count, size, size, 2)
         n, channels = pictures.shape[:2]
         grid = grid.view(n, count * self.size, self.size, 2)
         cut = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
         pixels = cut.view(n, channels, count, -1).transpose(1, 2).reshape(n * count, channels, -1)
         self._recolour(pixels, generator, out)
 
-    def _grid(self, pictures: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    def grid(self, pictures: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+        """Draw where each pixel of (B, C, H, W) pictures' patches is: (B * count, size, size, 2), in [-1, 1]."""
         height, width = pictures.shape[-2:]
         changes, draw = self.changes, Draw(len(pictures) * count, self.device, generator)
         anchors = _anchors(pictures, count, generator)

@@ -79,10 +79,10 @@ class Views:
         return bool(self.grayscale or (self.jitter and strengths))
 
     def _warp(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        matrix = self._affine(len(images), images.shape[-2:], images.device, generator)
+        matrix = self.affine(len(images), images.shape[-2:], images.device, generator)
         return warp(images, matrix, "reflection")
 
-    def _affine(self, n: int, shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    def affine(self, n: int, shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Draw (n, 2, 3) maps from view to picture coordinates, both in [-1, 1]."""
         draw = Draw(n, device, generator)
         height, width = shape

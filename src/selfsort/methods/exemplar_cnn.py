@@ -24,6 +24,7 @@ from selfsort.clustering.surrogates import check_cluster_distance, surrogate_cla
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, remove, write_table
+from selfsort.memory import available_bytes
 from selfsort.methods.base import Estimator, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output, ParameterGroup
@@ -305,7 +306,7 @@ class ExemplarCNN(TrainedEstimator):
             patches = self._patches(made, maker, rows, seeds[1])
             with torch.random.fork_rng():
                 torch.manual_seed(seeds[2])
-                net.mean, net.deviation = _statistics(patches, every=not self.fresh)
+                net.mean, net.deviation = mean_and_deviation(patches, every=not self.fresh)
             net.classes.replace(torch.from_numpy(np.repeat(owners, self.patches)))
             answers = np.repeat(owners, self.validation_patches)
             validate = _validation(net, known, answers, maker.device) if len(known) else None
@@ -401,7 +402,7 @@ def _check_disk(folder: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _statistics(patches: TrainingData, every: bool) -> tuple[Tensor, Tensor]:
+def mean_and_deviation(patches: TrainingData, every: bool) -> tuple[Tensor, Tensor]:
     """Return the (C, 1, 1) mean and standard deviation of all patches, or of ten thousand."""
     count = len(patches) if every else min(len(patches), _STATISTICS)
     places = np.linspace(0, len(patches) - 1, count).astype(np.int64)
@@ -445,10 +446,4 @@ def _warn_of_plain(images: NDArray[np.uint8], context: Context) -> None:
 
 
 def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return sys.maxsize  # not Linux: nothing is known
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_bytes() or sys.maxsize

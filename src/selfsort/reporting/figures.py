@@ -337,11 +337,11 @@ def embedding_map(
             text.set(color=theme.ink, parse_math=False)
         return _png(figure)
     for cluster, title in zip(present, titles, strict=True):
-        _title(axes, _middle(points[clusters == cluster]), title, len(present), theme)
+        _title(axes, central_point(points[clusters == cluster]), title, len(present), theme)
     return _png(figure)
 
 
-def _middle(points: NDArray[np.floating[Any]]) -> tuple[float, float]:
+def central_point(points: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Find the point nearest to the median: the median itself may lie among the points of another cluster."""
     distances = np.abs(points - np.median(points, axis=0)).sum(axis=1)
     x, y = points[distances.argmin()]
