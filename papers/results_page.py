@@ -110,13 +110,18 @@ def _of_dataset(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _lines(records: Iterable[Record]) -> list[_Line]:
-    """Gather the records of one training; the same in several figures and tables of a paper stands here once."""
+    """Gather the records of one training; the same in several figures and tables of a paper stands here once.
+
+    Those of one paper stand together, and there those of one method, the shorter trainings first.
+    """
     lines: dict[tuple[Any, ...], _Line] = {}
     for record in records:
         name, training = _name(record), (record["epochs"], str(record["seeds"]), record["weights"], settings(record))
         line = lines.setdefault((name, *training), _Line(record, name))
         line.metrics.setdefault(record["metric"], record)
-    lines = dict(sorted(lines.items(), key=lambda item: _paper_of(item[1].first)))  # stable: each paper's together
+    places = {line.name: place for place, line in reversed([*enumerate(lines.values())])}
+    order = {key: (_paper_of(line.first), places[line.name], line.first["epochs"]) for key, line in lines.items()}
+    lines = {key: lines[key] for key in sorted(lines, key=order.__getitem__)}
     named = [_values(line) for line in lines.values() if not _FIGURE.search(line.name)]
     return [line for line in lines.values() if not _FIGURE.search(line.name) or _values(line) not in named]
 

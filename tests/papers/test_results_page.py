@@ -57,6 +57,16 @@ def test_the_same_training_in_several_figures_of_a_paper_stands_there_once() -> 
     assert rows(made)[2][0] == "simclr, [paper 2](papers/paper2.md) figure 5"
 
 
+def test_trainings_of_one_method_stand_together_the_shorter_first() -> None:
+    made = page([record(epochs=15), record("kmeans", method="kmeans"), record(epochs=5), record(epochs=30)])
+    assert [(row[0], row[2]) for row in rows(made)[1:]] == [
+        ("simclr", "5"),
+        ("simclr", "15"),
+        ("simclr", "30"),
+        ("kmeans", "5"),
+    ]
+
+
 def test_what_was_chosen_on_test_is_marked_and_said() -> None:
     made = page([record(chosen_on_test="the rate was"), record("kmeans", method="kmeans")])
     assert [row[0] for row in rows(made)[1:]] == ["simclr †", "kmeans"]
