@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from selfsort.clustering import reduce
+from selfsort.clustering import kept, reduce, space
 from selfsort.errors import UserError
 
 
@@ -63,3 +63,46 @@ def test_umap_survives_many_equal_points(copies):
 def test_unknown_space_gets_one_sentence():
     with pytest.raises(UserError, match="'kernel' is no cluster space"):
         reduce(np.zeros((4, 2)), "kernel")
+
+
+class TestKeptLayouts:
+    @pytest.fixture
+    def blobs(self):
+        return np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+
+    @pytest.fixture
+    def made(self, monkeypatch, tmp_path):
+        """Count the layouts that are made, in a cache of our own."""
+        monkeypatch.setenv("SELFSORT_CACHE", str(tmp_path / "cache"))
+        counted = []
+        own = space._umap
+
+        def counting(points, random_state):
+            counted.append(random_state)
+            return own(points, random_state)
+
+        monkeypatch.setattr(space, "_umap", counting)
+        return counted
+
+    def test_one_is_made_once_for_the_same_points_and_seed(self, made, blobs):
+        first = reduce(blobs, "umap", random_state=1)
+        assert np.array_equal(reduce(blobs.copy(), "umap", random_state=1), first)
+        assert made == [1] and kept.usage()[0] == 1
+        moved = blobs.copy()
+        moved[0, 0] += 1e-3
+        reduce(moved, "umap", random_state=1)
+        reduce(blobs, "umap", random_state=2)
+        assert made == [1, 1, 2]
+        assert kept.clear() > 0 and kept.usage() == (0, 0)
+
+    @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"text"])
+    def test_a_damaged_one_is_made_again(self, made, blobs, content):
+        first = reduce(blobs, "umap")
+        (path,) = kept.location().glob("*.npy")
+        path.write_bytes(content)
+        assert np.array_equal(reduce(blobs, "umap"), first) and len(made) == 2
+
+    def test_it_is_used_where_nothing_can_be_written(self, made, blobs, monkeypatch, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        monkeypatch.setenv("SELFSORT_CACHE", str(tmp_path / "file"))
+        assert reduce(blobs, "umap").shape == (len(blobs), 5) and made == [0]

@@ -287,16 +287,18 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Delete everything that is kept.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show or clear what is kept for later: decoded pictures, features, converted weights."""
+    """Show or clear what is kept for later: decoded pictures, features, UMAP layouts, converted weights."""
+    from selfsort.clustering import kept as layouts
     from selfsort.data import cache as pictures
     from selfsort.features import store as features
     from selfsort.models.weights import kept as weights
 
-    freed = sum(room.clear() for room in (pictures, features, weights)) if clear else 0
-    sets, entries, files = pictures.usage(), features.usage(), weights.usage()
-    total = sets.bytes + entries[1] + files[1]
-    facts = {"folder": str(sets.path), "sets": sets.sets, "features": entries[0], "weights": files[0]}
+    freed = sum(room.clear() for room in (pictures, features, layouts, weights)) if clear else 0
+    sets, entries, made, files = pictures.usage(), features.usage(), layouts.usage(), weights.usage()
+    total = sets.bytes + entries[1] + made[1] + files[1]
+    facts = {"folder": str(sets.path), "sets": sets.sets, "features": entries[0]}
+    facts |= {"layouts": made[0], "weights": files[0]}
     answer("cache", {**facts, "bytes": total, "freed": freed}, as_json)
     gone = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
-    counted = f"{sets.sets} sets of pictures, {entries[0]} of features, {files[0]} converted weights"
+    counted = f"{sets.sets} sets of pictures, {entries[0]} of features, {made[0]} layouts, {files[0]} converted weights"
     say(f"{pictures.root()}: {counted}, {total / 1e6:,.1f} MB{gone}", as_json)

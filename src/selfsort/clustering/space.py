@@ -1,10 +1,14 @@
 """The space in which points are clustered: as they are, or with fewer dimensions."""
 
-from typing import Any, Literal, get_args
+import warnings
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from selfsort.clustering import kept
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.errors import UserError
 
@@ -28,14 +32,16 @@ def reduce(points: ArrayLike, space: Space, *, random_state: int = 0) -> NDArray
 
     "embedding" returns them as they are, "pca" keeps at most 50 principal components, "umap" (McInnes et al. 2018)
     makes 5 components that keep each point's 15 nearest neighbours together; fewer than 50 points take "pca" instead.
-    The same seed gives the same bits on the same machine. Raises UserError for another space or values not finite.
+    The same seed gives the same bits on the same machine, and a UMAP is kept for the next time. Raises UserError for
+    another space or values not finite.
     """
     check_space(space)
     array = as_points(points)
     if space == "embedding":
         return array
     if space == "umap" and len(array) >= _UMAP_LEAST_POINTS:
-        return _umap(array, random_state)
+        settings = ("umap", version("umap-learn"), _UMAP_COMPONENTS, _UMAP_NEIGHBORS, random_state)
+        return kept.layout_of(array, settings, lambda: _umap(array, random_state))
     return principal_components(array, random_state=random_state).astype(np.float32, copy=False)
 
 
@@ -72,16 +78,39 @@ def principal_components(points: NDArray[np.floating[Any]], *, random_state: int
 
 
 def _umap(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
-    from selfsort.clustering.umap import umap
+    n_neighbors = min(_UMAP_NEIGHBORS, len(points) - 1)
+    with warnings.catch_warnings(), _same_threads():
+        # It warns of a missing TensorFlow, a missing search index, unconnected groups and of falling back from a
+        # spectral start: none of them matters to a layout that is made once and only clustered.
+        warnings.simplefilter("ignore")
+        import umap
 
-    squared, indices = _neighbor_graph(points, min(_UMAP_NEIGHBORS, len(points) - 1))
-    return umap(points, squared, indices, n_components=_UMAP_COMPONENTS, random_state=random_state)
+        layout = umap.UMAP(
+            n_neighbors=n_neighbors,
+            n_components=_UMAP_COMPONENTS,
+            min_dist=0.0,
+            random_state=random_state,
+            n_jobs=1,
+            precomputed_knn=_neighbor_graph(points, n_neighbors),
+            force_approximation_algorithm=True,  # otherwise it ignores the neighbours given when points are few
+        ).fit_transform(points)
+    return np.ascontiguousarray(layout, dtype=np.float32)
 
 
-def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return squared distances and indices (N, n_neighbors) of the nearest points, each one itself among them."""
+def _same_threads() -> AbstractContextManager[object]:
+    """Keep numba, under UMAP, from setting the number of threads for everything else that the process computes."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    return cast(
+        AbstractContextManager[object],
+        threadpool_limits({library["prefix"]: library["num_threads"] for library in threadpool_info()}),
+    )
+
+
+def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return indices and distances (N, n_neighbors); exact, and found faster than by UMAP's approximate search."""
     import faiss
 
     centered = points - points.mean(axis=0)
     squared, indices = faiss.knn(centered, centered, n_neighbors)
-    return squared, indices
+    return indices, np.sqrt(np.maximum(squared, 0.0))

@@ -11,7 +11,7 @@ from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec
 
 FORMAT = 1
-_LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu")
+_LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu", "umap-learn")
 # Where a run is computed may change between two sittings; what is computed may not.
 _MAY_DIFFER = ("device", "checkpoint_minutes")
 

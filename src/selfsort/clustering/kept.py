@@ -1,0 +1,66 @@
+"""UMAP layouts on disk, by the content of the points: a second run over the same features needs no new one."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.data import cache
+from selfsort.errors import UserError
+from selfsort.files import atomic_path, remove
+
+FORMAT = 1  # to be raised whenever layouts come to be made differently
+
+
+def location() -> Path:
+    """Return the folder, which need not exist."""
+    return cache.root() / f"layouts-{FORMAT}"
+
+
+def usage() -> tuple[int, int]:
+    """Count the layouts and their bytes."""
+    files = _files()
+    return len(files), sum(path.stat().st_size for path in files)
+
+
+def clear() -> int:
+    """Delete the layouts, which are made again when they are wanted, and return the number of bytes freed."""
+    freed = usage()[1]
+    for path in _files():
+        remove(path)
+    return freed
+
+
+def layout_of(
+    points: NDArray[np.float32], settings: tuple[object, ...], make: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return the layout (N, d) of points (N, D) under some `settings`, made only where it is not kept yet."""
+    digest = hashlib.blake2b(repr((points.shape, *settings)).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(points).data)
+    path = location() / f"{digest.hexdigest()}.npy"
+    kept = _read(path, len(points))
+    if kept is not None:
+        return kept
+    layout = make()
+    # Keeping it saves time and no more: it is used also where nothing can be written.
+    with suppress(UserError, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            np.save(file, layout)
+    return layout
+
+
+def _read(path: Path, count: int) -> NDArray[np.float32] | None:
+    try:
+        kept = np.load(path, allow_pickle=False)
+    except Exception:  # not there, or damaged: it is made again
+        return None
+    whole = kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == count and np.isfinite(kept).all()
+    return kept if whole else None
+
+
+def _files() -> list[Path]:
+    return sorted(location().glob("*.npy"))
