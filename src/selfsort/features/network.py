@@ -1,6 +1,7 @@
 """A pre-trained network as it runs fastest here, and so that a picture's features never depend on its neighbours."""
 
 import copy
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -35,11 +36,16 @@ class Extractor:
         self.batch_size = batch_size
         self.spec, self.width = pretrained.input, pretrained.width
         self.dtype = torch.bfloat16 if self.low else torch.float32
-        keep_freed_memory()
-        net = with_folded_norms(pretrained.module, self.spec.image_shape)
-        self.net = net.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean = torch.tensor(self.spec.mean, device=self.device).view(-1, 1, 1)
         self.std = torch.tensor(self.spec.std, device=self.device).view(-1, 1, 1)
+        self._module = pretrained.module
+
+    @cached_property
+    def net(self) -> nn.Module:
+        """Return the network as it runs; made when first asked for, since often all features are kept already."""
+        keep_freed_memory()
+        net = with_folded_norms(self._module, self.spec.image_shape)
+        return net.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of pictures as the network's input wants them, not normalised."""

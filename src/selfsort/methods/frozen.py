@@ -121,7 +121,8 @@ class Frozen(TrainedEstimator):
         This comes before the run is begun: features are kept by the content of the pictures, so that an interruption
         loses nothing.
         """
-        return self._features(images, progress).images
+        self._prepared = self._features(images, progress)
+        return self._prepared.images
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Yield nothing: the network stays as it is."""
@@ -130,7 +131,11 @@ class Frozen(TrainedEstimator):
     def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the features, computed only where they are not there yet; those of a fine-tuned network are not."""
         net = cast(FrozenNet, self.net_.net if isinstance(self.net_, NamedNet) else self.net_)
-        return super()._outputs(images) if net.tuned else (self._features(images).values, None)
+        if net.tuned:
+            return super()._outputs(images)
+        prepared: Features | None = getattr(self, "_prepared", None)
+        features = prepared if prepared and prepared.images is images else self._features(images)
+        return features.values, None
 
     def _features(self, images: ImageSet, progress: bool = False) -> Features:
         spec, precision = self._input(), self.precision
