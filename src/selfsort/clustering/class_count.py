@@ -86,7 +86,15 @@ def estimate_class_count(features: ArrayLike, *, random_state: int = 0) -> Class
     Raises UserError for an array of other than two dimensions, without rows or columns, or with values that are not
     finite.
     """
-    points = _prepared(features, random_state)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(
+        1
+    ):  # the work is small: more threads gain nothing, and wait for one another on a busy machine
+        return _estimate(_prepared(features, random_state), random_state)
+
+
+def _estimate(points: Points, random_state: int) -> ClassCount:
     n_different = len(np.unique(points, axis=0))
     if n_different == 1:
         return ClassCount(1, 1, 1, [], False, "All pictures look the same to the network, so there is nothing to sort.")
@@ -203,9 +211,8 @@ def _split(points: Points, n_parts: int, seed: int) -> Rows:
     import warnings
 
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different points than parts give fewer parts, as they should
         labels = KMeans(n_parts, n_init=1, max_iter=30, random_state=seed).fit_predict(points)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)

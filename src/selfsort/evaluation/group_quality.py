@@ -99,6 +99,8 @@ def judge_groups(
 
     Raises UserError for arrays of other shapes, values that are not finite, or labels below 0 or not below n_classes.
     """
+    from threadpoolctl import threadpool_limits
+
     array = _checked(features, "features")
     members = _checked_labels(labels, len(array), n_classes)
     sizes = np.bincount(members, minlength=n_classes or 0)
@@ -106,17 +108,23 @@ def judge_groups(
     if plain is not None and len(plain) != len(array):
         raise UserError(f"{len(plain)} rows of pixels cannot be compared with {len(array)} of features.")
     rows = _sampled(array, random_state)
-    points = _components(array[rows], random_state)
-    groups = np.unique(members[rows], return_inverse=True)[1].astype(np.int64)
+    with threadpool_limits(1):  # the work is small: more threads wait for one another on a busy machine
+        return _judged(array[rows], members[rows], sizes, None if plain is None else plain[rows], random_state)
+
+
+def _judged(features: Points, members: Rows, sizes: Rows, pixels: Points | None, random_state: int) -> GroupQuality:
+    """Judge the groups of a sample; `sizes` are those of all pictures."""
+    points = _components(features, random_state)
+    groups = np.unique(members, return_inverse=True)[1].astype(np.int64)
     n_groups = int(groups.max()) + 1
-    trivial = _trivial(len(rows), n_groups, points)
+    trivial = _trivial(len(points), n_groups, points)
     if trivial:
         nothing = Comparison(0.0, 0.0, 0.0)
         return _quality(trivial, nothing, nothing, points, sizes)
-    neighbors, stability = _comparisons(array[rows], points, groups, random_state)
+    neighbors, stability = _comparisons(features, points, groups, random_state)
     pixels_lead = 0.0
-    if plain is not None:
-        shown = _components(plain[rows], random_state)
+    if pixels is not None:
+        shown = _components(pixels, random_state)
         neighbors, stability, pixels_lead = _with_pixels(neighbors, stability, shown, groups, random_state)
     verdict = _verdict(neighbors, stability, _n_directions(points), n_groups, pixels_lead)
     return _quality(verdict, neighbors, stability, points, sizes)
@@ -252,9 +260,8 @@ def _kmeans(points: Points, asked: Points, n_groups: int, seed: int) -> Rows:
     import warnings
 
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different points than clusters leave some of them empty
         labels = KMeans(n_groups, n_init=2, max_iter=50, random_state=seed).fit(points).predict(asked)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
