@@ -13,7 +13,7 @@ from refusals import KMEANS, SIMCLR, Refused, save, save_classes, snapshot
 def test_class_counts(refused: Refused, classes: str) -> None:
     for method in ("kmeans", "simclr"):
         options = ("--method", method, "--classes", classes, "--json")
-        refused("fit", "photos", "--out", "new", *options, naming=(f"n_classes={classes}", "12"))
+        refused("fit", "photos", "--out", "new", *options, naming=(f"--classes {classes}", "12"))
 
 
 def test_one_picture(refused: Refused, desk: Path) -> None:
@@ -48,10 +48,10 @@ def test_one_picture(refused: Refused, desk: Path) -> None:
         (("--views", "natural:crop_scale=2..3"), "crop_scale"),
         (("--size", "0"), "--size 0"),
         (("--size", "100000"), "--size 100000"),
-        (("--epochs", "0"), "epochs=0"),
-        (("--batch-size", "1"), "batch_size=1"),
-        (("--seed", "-1"), "random_state=-1"),
-        (("--seed", "99999999999999999999"), "random_state=99999999999999999999"),
+        (("--epochs", "0"), "--epochs 0"),
+        (("--batch-size", "1"), "--batch-size 1"),
+        (("--seed", "-1"), "--seed -1"),
+        (("--seed", "99999999999999999999"), "--seed 99999999999999999999"),
         (("--device", "abacus"), "device=abacus"),
         (("--precision", "8"), "precision=8"),
         (("--split", "nonsense"), "'nonsense'"),

@@ -40,8 +40,8 @@ class Originals:
     open : opens one of `refs`: a binary stream of the encoded picture or, where there is none, its `uint8` pixels
         (H, W, 1 or 3); it and slices of `refs` are sent to other processes
     key : names all that decides what the pictures look like, apart from `stamps`; None where only their content does
-    stamps : (N,) a text for each that changes when its content does and is known without reading it, such as the size
-        and the time of change of a file; None where there is no such thing
+    stamps : (N,) a text for each that changes when its content does, that no picture of another content has, and that
+        is known without reading it, such as the path, size and time of change of a file; None where there is none
     close : frees what `open` keeps open between two pictures
 
     """
