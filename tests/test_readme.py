@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from commands import in_a_process
+from commands import Cli
 from samples import kinds, pictures
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_commands_of_the_readme(desk: Path) -> None:
+def test_commands_of_the_readme(desk: Path, cli: Cli) -> None:
     commands = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("selfsort ")]
     known = {"audit", "views", "fit", "label", "refine", "certify", "report", "predict", "sort", "evaluate"}
     assert {shlex.split(line)[1] for line in commands} == known
@@ -40,7 +40,7 @@ def test_commands_of_the_readme(desk: Path) -> None:
         words = shlex.split(command, comments=True)
         if words[1] in ("label", "certify"):
             words += ["--simulate", "photos/", *(["--answers", "8"] if words[1] == "label" else [])]
-        answer = in_a_process(*words[1:])
+        answer = cli(*words[1:])
         assert answer.code == 0, f"{command}\n{answer.err}"
     assert (desk / "runs/flowers/report.html").stat().st_size > 10_000
     assert len((desk / "predictions.csv").read_text().splitlines()) == 13

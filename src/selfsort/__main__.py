@@ -17,7 +17,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _stop(in_flags(str(error)), 1)
+        _stop(in_flags(str(error), *sys.argv[1:2]), 1)
     except OSError as error:
         place = f"{error.filename!r}: " if error.filename else ""
         _stop(f"{place}{error.strerror or error}.", 1)

@@ -199,7 +199,7 @@ def test_a_second_read_does_not_decode(tmp_path, monkeypatch):
     source = save_pictures(tmp_path / "photos")
     (source / "empty.png").write_bytes(b"")
     first = load_images(source)
-    monkeypatch.setattr("selfsort.data.decoding.read_picture", None)
+    monkeypatch.setattr("selfsort.data.decoding.read_image", None)
     monkeypatch.setattr("selfsort.data.decoding.read_header", None)
     second = load_images(str(source) + "/")
     assert second.fingerprint() == first.fingerprint()
@@ -276,11 +276,11 @@ import joblib, sys, time
 joblib.cpu_count = lambda: 1  # the pauses are in this process, so all the work must be done in it
 import selfsort.data.decoding as decoding
 from selfsort.data.loading import load_images
-read = decoding.read_picture
+read = decoding.read_image
 def slowly(*arguments):
     time.sleep({pause})
     return read(*arguments)
-decoding.read_picture = slowly
+decoding.read_image = slowly
 images = load_images(sys.argv[1])
 print(len(images), images.fingerprint())
 """

@@ -49,7 +49,7 @@ def test_parquet(source):
 
 def test_the_second_time_from_the_cache(source, monkeypatch):
     first = load_images(source)
-    monkeypatch.setattr("selfsort.data.decoding.read_picture", None)
+    monkeypatch.setattr("selfsort.data.decoding.read_image", None)
     assert load_images(source).fingerprint() == first.fingerprint()
     assert cache.usage().sets == 1
 

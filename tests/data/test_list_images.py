@@ -43,7 +43,7 @@ def packed(folder):
 @pytest.fixture
 def blind(monkeypatch):
     """Let nothing be decoded."""
-    for name in ("read_picture", "read_header", "refit"):
+    for name in ("read_image", "read_header", "refit"):
         monkeypatch.setattr(decoding, name, None)
 
 
@@ -111,7 +111,7 @@ def test_pixels_come_from_the_original(folder, resize):
 def test_pixels_are_cached(folder, monkeypatch):
     first = selfsort.load_images(folder).pixels(SPEC)
     images = selfsort.load_images(folder)
-    monkeypatch.setattr(decoding, "read_picture", None)
+    monkeypatch.setattr(decoding, "read_image", None)
     again = images.pixels(SPEC)
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(first, again)

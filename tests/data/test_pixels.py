@@ -17,7 +17,7 @@ from selfsort.data.pixels import (
     explain,
     pillow_limits,
     read_header,
-    read_picture,
+    read_image,
     to_pixels,
 )
 
@@ -43,7 +43,7 @@ def encode(image, format="PNG", **options):
 
 def read(data, size=8, resize="crop", channels=3, max_pixels=MAX_PIXELS):
     with pillow_limits(max_pixels):
-        return read_picture(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels)
+        return read_image(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels)
 
 
 def reason(data, **options):

@@ -5,7 +5,7 @@ import pytest
 
 from export_samples import folder_set
 from selfsort.export.file_names import folder_names
-from selfsort.export.sort import sort_pictures
+from selfsort.export.sort import sort_images
 
 
 def test_numbers_are_padded_to_sort():
@@ -17,7 +17,7 @@ def test_numbers_are_padded_to_sort():
 def test_clusters_of_one_name_share_a_folder(tmp_path):
     images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg", "c.jpg"])
     names = {0: "rose", 1: "rose"}
-    summary = sort_pictures(images, np.array([0, 1, 2]), tmp_path / "out", mode="link", n_clusters=3, names=names)
+    summary = sort_images(images, np.array([0, 1, 2]), tmp_path / "out", mode="link", n_clusters=3, names=names)
     assert summary.counts == {"rose": 2, "cluster-02": 1}
 
 

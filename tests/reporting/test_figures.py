@@ -106,7 +106,7 @@ class TestMap:
         assert (seen.max(-1) < 60).sum() > 50  # the numbers
 
     def test_more_than_ten_clusters_differ(self):
-        assert len({figures.cluster_mark(cluster) for cluster in range(70)}) == 70
+        assert len({figures.cluster_marker(cluster) for cluster in range(70)}) == 70
 
     def test_the_number_stands_on_a_point_of_its_cluster(self):
         ring = np.stack([np.cos(np.arange(9)), np.sin(np.arange(9))], 1)

@@ -31,7 +31,7 @@ _HIGHEST = 12  # half waves across a picture that are compared: finer detail doe
 _QUERIES = 4096
 _PAIRS_AT_ONCE = 4096
 _SAMPLE = 20_000
-_SAMPLED_PICTURES = 2000
+_SAMPLED_IMAGES = 2000
 
 
 class Similar(NamedTuple):
@@ -202,7 +202,7 @@ def _piles(pictures: _Thumbnails, codes: NDArray[np.uint8], random_state: int) -
         return pictures.similarities(np.full(len(others), row), others)
 
     piles = []
-    for row in np.random.default_rng(random_state).permutation(len(codes))[:_SAMPLED_PICTURES].tolist():
+    for row in np.random.default_rng(random_state).permutation(len(codes))[:_SAMPLED_IMAGES].tolist():
         members, shares = around(row) if free[row] else (np.zeros(0, np.int64), np.zeros(0, np.float32))
         if len(members) and members[0] < row and len((found := around(int(members[0])))[0]):
             row, (members, shares) = int(members[0]), found
@@ -255,7 +255,7 @@ def _index(codes: NDArray[np.uint8]) -> Any:
 
 def _fitting_radius(index: Any, codes: NDArray[np.uint8], random_state: int) -> int:
     """Return the largest radius at which there are not too many candidates, by a sample; -1 where there is none."""
-    n = min(len(codes), _SAMPLED_PICTURES)
+    n = min(len(codes), _SAMPLED_IMAGES)
     rows = np.random.default_rng(random_state).choice(len(codes), n, replace=False)
     within = -n * np.ones(_RADIUS + 1)  # each is a neighbour of its own
     for start in range(0, n, _PILE):  # few at once: of pictures alike by nature nearly all may be neighbours

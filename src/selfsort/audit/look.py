@@ -100,7 +100,7 @@ class _Seen(NamedTuple):
     pixel_digest: bytes
 
 
-def look(max_pixels: int, open_picture: Open, refs: Sequence[Any], first: int) -> Looks:
+def look(max_pixels: int, open_image: Open, refs: Sequence[Any], first: int) -> Looks:
     """Look at pictures one after the other, the first of which stands in place `first`."""
     parts: list[Looks] = []
     seen: list[_Seen] = []
@@ -109,14 +109,14 @@ def look(max_pixels: int, open_picture: Open, refs: Sequence[Any], first: int) -
     with pillow_limits(max_pixels):
         for place, ref in enumerate(refs, first):
             try:
-                seen.append(_see(place, open_picture(ref), max_pixels))
+                seen.append(_see(place, open_image(ref), max_pixels))
                 held += seen[-1].scaled.pixels.size
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append((place, explain(error)))
             if held > _PIXELS_AT_ONCE:
-                parts.append(_noted(seen, open_picture, refs, first))
+                parts.append(_noted(seen, open_image, refs, first))
                 seen, held = [], 0
-        parts.append(_noted(seen, open_picture, refs, first))
+        parts.append(_noted(seen, open_image, refs, first))
     return Looks.joined([*parts, unreadable(*failures)])
 
 
@@ -167,10 +167,10 @@ def _digest(pixels: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(shape + colour.tobytes(), digest_size=_DIGEST).digest()
 
 
-def _noted(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first: int) -> Looks:
+def _noted(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first: int) -> Looks:
     if not seen:
         return unreadable()
-    borders, border_colours, border_certainty = _borders(seen, open_picture, refs, first)
+    borders, border_colours, border_certainty = _borders(seen, open_image, refs, first)
     bordered: list[int] = np.flatnonzero(borders.any(1)).tolist()
     inner = _thumbnails([_without(seen[index].scaled, borders[index]) for index in bordered])
     planes = _thumbnails([each.scaled.pixels for each in seen])  # (n, 3, 32, 32)
@@ -198,7 +198,7 @@ def _noted(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first
     )
 
 
-def _borders(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], first: int) -> Borders:
+def _borders(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first: int) -> Borders:
     """Return the borders, in pixels of the pictures themselves."""
     depths, colours = np.zeros((len(seen), 4), np.int32), np.zeros((len(seen), 4, 3), np.uint8)
     certainty = np.zeros(len(seen), np.float32)
@@ -211,7 +211,7 @@ def _borders(seen: Sequence[_Seen], open_picture: Open, refs: Sequence[Any], fir
     for index in np.flatnonzero(depths.any(1)).tolist():
         if not seen[index].scaled.whole:
             depths[index] = _in_full(
-                seen[index].scaled, depths[index], read_bytes(open_picture(refs[seen[index].place - first]))
+                seen[index].scaled, depths[index], read_bytes(open_image(refs[seen[index].place - first]))
             )
     return Borders(depths, colours, certainty)
 

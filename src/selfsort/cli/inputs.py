@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from selfsort.methods.base import Estimator
 
 
-def load_pictures(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
+def loaded_images(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
     """Load pictures and say what they are."""
-    return told(list_pictures(source, quiet, **options).decoded(), quiet)
+    return told(listed_images(source, quiet, **options).decoded(), quiet)
 
 
-def list_pictures(source: str, quiet: bool, **options: Any) -> "ImageSet":
+def listed_images(source: str, quiet: bool, **options: Any) -> "ImageSet":
     """List pictures without decoding one."""
     from selfsort.data.loading import list_images
 
@@ -57,7 +57,7 @@ def open_model(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Es
     from selfsort import methods
 
     model = methods.load(run)
-    return model, told(model.readable(list_pictures(source, quiet, **options)), quiet)
+    return model, told(model.readable(listed_images(source, quiet, **options)), quiet)
 
 
 def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
@@ -69,7 +69,7 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
         raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
     try:
-        images, fingerprint = _as_trained(list_pictures(moved or data["source"], quiet, **options), folder, run, quiet)
+        images, fingerprint = _as_trained(listed_images(moved or data["source"], quiet, **options), folder, run, quiet)
     except UserError as error:
         if moved:
             raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import check_outside, list_pictures, load_pictures, resumable, told
+from selfsort.cli.inputs import check_outside, listed_images, loaded_images, resumable, told
 from selfsort.cli.options import (
     AsJson,
     DataRoot,
@@ -78,7 +78,7 @@ def views(
 
     check_seed(seed)
     preset = views_from(views)
-    images = load_pictures(source, size=size, resize=resize, split=split, data_root=data_root)
+    images = loaded_images(source, size=size, resize=resize, split=split, data_root=data_root)
     torch.manual_seed(seed)
     chosen = torch.randperm(len(images))[:count].sort().values.numpy()
     originals = ImageData(images.images, torch.device("cpu")).inputs(chosen)
@@ -217,7 +217,7 @@ def fit(
     where |= {"resize": resize, "exclude": _rejected(audit, as_json)}
     if method is not None:
         methods.make(method, given)  # what is wrong is said before the pictures are looked for
-    images = list_pictures(source, size=size, quiet=as_json, **where)
+    images = listed_images(source, size=size, quiet=as_json, **where)
     choice = _choice(method, backbone, images)
     say(f"Method: {choice.method}, as {choice.reason}; --method takes another.", as_json or method is not None)
     usual = {} if method else {"n_classes": "auto"}
@@ -225,7 +225,7 @@ def fit(
     if model.method == "frozen":
         model = _at_own_size(model, size, resize)
     else:
-        images = images if size or not choice.size else list_pictures(source, size=choice.size, quiet=True, **where)
+        images = images if size or not choice.size else listed_images(source, size=choice.size, quiet=True, **where)
         images = told(images.decoded(), as_json)
     with resumable(out):
         model.fit(images, run_dir=out, resume=resume, progress=not as_json)

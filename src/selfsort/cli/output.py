@@ -48,7 +48,7 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
 
 
-def picture_facts(images: "ImageSet") -> dict[str, Any]:
+def image_facts(images: "ImageSet") -> dict[str, Any]:
     """Return how many pictures there are and which were skipped."""
     return {"pictures": len(images), "skipped": [row._asdict() for row in images.skipped]}
 

@@ -22,7 +22,7 @@ from selfsort.cli.options import (
     Split,
     check_seed,
 )
-from selfsort.cli.output import answer, count_clusters, picture_facts, print_table, say
+from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def predict(
     probabilities = model.predict_proba(images)
     write_predictions(out, images.ids, probabilities, model.names_)
     counts = count_clusters(probabilities.argmax(1), model.n_classes_)
-    found = {"out": str(out), **picture_facts(images), "clusters": counts, "names": list(model.names_)}
+    found = {"out": str(out), **image_facts(images), "clusters": counts, "names": list(model.names_)}
     answer("predict", found, as_json)
     kind = "names" if model.names_ else "clusters"
     say(f"Wrote {out}: {len(images):,} pictures in {sum(n > 0 for n in counts)} {kind}.", as_json)
@@ -71,7 +71,7 @@ def sort(
 ) -> None:
     """Sort pictures into one folder per cluster, or per name where names were given."""
     from selfsort.export.links import check_target
-    from selfsort.export.sort import sort_pictures
+    from selfsort.export.sort import sort_images
 
     check_target(out)
     check_outside(out, source)
@@ -79,8 +79,8 @@ def sort(
     model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     mode: Literal["link", "copy"] = "link" if link else "copy"
     found, names = model.predict_proba(images).argmax(1), dict(enumerate(model.names_))
-    summary = sort_pictures(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
-    answer("sort", {"out": str(out), "mode": mode, **picture_facts(images), **summary.to_json()}, as_json)
+    summary = sort_images(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
+    answer("sort", {"out": str(out), "mode": mode, **image_facts(images), **summary.to_json()}, as_json)
     say(f"Sorted {len(images):,} pictures into {out}:", as_json)
     for name, count in summary.counts.items():
         say(f"  {name}  {count:,}", as_json)

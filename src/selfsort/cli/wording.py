@@ -2,36 +2,41 @@
 
 import re
 
-# Only parameters that every command which can meet them has as a flag.
+# Parameters that every command which can meet them has as a flag.
 _FLAGS = {
-    "backbone": "--backbone",
-    "batch_size": "--batch-size",
     "data_root": "--data-root",
     "download": "--download",
-    "epochs": "--epochs",
     "mode": "--copy",
-    "n_classes": "--classes",
     "n_folds": "--folds",
-    "random_state": "--seed",
     "resize": "--resize",
     "resume": "--resume",
     "size": "--size",
 }
+_OF_FIT = {
+    "backbone": "--backbone",
+    "batch_size": "--batch-size",
+    "device": "--device",
+    "epochs": "--epochs",
+    "n_classes": "--classes",
+    "precision": "--precision",
+    "random_state": "--seed",
+    "views": "--views",
+}
 _QUOTE = "'"
-_PARAMETER = re.compile(rf"(?<!--set )\b({'|'.join(_FLAGS)})=(True|…|'[^']*'|-?[\w.]+)")
 
 
-def in_flags(sentence: str) -> str:
-    """Return an error's sentence with flags in place of parameters.
+def in_flags(sentence: str, command: str = "") -> str:
+    """Return an error's sentence with a command's flags in place of parameters.
 
     >>> in_flags("It is unfinished: go on with resume=True or choose another size=….")
     'It is unfinished: go on with --resume or choose another --size.'
-    >>> in_flags("n_classes=1: choose between 2 and the number of pictures, 40.")
+    >>> in_flags("n_classes=1: choose between 2 and the number of pictures, 40.", "fit")
     '--classes 1: choose between 2 and the number of pictures, 40.'
     """
-    return _PARAMETER.sub(_flag, sentence)
+    flags = _FLAGS | (_OF_FIT if command == "fit" else {})
+    parameter = rf"(?<!--set )\b({'|'.join(flags)})=(True|…|'[^']*'|-?[\w.]+)"
+    return re.sub(parameter, lambda found: _flag(flags[found[1]], found[2]), sentence)
 
 
-def _flag(found: re.Match[str]) -> str:
-    name, value = found.groups()
-    return _FLAGS[name] if value in ("True", "'copy'", "…") else f"{_FLAGS[name]} {value.strip(_QUOTE)}"
+def _flag(flag: str, value: str) -> str:
+    return flag if value in ("True", "'copy'", "…") else f"{flag} {value.strip(_QUOTE)}"

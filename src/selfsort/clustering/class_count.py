@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 _SAMPLE = 4_000  # pictures whose curve is that of all of them
 _COMPONENTS = 50
 _MOST_NEIGHBORS = 15
-_FEWEST_PICTURES = 12
+_FEWEST_IMAGES = 12
 _LARGEST = 1e15  # the squares of larger values come near the end of float32
 _REPEATS = 6
 _MOST_PARTS = 100
@@ -98,7 +98,7 @@ def _estimate(points: Points, random_state: int) -> ClassCount:
     n_different = len(np.unique(points, axis=0))
     if n_different == 1:
         return ClassCount(1, 1, 1, [], False, "All pictures look the same to the network, so there is nothing to sort.")
-    if len(points) < _FEWEST_PICTURES or n_different < _FEWEST_PICTURES:
+    if len(points) < _FEWEST_IMAGES or n_different < _FEWEST_IMAGES:
         return _too_few(len(points), n_different)
     curve = _curve(points, random_state)
     # First, for two groups, however far apart, cannot lead a single cloud's score by much.
@@ -276,7 +276,7 @@ def _plainly_apart(points: Points, curve: _Curve, random_state: int) -> int:
     n_groups = int(curve.counts[apart[-1]])
     for members in map(np.flatnonzero, curve.groups[n_groups] == np.arange(n_groups)[:, None]):
         own = points[members] - points[members].mean(axis=0)
-        if len(np.unique(own, axis=0)) < 2 * _FEWEST_PICTURES:
+        if len(np.unique(own, axis=0)) < 2 * _FEWEST_IMAGES:
             continue
         own = _rotated(own, random_state)
         if _lead(own, _curve(own, random_state), random_state) >= _STRUCTURE:

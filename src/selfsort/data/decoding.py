@@ -20,7 +20,7 @@ from selfsort.data import cache
 from selfsort.data.arrays import refit
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import Open, Originals, Skipped, hash_bytes, read_bytes, summarise_skipped
-from selfsort.data.pixels import explain, pillow_limits, read_header, read_picture, to_image, to_pixels
+from selfsort.data.pixels import explain, pillow_limits, read_header, read_image, to_image, to_pixels
 from selfsort.data.request import Request
 from selfsort.data.workers import WorkerDied, Workers
 from selfsort.progress import ProgressBar
@@ -136,7 +136,7 @@ def content_hashes(originals: Originals) -> list[str | None]:
 
 
 def decode_chunk(
-    spec: InputSpec, max_pixels: int, hashed: bool, open_picture: Open, refs: Sequence[Any], first: int
+    spec: InputSpec, max_pixels: int, hashed: bool, open_image: Open, refs: Sequence[Any], first: int
 ) -> Block:
     """Decode pictures one after the other, the first of which stands at position `first`."""
     images = np.empty((len(refs), *spec.image_shape), np.uint8)
@@ -147,7 +147,7 @@ def decode_chunk(
     with pillow_limits(max_pixels):
         for position, ref in enumerate(refs, first):
             try:
-                pixels, colour, content = _decoded(open_picture, ref, spec, max_pixels, hashed)
+                pixels, colour, content = _decoded(open_image, ref, spec, max_pixels, hashed)
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append(Failure(position, explain(error)))
                 continue
@@ -161,25 +161,25 @@ def decode_chunk(
 
 
 def _decoded(
-    open_picture: Open, ref: Any, spec: InputSpec, max_pixels: int, hashed: bool
+    open_image: Open, ref: Any, spec: InputSpec, max_pixels: int, hashed: bool
 ) -> tuple[NDArray[np.uint8], bool, bytes | None]:
     """Return the pixels of a picture, whether it has colour and, if it is to be hashed, its content."""
-    opened = open_picture(ref)
+    opened = open_image(ref)
     if isinstance(opened, np.ndarray):
         content = read_bytes(opened) if hashed else None
         return to_pixels(to_image(opened), spec), opened.shape[2] == 3, content
     if hashed:
         content = read_bytes(opened)
-        return *read_picture(io.BytesIO(content), spec, max_pixels), content
+        return *read_image(io.BytesIO(content), spec, max_pixels), content
     with opened as file:
-        return *read_picture(file, spec, max_pixels), None
+        return *read_image(file, spec, max_pixels), None
 
 
-def _hash_chunk(open_picture: Open, refs: Sequence[Any], first: int) -> list[str | None]:
+def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[str | None]:
     hashes: list[str | None] = []
     for ref in refs:
         try:
-            hashes.append(hash_bytes(read_bytes(open_picture(ref))))
+            hashes.append(hash_bytes(read_bytes(open_image(ref))))
         except Exception:  # as in decoding
             hashes.append(None)
     return hashes
@@ -263,8 +263,8 @@ def _sample_headers(originals: Originals, max_pixels: int) -> list[tuple[tuple[i
     return headers
 
 
-def _header(open_picture: Open, ref: Any, max_pixels: int) -> tuple[tuple[int, int], bool]:
-    opened = open_picture(ref)
+def _header(open_image: Open, ref: Any, max_pixels: int) -> tuple[tuple[int, int], bool]:
+    opened = open_image(ref)
     if isinstance(opened, np.ndarray):
         height, width, channels = opened.shape
         return (width, height), channels == 3

@@ -71,7 +71,7 @@ def pillow_limits(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def read_picture(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], bool]:
+def read_image(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], bool]:
     """Decode a picture inside `pillow_limits`.
 
     Returns its pixels (height, width, channels) and whether it has colour: RGB counts as colour even if it looks grey,
@@ -92,7 +92,7 @@ def read_picture(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS
 def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], bool]:
     """Return a picture's (width, height) and whether it has colour, decoding no more than that takes.
 
-    Raises as `read_picture` does.
+    Raises as `read_image` does.
     """
     image = _open(stream, max_pixels)
     if image.mode in ("P", "PA"):
@@ -103,7 +103,7 @@ def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[i
 def read_whole(stream: BinaryIO, longest: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture inside `pillow_limits`: upright, 8-bit grey or RGB, uncut, no side above `longest` pixels.
 
-    Raises as `read_picture` does.
+    Raises as `read_image` does.
     """
     image = _open(stream, max_pixels)
     if longest is not None:
@@ -140,7 +140,7 @@ def read_scaled(data: bytes, shortest: int, max_pixels: int = MAX_PIXELS) -> Sca
     """Decode a picture inside `pillow_limits`: upright, uncut, and down to `shortest` pixels for its shorter side.
 
     That is by whole factors only, so that it may keep nearly twice as many, and never more than it has. Raises as
-    `read_picture` does.
+    `read_image` does.
     """
     spec = InputSpec(-(-shortest // 2), 3)  # twice as many pixels are kept for it
     if not data.startswith(_JPEG) or (pixels := _decode_jpeg(data, spec, max_pixels)) is None:

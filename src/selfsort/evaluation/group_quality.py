@@ -23,7 +23,7 @@ Verdict = Literal["clear", "weak", "none"]
 _SAMPLE = 3_000
 _COMPONENTS = 50
 _MOST_NEIGHBORS = 15
-_FEWEST_PICTURES = 30
+_FEWEST_IMAGES = 30
 _LARGEST = 1e15  # the squares of larger values come near the end of float32
 _HALVES = 4
 _CLOUDS = 2
@@ -181,7 +181,7 @@ def _trivial(n: int, n_groups: int, points: Points) -> tuple[Verdict, str] | Non
         return "none", "All pictures look the same to the network, so the groups mean nothing."
     if n_groups < 2:
         return "none", "All pictures are in one group, so nothing was sorted."
-    if n < _FEWEST_PICTURES or n_groups > n // 2:
+    if n < _FEWEST_IMAGES or n_groups > n // 2:
         return "weak", f"{n} pictures in {n_groups} groups are too few to say whether the groups mean anything."
     return None
 

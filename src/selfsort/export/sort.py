@@ -21,7 +21,7 @@ from selfsort.files import atomic_path, remove
 
 @dataclass(frozen=True)
 class SortSummary:
-    """What `sort_pictures` did: the folder made, pictures per sub-folder, and the ids whose file was gone."""
+    """What `sort_images` did: the folder made, pictures per sub-folder, and the ids whose file was gone."""
 
     out: Path
     counts: Mapping[str, int]
@@ -33,7 +33,7 @@ class SortSummary:
         return {"folders": dict(self.counts), "missing": missing}
 
 
-def sort_pictures(
+def sort_images(
     images: ImageSet,
     clusters: NDArray[np.integer[Any]],
     out: str | Path,
@@ -99,6 +99,6 @@ def _placed(source: Path, target: Path, place: Callable[[Path, Path], object]) -
     return True
 
 
-def _png_stem(picture_id: str) -> str:
-    leaf = re.split(r"[/\\]", picture_id)[-1]
+def _png_stem(image_id: str) -> str:
+    leaf = re.split(r"[/\\]", image_id)[-1]
     return safe_name(Path(leaf).stem)

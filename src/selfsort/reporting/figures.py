@@ -60,10 +60,10 @@ CURVES = (
 _DPI = 144
 
 
-def cluster_mark(cluster: int) -> tuple[str, str]:
+def cluster_marker(cluster: int) -> tuple[str, str]:
     """Give the colour and the matplotlib marker that stand for a cluster everywhere.
 
-    >>> cluster_mark(0), cluster_mark(10)
+    >>> cluster_marker(0), cluster_marker(10)
     (('#3f90da', 'o'), ('#3f90da', 's'))
     """
     return COLOURS[cluster % len(COLOURS)], MARKS[cluster // len(COLOURS) % len(MARKS)]
@@ -327,7 +327,7 @@ def embedding_map(
     size = float(np.clip(36_000 / max(len(points), 1), 12, 60))
     present, drawn = np.unique(clusters), []
     for cluster in present:
-        colour, mark = cluster_mark(int(cluster))
+        colour, mark = cluster_marker(int(cluster))
         x, y = points[clusters == cluster].T
         drawn.append(axes.scatter(x, y, s=size, c=colour, marker=mark, alpha=0.75, linewidths=0))
     titles = [_short(names[cluster]) if names else f"{cluster}" for cluster in present]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.data.image_set import ImageSet
-from selfsort.reporting.figures import cluster_mark, contact_sheet
+from selfsort.reporting.figures import cluster_marker, contact_sheet
 from selfsort.reporting.thumbnails import Thumbnail, thumbnails, whole
 
 _CLUSTERS = 300  # at most so many are shown with pictures, the largest
@@ -30,7 +30,7 @@ _MARKS = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownImage:
     """A picture as it is shown: its id, its thumbnail, and the words below it."""
 
     id: str
@@ -64,7 +64,7 @@ class Cluster:
     size: int
     share: float
     confidence: float
-    strips: Mapping[str, Sequence[Picture]]
+    strips: Mapping[str, Sequence[ShownImage]]
 
     @property
     def label(self) -> str:
@@ -74,7 +74,7 @@ class Cluster:
     @property
     def mark(self) -> tuple[str, str]:
         """Return the colour and the SVG path that stand for the cluster, on the map too."""
-        colour, mark = cluster_mark(self.number)
+        colour, mark = cluster_marker(self.number)
         return colour, _MARKS[mark]
 
 
@@ -113,10 +113,10 @@ class Gallery:
         strips = {title: [*self._pictures(choices)] for title, choices in chosen.items()}
         return Cluster(number, self.names[number], len(members), share, confidence, strips)
 
-    def _pictures(self, choices: Sequence[_Choice]) -> Iterator[Picture]:
+    def _pictures(self, choices: Sequence[_Choice]) -> Iterator[ShownImage]:
         for position, note in choices:
             if position in self.thumbnails:
-                yield Picture(self.images.ids[position], self.thumbnails[position], note)
+                yield ShownImage(self.images.ids[position], self.thumbnails[position], note)
 
     def _strips(self, cluster: int, members: NDArray[np.intp]) -> dict[str, list[_Choice]]:
         own = self.probabilities[members, cluster]

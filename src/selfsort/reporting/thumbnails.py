@@ -73,11 +73,11 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _encoded(side: int, quality: int, open_picture: Open, refs: Sequence[Any], first: int) -> list[Thumbnail | None]:
+def _encoded(side: int, quality: int, open_image: Open, refs: Sequence[Any], first: int) -> list[Thumbnail | None]:
     found: list[Thumbnail | None] = []
     for ref in refs:
         try:
-            opened = open_picture(ref)
+            opened = open_image(ref)
             with pillow_limits(_ANY_SIZE):
                 pixels = opened if isinstance(opened, np.ndarray) else _scaled(opened, side)
                 found.append(_thumbnail(to_image(pixels), side, quality))

@@ -24,7 +24,7 @@ class Outlier(Finding):
     order = 30
     name, words, title = "outlier", "unlike the others", "Unlike the others"
     text = "In colours, layout and texture, the most unlike ones first: perhaps something else, perhaps just rare."
-    details = ("strangeness",)
+    details = ("outlier_score",)
 
     def find(self, looks: Looks, random_state: int) -> Found:
         """Find the pictures far from their nearest ones."""
@@ -37,7 +37,7 @@ class Outlier(Finding):
 
     def detail(self, looks: Looks, found: Found, picture: int) -> Mapping[str, object]:
         """Return the score."""
-        return {"strangeness": f"{found.score[picture]:.2f}"}
+        return {"outlier_score": f"{found.score[picture]:.2f}"}
 
 
 def outlier_scores(looks: Looks, chosen: NDArray[np.bool_], random_state: int = 0) -> NDArray[np.float32]:

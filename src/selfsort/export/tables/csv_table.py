@@ -17,7 +17,7 @@ def write(path: Path, predictions: Predictions) -> None:
 
 def _rows(predictions: Predictions) -> Iterator[list[Any]]:
     names = predictions.names
-    for picture_id, row in zip(predictions.ids, predictions.probabilities, strict=True):
+    for image_id, row in zip(predictions.ids, predictions.probabilities, strict=True):
         best = int(row.argmax())
         values = [float(f"{value:.6g}") for value in row.tolist()]
-        yield [picture_id, best, *([cell_text(names[best])] if names else []), values[best], *values]
+        yield [image_id, best, *([cell_text(names[best])] if names else []), values[best], *values]
