@@ -30,7 +30,7 @@ from measuring import ratios_table, write_json
 from selfsort.augment import views_from
 from selfsort.losses.perceptual import PerceptualLoss, feature_layers
 from selfsort.losses.perceptual.spans import cut
-from selfsort.losses.perceptual.windows import Blank, make_plan
+from selfsort.losses.perceptual.windows import BlankCanvas, make_plan
 from selfsort.methods.autoencoder import TiledAutoencoderNet
 from selfsort.methods.pseudo_label_ae import PseudoLabelAE
 from selfsort.training.data import ImageData
@@ -94,7 +94,7 @@ def largest_error() -> float:
     net = PerceptualLoss(feature_layers("alexnet", 5), (SIDE, SIDE), canvas=CANVAS)
     images, target = torch.rand(8, 3, SIDE, SIDE, requires_grad=True), torch.rand(8, 3, SIDE, SIDE)
     with torch.no_grad():
-        plan = make_plan(net.features, Blank(torch.zeros(1, 3, CANVAS, CANVAS), net.window))
+        plan = make_plan(net.features, BlankCanvas(torch.zeros(1, 3, CANVAS, CANVAS), net.window))
         pairs = [(plan(images), cut(net.naive(images), plan.blank.window))]
     losses = (net.loss(images, target), F.mse_loss(net.naive(images), net.naive(target)))
     ours, naive = (torch.autograd.grad(loss, images)[0] for loss in losses)

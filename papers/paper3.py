@@ -93,21 +93,21 @@ _SET_BY_METHOD = {"clustered": "give --method clustered", "encoder": "the first 
 _RESNET = {"resnet_backbone": "resnet18", "resnet_epochs": "30", "resnet_keep": "1.0", "resnet_views": "natural"}
 
 
-class _Data(NamedTuple):
+class _Folded(NamedTuple):
     unlabelled: ImageSet
     folds: tuple[ImageSet, ...]  # one, to be dealt, where the set has none of its own
     test: ImageSet
 
 
 @lru_cache(maxsize=1)
-def pictures_of(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Data:
+def pictures_of(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Folded:
     """Return a data set's unlabelled pictures, its folds and its test pictures."""
     unlabelled = _subset(load_part(dataset, data_root, "unlabeled"), subset, seed)
     # Only torchvision's files say which pictures are in which of the set's own folds.
     own = 0 if is_folder(dataset, data_root, "train") else n_folds(dataset)
     numbers = range(own) if own else [None]
     folds = tuple(load_part(dataset, data_root, "train", fold) for fold in numbers)
-    return _Data(unlabelled, folds, load_part(dataset, data_root, "test"))
+    return _Folded(unlabelled, folds, load_part(dataset, data_root, "test"))
 
 
 def _subset(images: ImageSet, subset: int | None, seed: int) -> ImageSet:
@@ -118,7 +118,7 @@ def _subset(images: ImageSet, subset: int | None, seed: int) -> ImageSet:
     return images.subset(np.sort(np.random.default_rng((seed, 6)).permutation(len(images))[:subset]))
 
 
-def _scores(embed: Callable[[ImageSet], NDArray[np.float32]], data: _Data, seed: int) -> dict[str, Any]:
+def _scores(embed: Callable[[ImageSet], NDArray[np.float32]], data: _Folded, seed: int) -> dict[str, Any]:
     """Return the accuracy of each fold's SVM, and their mean and deviation."""
     folds = _dealt([_labelled(embed(part), part) for part in data.folds], seed)
     found = evaluate_folds("svm", _labelled(embed(data.test), data.test), folds, random_state=seed)
@@ -291,7 +291,7 @@ def _examples(found: Audit, kind: str, rows: Rows) -> list[int]:
     return [int(row) for copy in rows[: _FOUND // 2] for row in (found.groups.keepers[copy], copy)]
 
 
-def _elsewhere(dataset: str, data_root: Path | None, data: _Data) -> ImageSet:
+def _elsewhere(dataset: str, data_root: Path | None, data: _Folded) -> ImageSet:
     """Return other pictures to learn from, as large as those that are tested on."""
     name = _ELSEWHERE[dataset]
     if data_root is None or not (data_root / name).is_dir():

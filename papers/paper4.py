@@ -46,14 +46,14 @@ _VALIDATION = 128
 _ELBOW = 256
 
 
-class _Data(NamedTuple):
+class _Parts(NamedTuple):
     train: ImageSet
     validation: ImageSet
     test: ImageSet
 
 
 @lru_cache(maxsize=1)
-def pictures_of(data_root: Path | None, subset: int | None, seed: int) -> _Data:
+def pictures_of(data_root: Path | None, subset: int | None, seed: int) -> _Parts:
     """Return the paper's three parts; a `subset` counts training and validation pictures together."""
     from sklearn.model_selection import train_test_split
 
@@ -65,7 +65,7 @@ def pictures_of(data_root: Path | None, subset: int | None, seed: int) -> _Data:
     train, validation = train_test_split(
         chosen, test_size=_VALIDATION, stratify=images.labels[chosen], random_state=seed
     )
-    return _Data(images.subset(np.sort(train)), images.subset(np.sort(validation)), test)
+    return _Parts(images.subset(np.sort(train)), images.subset(np.sort(validation)), test)
 
 
 def unsupervised(where: Where, *, seed: int, epochs: int, subset: int | None, z_dim: int) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def semi_supervised(
     return {"epochs": rows, "answers": asked, "labels_used": sum(asked[:-1]), "centres": centres}
 
 
-def _first_epoch(data: _Data, where: Where, seed: int, z_dim: int) -> TopdownVAE:
+def _first_epoch(data: _Parts, where: Where, seed: int, z_dim: int) -> TopdownVAE:
     return TopdownVAE(z_dim=z_dim, epochs=1, random_state=seed, device=where.device).fit(data.train)
 
 

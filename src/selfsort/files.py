@@ -171,3 +171,12 @@ def write_json(path: str | Path, content: object) -> None:
     """Write a JSON file."""
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def bytes_in(folder: Path) -> int:
+    """Return how many bytes the files of a folder take."""
+    total = 0
+    with suppress(OSError):  # it may vanish while it is measured
+        for path in folder.iterdir():
+            total += path.stat().st_size
+    return total

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models.squeezenet import Fire
 
 from selfsort.losses.perceptual.spans import Axis, Span, Window, cut
-from selfsort.losses.perceptual.windows import Blank, make_plan
+from selfsort.losses.perceptual.windows import BlankCanvas, make_plan
 
 CANVAS = (23, 26)
 
@@ -23,7 +23,7 @@ def check(layers: nn.Module, window: Window, canvas: tuple[int, int] = CANVAS) -
     cut(canvases, window).copy_(picture)
     whole = layers(canvases)
     with torch.no_grad():
-        plan = make_plan(layers, Blank(blank, window))
+        plan = make_plan(layers, BlankCanvas(blank, window))
     found = plan(picture)
     expected = cut(whole, plan.blank.window)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)

@@ -10,7 +10,7 @@ from selfsort.audit.findings import all_findings
 from selfsort.audit.folder import read_rejected, write_audit
 from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, crashed, look, unreadable
-from selfsort.audit.result import Audit, Group
+from selfsort.audit.result import Audit, DuplicateGroup
 from selfsort.data.class_folders import splits_of
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
@@ -20,7 +20,7 @@ from selfsort.data.pixels import MAX_PIXELS
 from selfsort.errors import UserError
 from selfsort.progress import ProgressBar
 
-__all__ = ["Audit", "Group", "audit", "read_rejected", "write_audit"]
+__all__ = ["Audit", "DuplicateGroup", "audit", "read_rejected", "write_audit"]
 
 
 def audit(

@@ -14,7 +14,7 @@ TRAIN, TEST, VALIDATION, UNLABELLED = SPLITS
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
+class DuplicateGroups:
     """What every picture is a duplicate of.
 
     Attributes
@@ -34,7 +34,7 @@ class Groups:
     warning: str = ""
 
 
-def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], random_state: int = 0) -> Groups:
+def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], random_state: int = 0) -> DuplicateGroups:
     """Group exact duplicates and, among the `comparable` (N,), near ones.
 
     Every picture that is not to be kept is like its keeper, not just like one that is like it. Kept is, of a group, a
@@ -52,7 +52,7 @@ def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], ra
     similarity[twins] = similarity[keepers[twins]]
     exact[twins] = keepers[keepers[twins]] == keepers[twins]
     keepers[twins] = keepers[keepers[twins]]
-    return Groups(keepers, similarity, exact, near.least, near.warning)
+    return DuplicateGroups(keepers, similarity, exact, near.least, near.warning)
 
 
 def _preferred_first(looks: Looks, splits: Sequence[str]) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selfsort.audit.finding import Found
 from selfsort.audit.findings import all_findings
-from selfsort.audit.groups import TEST, VALIDATION, Groups
+from selfsort.audit.groups import TEST, VALIDATION, DuplicateGroups
 from selfsort.audit.look import Looks
 from selfsort.data.image_set import ImageSet
 from selfsort.data.listing import Skipped
@@ -22,7 +22,7 @@ _SIZES = 5  # listed in the summary
 _HELD_OUT = {*TEST, *VALIDATION}
 
 
-class Group(NamedTuple):
+class DuplicateGroup(NamedTuple):
     """Pictures that show the same: the one to keep and the others.
 
     `across_splits` if one is for testing and another is not, `across_labels` if they have different labels.
@@ -55,7 +55,7 @@ class Audit:
     images: ImageSet
     unreadable: tuple[Skipped, ...]
     looks: Looks
-    groups: Groups
+    groups: DuplicateGroups
     found: Mapping[str, Found]
     labels: NDArray[np.int64] | None
     splits: tuple[str, ...]
@@ -122,7 +122,7 @@ class Audit:
         return np.asarray(self.reasons != "", bool)
 
     @cached_property
-    def duplicate_groups(self) -> tuple[Group, ...]:
+    def duplicate_groups(self) -> tuple[DuplicateGroup, ...]:
         """Return the groups of duplicates: leaks first, then the largest."""
         members: dict[int, list[int]] = {}
         for picture in np.flatnonzero(self.duplicate).tolist():
@@ -130,12 +130,14 @@ class Audit:
         found = [self._group(keeper, others) for keeper, others in members.items()]
         return tuple(sorted(found, key=lambda group: (-leaks(group), -len(group.others), group.keeper)))
 
-    def _group(self, keeper: int, others: list[int]) -> Group:
+    def _group(self, keeper: int, others: list[int]) -> DuplicateGroup:
         together = [keeper, *others]
         splits = {self.splits[picture] for picture in together}
         labels = {self.label(picture) for picture in together} - {""}
         others.sort(key=lambda picture: -self.groups.similarity[picture])
-        return Group(keeper, tuple(others), len(splits) > 1 and not splits.isdisjoint(_HELD_OUT), len(labels) > 1)
+        return DuplicateGroup(
+            keeper, tuple(others), len(splits) > 1 and not splits.isdisjoint(_HELD_OUT), len(labels) > 1
+        )
 
     def size_counts(self) -> list[dict[str, int]]:
         """Return the most frequent sizes."""
@@ -198,6 +200,6 @@ def columns() -> tuple[str, ...]:
     return (*_COLUMNS, *details, *(finding.name for finding in all_findings() if finding.flagged))
 
 
-def leaks(group: Group) -> bool:
+def leaks(group: DuplicateGroup) -> bool:
     """Tell whether a group of duplicates spoils an evaluation."""
     return group.across_splits or group.across_labels

@@ -49,7 +49,7 @@ class PatchChanges:
 
 
 @dataclass(frozen=True)
-class Colours:
+class PrincipalColours:
     """The principal components of a set's colours.
 
     Attributes
@@ -63,7 +63,7 @@ class Colours:
     components: Tensor
 
 
-def principal_colours(images: NDArray[np.uint8]) -> Colours:
+def principal_colours(images: NDArray[np.uint8]) -> PrincipalColours:
     """Return the principal components of the colours of (N, H, W, C) pictures, by a thousand of them at most."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _COLOUR_SAMPLE)).astype(np.int64))
     channels = images.shape[3]
@@ -75,7 +75,9 @@ def principal_colours(images: NDArray[np.uint8]) -> Colours:
         count += len(flat)
     mean = pixels / count
     _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
-    return Colours(torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(vectors.T.astype(np.float32).copy()))
+    return PrincipalColours(
+        torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(vectors.T.astype(np.float32).copy())
+    )
 
 
 class PatchMaker:
@@ -103,7 +105,7 @@ class PatchMaker:
         self.images, self.size, self.device = images, size, torch.device(device)
         self.changes = changes or PatchChanges()
         found = principal_colours(images)
-        self.colours = Colours(found.mean.to(self.device), found.components.to(self.device))
+        self.colours = PrincipalColours(found.mean.to(self.device), found.components.to(self.device))
 
     def draw(self, rows: NDArray[np.int64], count: int, generator: torch.Generator | None = None) -> Tensor:
         """Return `count` patches of the picture in each row, (len(rows) * count, C, size, size) floats in [0, 1]."""
@@ -164,11 +166,11 @@ class PatchMaker:
         mean = self.colours.mean
         offset = mean - matrix @ mean
         pixels = torch.baddbmm(offset[:, :, None], matrix, pixels).clamp_(0, 1)
-        value = _Curve.drawn(changes, draw)
+        value = _ToneCurve.drawn(changes, draw)
         if channels == 1:
             out.copy_(value(pixels))
             return
-        saturation = _Curve.drawn(changes, draw)
+        saturation = _ToneCurve.drawn(changes, draw)
         turn = draw.between(-changes.hue, changes.hue)[:, None] * 6
         _through_hsv(pixels, turn, saturation, value, out)
 
@@ -199,7 +201,7 @@ def edge_strength(pictures: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Curve:
+class _ToneCurve:
     """A change of values in [0, 1], one per patch: factor * value ** power + offset."""
 
     power: Tensor
@@ -207,7 +209,7 @@ class _Curve:
     offset: Tensor
 
     @classmethod
-    def drawn(cls, changes: PatchChanges, draw: Draw) -> "_Curve":
+    def drawn(cls, changes: PatchChanges, draw: Draw) -> "_ToneCurve":
         # A power and its inverse are equally likely: drawn evenly, most powers would darken.
         power = draw.between(math.log(changes.power[0]), math.log(changes.power[1])).exp()
         return cls(power, draw.between(*changes.factor), draw.between(*changes.offset))
@@ -219,7 +221,7 @@ class _Curve:
         return raised.mul_(factor).add_(offset).clamp_(0, 1)
 
 
-def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _Curve, value: _Curve, out: Tensor) -> None:
+def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _ToneCurve, value: _ToneCurve, out: Tensor) -> None:
     """Turn the hue of (B, 3, P) colours by (B, 1) sixths of the circle, and change saturation and value."""
     red, green, blue = pixels.unbind(1)
     high, low = torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)

@@ -12,9 +12,9 @@ from selfsort.cli.options import (
     AsJson,
     DataRoot,
     Download,
-    Finding,
     Fold,
     NoCache,
+    Rejection,
     Resize,
     ResizeBy,
     Seed,
@@ -96,7 +96,7 @@ def audit(
         Path | None, typer.Option(metavar="DIR", help="New folder of links to the pictures that are kept, too.")
     ] = None,
     keep: Annotated[
-        list[Finding] | None,
+        list[Rejection] | None,
         typer.Option(help="Leave no picture out for this reason: exact or near duplicate, blank; may be repeated."),
     ] = None,
     split: Split = None,

@@ -26,7 +26,7 @@ class Probe(StrEnum):
     centroid = "centroid"
 
 
-class Finding(StrEnum):
+class Rejection(StrEnum):
     """Reasons for which an audit leaves pictures out."""
 
     exact = "exact"

@@ -63,7 +63,7 @@ class ClassCount:
 
 
 @dataclass(frozen=True, eq=False)
-class _Curve:
+class _MergingCurve:
     """Scores and assortativities (K,) of merging down to `counts` (K,), and the parts (N,) of one of the mergings."""
 
     counts: Rows
@@ -143,7 +143,7 @@ def _too_few(n: int, n_different: int) -> ClassCount:
     return ClassCount(2, 1, n_different, [], False, reason)
 
 
-def _without_groups(curve: _Curve) -> ClassCount:
+def _without_groups(curve: _MergingCurve) -> ClassCount:
     high = int(_nearly_best(curve).max())
     reason = (
         "The pictures form no groups that a single spread-out cloud would not form too, so any number is arbitrary."
@@ -151,7 +151,7 @@ def _without_groups(curve: _Curve) -> ClassCount:
     return ClassCount(int(curve.counts[curve.best]), 1, high, _pairs(curve), False, reason)
 
 
-def _read(curve: _Curve) -> ClassCount:
+def _read(curve: _MergingCurve) -> ClassCount:
     """Return the best number and those nearly as good."""
     near = _nearly_best(curve)
     estimate, low, high = int(curve.counts[curve.best]), int(near.min()), int(near.max())
@@ -165,16 +165,16 @@ def _read(curve: _Curve) -> ClassCount:
     return ClassCount(estimate, low, high, _pairs(curve), told, reason)
 
 
-def _nearly_best(curve: _Curve) -> Rows:
+def _nearly_best(curve: _MergingCurve) -> Rows:
     near: Rows = curve.counts[curve.scores >= (1 - _TIE) * curve.scores.max()]
     return near
 
 
-def _pairs(curve: _Curve) -> list[tuple[int, float]]:
+def _pairs(curve: _MergingCurve) -> list[tuple[int, float]]:
     return [(int(k), float(score)) for k, score in zip(curve.counts, curve.scores, strict=True)]
 
 
-def _curve(points: Points, random_state: int) -> _Curve:
+def _curve(points: Points, random_state: int) -> _MergingCurve:
     """Return the scores of merging, the mean over several ways of starting it."""
     neighbors = _nearest_neighbors(points)
     n_parts = min(_MOST_PARTS, len(points) // 3)
@@ -190,7 +190,7 @@ def _curve(points: Points, random_state: int) -> _Curve:
     # chance < 1 as at least two groups have members
     scores = (modularity / np.sqrt(1 - chance)).mean(axis=0)
     members = {int(k): of_part[parts] for k, of_part in zip(counts, groups, strict=True)}
-    return _Curve(counts, np.maximum(scores, 0.0), (modularity / (1 - chance)).mean(axis=0), members)
+    return _MergingCurve(counts, np.maximum(scores, 0.0), (modularity / (1 - chance)).mean(axis=0), members)
 
 
 def _nearest_neighbors(points: Points) -> Rows:
@@ -253,7 +253,7 @@ def _merge(links: Floats, counts: Rows) -> tuple[Floats, Floats, list[Rows]]:
     return inside, chance, groups
 
 
-def _lead(points: Points, curve: _Curve, random_state: int) -> float:
+def _lead(points: Points, curve: _MergingCurve, random_state: int) -> float:
     """Return by how much the best score exceeds that of one Gaussian with the same covariance, 1 at most.
 
     The comparison is that of SigClust (Liu et al. 2008): groups in a Gaussian are none.
@@ -265,7 +265,7 @@ def _lead(points: Points, curve: _Curve, random_state: int) -> float:
     return (float(curve.scores.max()) - by_chance) / max(1 - by_chance, 1e-9)
 
 
-def _plainly_apart(points: Points, curve: _Curve, random_state: int) -> int:
+def _plainly_apart(points: Points, curve: _MergingCurve, random_state: int) -> int:
     """Return the largest number of groups that share hardly a neighbour and have no groups inside, 0 without one.
 
     The score alone would rather halve a large group than be content with a small group beside it.

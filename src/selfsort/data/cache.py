@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import remove
+from selfsort.files import bytes_in, remove
 
 FORMAT = 1  # to be raised whenever pictures come to be decoded differently
 VARIABLE = "SELFSORT_CACHE"
@@ -69,7 +69,7 @@ def location() -> Path:
 def usage() -> Usage:
     """Count the sets in the cache and the bytes they take."""
     sets = [path for path in _children() if path.is_dir()]
-    return Usage(location(), sum(not path.name.startswith(".") for path in sets), sum(map(_bytes, sets)))
+    return Usage(location(), sum(not path.name.startswith(".") for path in sets), sum(map(bytes_in, sets)))
 
 
 def clear() -> int:
@@ -80,7 +80,7 @@ def clear() -> int:
     freed = 0
     for path in _children():
         if path.is_dir() and not path.name.startswith("."):
-            freed += _bytes(path)
+            freed += bytes_in(path)
             remove(path)
     return freed + _sweep()
 
@@ -203,7 +203,7 @@ def _sweep() -> int:
         if path.is_dir() and path.name.startswith("."):
             lock = FileLock(path.parent / f".{path.name.split('.')[1]}.lock")
             with suppress(Timeout, OSError), lock.acquire(timeout=0):
-                freed += _bytes(path)
+                freed += bytes_in(path)
                 remove(path)
     return freed
 
@@ -213,11 +213,3 @@ def _children() -> list[Path]:
         return list(location().iterdir())
     except OSError:
         return []
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    with suppress(OSError):  # it may vanish while it is measured
-        for path in folder.iterdir():
-            total += path.stat().st_size
-    return total

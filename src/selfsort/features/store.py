@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from selfsort.data import cache
-from selfsort.files import atomic_path, remove
+from selfsort.files import atomic_path, bytes_in, remove
 
 FORMAT = 1  # to be raised whenever features come to be computed or kept differently
 
@@ -46,7 +46,7 @@ def location() -> Path:
 def usage() -> tuple[int, int]:
     """Count the entries and their bytes."""
     entries = _entries()
-    return len(entries), sum(map(_bytes, entries))
+    return len(entries), sum(map(bytes_in, entries))
 
 
 def clear() -> int:
@@ -54,7 +54,7 @@ def clear() -> int:
     freed = 0
     for entry in _entries():
         with suppress(Timeout, OSError), FileLock(_lock_of(entry)).acquire(timeout=0):
-            freed += _bytes(entry)
+            freed += bytes_in(entry)
             remove(entry)
     return freed
 
@@ -216,11 +216,3 @@ def _entries() -> list[Path]:
     with suppress(OSError):
         return [path for path in location().iterdir() if path.is_dir()]
     return []
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    with suppress(OSError):  # it may vanish while it is measured
-        for path in folder.iterdir():
-            total += path.stat().st_size
-    return total

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfsort.audit import Audit, Group
+from selfsort.audit import Audit, DuplicateGroup
 from selfsort.audit.findings import all_findings
 from selfsort.files import atomic_path
 from selfsort.reporting.gallery import percent
@@ -24,7 +24,7 @@ _SIDE = 112
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFinding:
     """A picture as it is shown: what is written below it, and the rectangle to draw on it in its own pixels, if any."""
 
     id: str
@@ -44,13 +44,13 @@ class Strip(NamedTuple):
     title: str
     text: str
     total: int
-    pictures: Sequence[Shown]
+    pictures: Sequence[ShownFinding]
 
 
 class Duplicates(NamedTuple):
     """A group as it is shown; `more` pictures of it are not."""
 
-    pictures: Sequence[Shown]
+    pictures: Sequence[ShownFinding]
     more: int
     leak: str
 
@@ -78,7 +78,7 @@ class _Chosen:
         return sorted({*groups, *(picture for strip in self.strips.values() for picture in strip)})
 
 
-def _first(group: Group) -> tuple[int, ...]:
+def _first(group: DuplicateGroup) -> tuple[int, ...]:
     return (group.keeper, *group.others)[:_PER_GROUP]
 
 
@@ -126,7 +126,7 @@ def _proposal(audit: Audit, kind: str) -> str:
     return "left out" if kind in audit.rejecting else "kept, as asked for"
 
 
-def _duplicates(audit: Audit, group: Group, show: Any) -> Duplicates:
+def _duplicates(audit: Audit, group: DuplicateGroup, show: Any) -> Duplicates:
     pictures = _first(group)
     shown = [_member(audit, group, picture, show) for picture in pictures]
     leak = " and ".join(
@@ -138,13 +138,13 @@ def _duplicates(audit: Audit, group: Group, show: Any) -> Duplicates:
     return Duplicates(known, 1 + len(group.others) - len(known), leak)
 
 
-def _member(audit: Audit, group: Group, picture: int, show: Any) -> Shown | None:
+def _member(audit: Audit, group: DuplicateGroup, picture: int, show: Any) -> ShownFinding | None:
     where = "/".join(filter(None, (audit.splits[picture], audit.label(picture))))
     if picture == group.keeper:
         note = "keep"
     else:
         note = "exact" if audit.exact[picture] else percent(float(audit.groups.similarity[picture]), 0)
-    shown: Shown | None = show(picture, note, tag=where)
+    shown: ShownFinding | None = show(picture, note, tag=where)
     return shown
 
 
@@ -166,10 +166,10 @@ def _shown(
     note: str,
     tag: str = "",
     box: tuple[int, int, int, int] | None = None,
-) -> Shown | None:
+) -> ShownFinding | None:
     if picture not in known:
         return None
     thumbnail = known[picture]
     width, height = audit.looks.sizes[picture].tolist()
     drawn, coarse = thumbnail.drawn(_SIDE), thumbnail.coarse(_SIDE)
-    return Shown(audit.id(picture), thumbnail.uri, drawn, coarse, note, tag, box, (width, height))
+    return ShownFinding(audit.id(picture), thumbnail.uri, drawn, coarse, note, tag, box, (width, height))

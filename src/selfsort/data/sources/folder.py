@@ -19,7 +19,7 @@ TAKES = "a folder"
 FILES = True
 
 
-class Entry(NamedTuple):
+class FoundFile(NamedTuple):
     """A file below a folder: its path relative to it, with "/", and what changes when the file does."""
 
     id: str
@@ -38,7 +38,7 @@ def list_source(given: Any, request: Request) -> Listing:
     root = str(path_of(given))
     request.refuse(f"{root!r}", "fold")
     found = list(walk(root))
-    files = sorted(entry for entry in found if isinstance(entry, Entry))
+    files = sorted(entry for entry in found if isinstance(entry, FoundFile))
     chosen = split_chooser([entry.id for entry in files], request.split, root)
     entries = [entry for entry in files if chosen(entry.id)]
     stamps = [f"{entry.id} {entry.size} {entry.changed}" for entry in entries]
@@ -56,7 +56,7 @@ def list_source(given: Any, request: Request) -> Listing:
     )
 
 
-def walk(root: str) -> Iterator[Entry | Skipped]:
+def walk(root: str) -> Iterator[FoundFile | Skipped]:
     """Yield the files below `root` in no order, and what could not be looked at.
 
     Hidden files and folders are passed over. Links to folders are followed, but no folder is entered twice.
@@ -101,11 +101,11 @@ def _is_folder(child: os.DirEntry[str]) -> bool:
         return False
 
 
-def _entry(child: os.DirEntry[str], name: str) -> Entry | Skipped:
+def _entry(child: os.DirEntry[str], name: str) -> FoundFile | Skipped:
     try:
         status = child.stat()
     except OSError as error:
         return Skipped(name, explain(error))
     if not stat.S_ISREG(status.st_mode):  # reading from a pipe would wait for ever
         return Skipped(name, "not a regular file")
-    return Entry(name, status.st_size, status.st_mtime_ns)
+    return FoundFile(name, status.st_size, status.st_mtime_ns)

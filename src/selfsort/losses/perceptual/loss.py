@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfsort.errors import UserError
 from selfsort.losses.perceptual.spans import Span, Window
-from selfsort.losses.perceptual.windows import Blank, Plan, find_not_local, make_plan
+from selfsort.losses.perceptual.windows import BlankCanvas, Plan, find_not_local, make_plan
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -112,7 +112,7 @@ class PerceptualLoss(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 dtype = torch.float32 if autocast else images.dtype
                 blank = torch.zeros(1, 3, self.canvas, self.canvas, device=device, dtype=dtype)
-                self._plans[precision] = make_plan(self.features, Blank(self._prepared(blank), self.window))
+                self._plans[precision] = make_plan(self.features, BlankCanvas(self._prepared(blank), self.window))
         return self._plans[precision]
 
 

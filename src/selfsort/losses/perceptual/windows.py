@@ -25,7 +25,7 @@ Step = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Blank:
+class BlankCanvas:
     """What a layer makes of the blank canvas, (1, C, H, W), and the window of it that a picture can influence."""
 
     maps: Tensor
@@ -43,7 +43,7 @@ class Plan:
     """Steps from a picture, (B, C, h, w), to the window of the last layer's output."""
 
     steps: tuple[Step, ...]
-    blank: Blank
+    blank: BlankCanvas
 
     def __call__(self, window: Tensor) -> Tensor:
         """Return the window of the output, (B, C, rows, columns)."""
@@ -76,7 +76,7 @@ def _is_fire(layer: nn.Module) -> bool:
     return isinstance(layer, Fire)
 
 
-def make_plan(layer: nn.Module, blank: Blank) -> Plan:
+def make_plan(layer: nn.Module, blank: BlankCanvas) -> Plan:
     """Plan how local layers, in eval mode, run on a picture at a window of the blank canvas."""
     if isinstance(layer, nn.Sequential):
         return _plan_row(layer, blank)
@@ -86,10 +86,10 @@ def make_plan(layer: nn.Module, blank: Blank) -> Plan:
         return _plan_pool(layer, blank)
     if _is_fire(layer):
         return _plan_fire(layer, blank)
-    return Plan((layer,), Blank(layer(blank.maps), blank.window))
+    return Plan((layer,), BlankCanvas(layer(blank.maps), blank.window))
 
 
-def _plan_row(layers: Iterable[nn.Module], blank: Blank) -> Plan:
+def _plan_row(layers: Iterable[nn.Module], blank: BlankCanvas) -> Plan:
     steps: tuple[Step, ...] = ()
     for layer in layers:
         plan = make_plan(layer, blank)
@@ -103,7 +103,7 @@ def _influenced(layer: nn.Module, before: Window, maps: Tensor) -> Window:
     return rows, columns
 
 
-def _plan_conv(layer: nn.Conv2d, blank: Blank, window: Window | None = None) -> Plan:
+def _plan_conv(layer: nn.Conv2d, blank: BlankCanvas, window: Window | None = None) -> Plan:
     """Plan a convolution; a wider `window` of its output than the influenced one may be asked for."""
     maps = layer(blank.maps)
     window = window or _influenced(layer, blank.window, maps)
@@ -116,7 +116,7 @@ def _plan_conv(layer: nn.Conv2d, blank: Blank, window: Window | None = None) -> 
         dilation=(layer.dilation[0], layer.dilation[1]),
         groups=layer.groups,
     )
-    return Plan((step,), Blank(maps, window))
+    return Plan((step,), BlankCanvas(maps, window))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class _BlockwiseBack(torch.autograd.Function):
         return pad(pixels, ((top, height - pixels.shape[-2] - top), (left, width - pixels.shape[-1] - left))), None
 
 
-def _plan_pool(layer: nn.Module, blank: Blank) -> Plan:
+def _plan_pool(layer: nn.Module, blank: BlankCanvas) -> Plan:
     """Plan a pooling that runs itself on a patch of the map.
 
     Its rules for the map's edges (padding, ceil mode) apply exactly where the patch ends at such an edge; what other
@@ -182,7 +182,7 @@ def _plan_pool(layer: nn.Module, blank: Blank) -> Plan:
     patch = (spans[0][0], spans[1][0])
     rows, columns = (Span(skip, skip + s.stop - s.start) for s, (_, skip) in zip(window, spans, strict=True))
     halo = cut(blank.hollow(), patch).contiguous(memory_format=torch.channels_last)
-    return Plan((_Pool(layer, halo, around(blank.window, patch), (rows, columns)),), Blank(maps, window))
+    return Plan((_Pool(layer, halo, around(blank.window, patch), (rows, columns)),), BlankCanvas(maps, window))
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class _Pool:
         return cut(self.layer(window), self.kept)
 
 
-def _plan_fire(layer: nn.Module, blank: Blank) -> Plan:
+def _plan_fire(layer: nn.Module, blank: BlankCanvas) -> Plan:
     """Plan SqueezeNet's module: a squeezing convolution, then two side by side, of which the 3x3 reaches further."""
     fire = cast(Any, layer)
     squeeze = _plan_row((fire.squeeze, fire.squeeze_activation), blank)
@@ -209,7 +209,7 @@ def _plan_fire(layer: nn.Module, blank: Blank) -> Plan:
         activated = make_plan(activation, convolved.blank)
         branches.append(Plan((*convolved.steps, *activated.steps), activated.blank))
     maps = torch.cat([branch.blank.maps for branch in branches], 1)
-    return Plan((*squeeze.steps, _Branches(tuple(branches))), Blank(maps, window))
+    return Plan((*squeeze.steps, _Branches(tuple(branches))), BlankCanvas(maps, window))
 
 
 @dataclass(frozen=True)
