@@ -1,12 +1,14 @@
 """judge_groups: figures against slow formulas, invariances, and groups known to mean something or nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from selfsort.errors import UserError
-from selfsort.evaluation.group_quality import judge_groups, neighbor_agreement
+from selfsort.evaluation.group_quality import GroupQuality, judge_groups, neighbor_agreement
 
 
 def blobs(sizes, dimensions=32, distance=12.0, seed=0):
@@ -86,6 +88,22 @@ def test_pixels_are_compared():
     assert found.verdict == "clear" and abs(found.neighbors.pixels) < 0.1
     assert judge_groups(BLOBS, TRUTH, pixels=BLOBS).neighbors.pixels == found.neighbors.features
     assert judge_groups(BLOBS, TRUTH).neighbors.pixels is None
+
+
+def test_pixels_are_asked_for_by_row():
+    pixels = np.random.default_rng(0).integers(0, 256, size=(len(BLOBS), 48))
+    assert judge_groups(BLOBS, TRUTH, pixels=lambda rows: pixels[rows]) == judge_groups(BLOBS, TRUTH, pixels=pixels)
+
+
+def test_what_is_kept_is_given_back_and_said_by_number_or_name():
+    labels = np.zeros(200, int)
+    labels[:40] = 1 + np.arange(40) % 2
+    found = judge_groups(np.random.default_rng(0).normal(size=(200, 8)), labels, n_classes=5)
+    assert GroupQuality.from_json(json.loads(json.dumps(found.to_json()))) == found
+    reason, dead, swollen = found.sentences()
+    assert reason == found.reason and dead == "Groups 3 and 4 hold hardly any pictures."
+    assert swollen.startswith("Group 0 holds more than half of all pictures")
+    assert "Groups d and e hold" in found.sentences("abcde")[1]
 
 
 @pytest.mark.parametrize("n", [1, 3, 20])

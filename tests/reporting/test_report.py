@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from html_pages import Page
+from selfsort.clustering.class_count import ClassCount
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import Certificate, Sample, certify, draw_sample
 from selfsort.evaluation.certificate import percent as share
+from selfsort.evaluation.group_quality import Comparison, GroupQuality
 from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
 from selfsort.reporting.gallery import percent
 from selfsort.reporting.pages import printable
@@ -107,6 +109,19 @@ class TestContent:
         assert "60 pictures from /photos, sorted into 4 clusters by simclr in 2 min." in page.text
         assert "Warning. Epoch 3: all pictures look alike." in page.text
         assert "x.jpg truncated" in page.text and "n_classes 4" in page.text
+        assert "mean anything" not in page.text  # nobody has judged them
+
+    def test_what_was_found_out_without_labels(self, tmp_path):
+        nothing = Comparison(0.71, 0.12, 0.34, 0.05)
+        quality = GroupQuality("clear", "They are clear.", nothing, nothing, 9.0, (1,), (2,), (20, 0, 31, 9))
+        count = ClassCount(3, 2, 4, [(2, 0.5), (3, 0.6), (4, 0.59), (5, 0.2)], True, "About 3 groups.")
+        html, page = render(report_data(quality=quality, class_count=count), tmp_path)
+        said = "They are clear. Group 1 holds hardly any pictures. Group 2 holds more than half of all pictures"
+        assert page.text.count(said) == 2 and "About 3 groups." in page.text  # at the top and beside its figures
+        assert "Neighbours in the same group 0.71 0.12 0.34 0.05" in page.text
+        assert "highest at 3; 2 to 4 are nearly as good" in html
+        _, named = render(report_data(quality=quality, names=("a", "b", "c", "d")), tmp_path)
+        assert "Do the names mean anything? They are clear. Group b holds hardly any pictures." in named.text
 
     def test_one_section_for_each_cluster_with_its_size(self, tmp_path):
         data = report_data(k=7)

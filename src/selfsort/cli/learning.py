@@ -261,6 +261,8 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
 
 def _report_fit(model: "Estimator", out: Path, as_json: bool) -> None:
     from selfsort.data.loading import has_files
+    from selfsort.evaluation.group_quality import GroupQuality
+    from selfsort.training.collapse import of_final_model
 
     counts, data = count_clusters(model.labels_, model.n_clusters_), model.run_["data"]
     training = model.run_["training"]
@@ -273,9 +275,9 @@ def _report_fit(model: "Estimator", out: Path, as_json: bool) -> None:
     say(f"{model.method}: {model.n_clusters_} clusters of {sizes} pictures in {minutes}", as_json)
     if model.class_count_ is not None:
         say(f"Number of clusters: {model.class_count_.reason}", as_json)
-    say(f"Do the groups mean anything? {training['groups']['reason']}", as_json)
-    if training["warnings"]:
-        say(f"Warning: {training['warnings'][-1]}", as_json)
+    say(f"Do the groups mean anything? {' '.join(GroupQuality.from_json(training['groups']).sentences())}", as_json)
+    for warning in of_final_model(training["warnings"], training["epochs"]):
+        say(f"Warning: {warning}", as_json)
     how = "" if has_files(data["source"]) else " --copy"
     run, source = shell_words(out, data["source"])
     say(f"Next: selfsort label {run} to name its groups, selfsort report {run} to see them,", as_json)

@@ -7,8 +7,9 @@ features' covariance (as in SigClust, Liu et al. 2008). The second is the harder
 network gives features that vary in few directions, which k-means cuts into pieces that look tidy and come back.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,20 +83,47 @@ class GroupQuality:
     swollen: tuple[int, ...]
     sizes: tuple[int, ...]
 
+    def sentences(self, names: Sequence[str] = ()) -> list[str]:
+        """Say in words what was found, of groups that have `names`, else numbers."""
+        return [self.reason, *_said_of(self.dead, "hardly any pictures", names), *_swelling(self.swollen, names)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Undo `to_json`."""
+        compared = {name: Comparison(**values[name]) for name in ("neighbors", "stability")}
+        listed = {name: tuple(values[name]) for name in ("dead", "swollen", "sizes")}
+        return cls(**{**values, **compared, **listed})
+
+
+def _said_of(groups: Sequence[int], what: str, names: Sequence[str]) -> list[str]:
+    if not groups:
+        return []
+    called = [names[group] if names else str(group) for group in groups]
+    words = called[0] if len(called) == 1 else f"{', '.join(called[:-1])} and {called[-1]}"
+    return [f"{'Group' if len(called) == 1 else 'Groups'} {words} {'holds' if len(called) == 1 else 'hold'} {what}."]
+
+
+def _swelling(groups: Sequence[int], names: Sequence[str]) -> list[str]:
+    return _said_of(groups, "more than half of all pictures: several kinds may be mixed in it", names)
+
 
 def judge_groups(
     features: ArrayLike,
     labels: ArrayLike,
     *,
-    pixels: ArrayLike | None = None,
+    pixels: ArrayLike | Callable[[Rows], ArrayLike] | None = None,
     n_classes: int | None = None,
     random_state: int = 0,
 ) -> GroupQuality:
     """Judge the groups `labels` (N,), counted from 0, of pictures with features (N, D) and, if given, pixels (N, P).
 
-    Of more than 3,000 pictures a seeded sample is judged, and all are counted. `n_classes` is the number of groups
-    there should be, the largest label and one when not given. The verdict does not depend on the order of the rows or
-    on how groups are numbered.
+    Of more than 3,000 pictures a seeded sample is judged, and all are counted. `pixels` may be a function that gives
+    those of some rows. `n_classes` is the number of groups there should be, the largest label and one when not given.
+    The verdict does not depend on the order of the rows or on how groups are numbered.
 
     Raises UserError for arrays of other shapes, values that are not finite, or labels below 0 or not below n_classes.
     """
@@ -104,12 +132,10 @@ def judge_groups(
     array = _checked(features, "features")
     members = _checked_labels(labels, len(array), n_classes)
     sizes = np.bincount(members, minlength=n_classes or 0)
-    plain = None if pixels is None else _checked(pixels, "pixels")
-    if plain is not None and len(plain) != len(array):
-        raise UserError(f"{len(plain)} rows of pixels cannot be compared with {len(array)} of features.")
     rows = _sampled(array, random_state)
+    shown = _pixels_of(rows, pixels, len(array))
     with threadpool_limits(1):  # the work is small: more threads wait for one another on a busy machine
-        return _judged(array[rows], members[rows], sizes, None if plain is None else plain[rows], random_state)
+        return _judged(array[rows], members[rows], sizes, shown, random_state)
 
 
 def _judged(features: Points, members: Rows, sizes: Rows, pixels: Points | None, random_state: int) -> GroupQuality:
@@ -128,6 +154,18 @@ def _judged(features: Points, members: Rows, sizes: Rows, pixels: Points | None,
         neighbors, stability, pixels_lead = _with_pixels(neighbors, stability, shown, groups, random_state)
     verdict = _verdict(neighbors, stability, _n_directions(points), n_groups, pixels_lead)
     return _quality(verdict, neighbors, stability, points, sizes)
+
+
+def _pixels_of(rows: Rows, pixels: ArrayLike | Callable[[Rows], ArrayLike] | None, count: int) -> Points | None:
+    """Return the pixels of some rows, where there are any."""
+    if pixels is None:
+        return None
+    if callable(pixels):
+        return _checked(pixels(rows), "pixels")
+    plain = _checked(pixels, "pixels")
+    if len(plain) != count:
+        raise UserError(f"{len(plain)} rows of pixels cannot be compared with {count} of features.")
+    return plain[rows]
 
 
 def _checked(values: ArrayLike, name: str) -> Points:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
@@ -42,6 +42,8 @@ from selfsort.training.recipe import (
     pick_device,
     seed_of,
 )
+
+_PLAIN_SIDE = 16  # of the pictures whose plain pixels the groups are compared with
 
 ClusterSpace = Literal["embedding", "umap", "pca"]
 
@@ -226,7 +228,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
             if folder:
-                self.run_["training"] |= {"groups": asdict(self.group_quality())}
+                self.run_["training"] |= {"groups": self.group_quality(images).to_json()}
                 self._write(folder, images.ids)
         return self
 
@@ -238,11 +240,25 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         """Return what the network takes, of a method that has an input of its own; None takes the pictures' size."""
         return None
 
-    def group_quality(self) -> GroupQuality:
-        """Judge without labels whether the groups of the training pictures mean anything; see `judge_groups`."""
+    def group_quality(self, images: ImageSet | None = None) -> GroupQuality:
+        """Judge without labels whether the groups of the training pictures mean anything; see `judge_groups`.
+
+        With the `images` that it was fitted to, the groups are compared with what plain pixels give, too.
+        """
         self._check_fitted()
-        features, groups = self.embedding_, self.labels_
-        return judge_groups(features, groups, n_classes=self.n_classes_, random_state=self.random_state)
+
+        def pixels(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+            assert images is not None
+            shown = images.subset(rows).pixels(InputSpec(_PLAIN_SIDE, self.input_.channels))
+            return shown.reshape(len(shown), -1)
+
+        return judge_groups(
+            self.embedding_,
+            self.labels_,
+            pixels=None if images is None else pixels,
+            n_classes=self.n_classes_,
+            random_state=self.random_state,
+        )
 
     def _params(self) -> dict[str, Any]:
         """Return the hyper-parameters as a run keeps them."""

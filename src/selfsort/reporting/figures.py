@@ -240,11 +240,13 @@ def line_chart(
     *,
     x_ticks: Mapping[float, str] | None = None,
     reference: tuple[str, float] | None = None,
+    span: tuple[float, float] | None = None,
     theme: Theme = LIGHT,
 ) -> bytes:
     """Draw lines with a band of one standard deviation, and a dashed line at a `reference` value; return a PNG.
 
-    `x_ticks` writes something else than the number at places of the x axis.
+    A `span` of the x axis is shaded, both ends included. `x_ticks` writes something else than the number at places of
+    the x axis.
     """
     figure = _figure(560, 380, theme, layout="constrained")
     axes = _axes(figure, theme, (1, 1, 1))
@@ -258,6 +260,8 @@ def line_chart(
         if len(line.spread):
             low, high = (np.asarray(line.y) + sign * np.asarray(line.spread) for sign in (-1, 1))
             axes.fill_between(line.x, low, high, color=colour, alpha=0.18, lw=0)
+    if span:
+        axes.axvspan(span[0] - 0.5, span[1] + 0.5, color=theme.muted, alpha=0.18, lw=0)
     if reference:
         axes.axhline(reference[1], color=theme.muted, lw=1.2, ls="--", label=reference[0])
     axes.set_xlabel(x_title, fontsize=9, color=theme.muted)

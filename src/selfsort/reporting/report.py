@@ -10,10 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.clustering.class_count import ClassCount
 from selfsort.clustering.layout import project
 from selfsort.data.image_set import ImageSet
 from selfsort.evaluation.certificate import Certificate, ClassShare
 from selfsort.evaluation.certificate import percent as bound
+from selfsort.evaluation.group_quality import Comparison, GroupQuality
 from selfsort.files import atomic_path
 from selfsort.reporting import figures
 from selfsort.reporting.gallery import Gallery, percent
@@ -41,6 +43,8 @@ class ReportData:
     warnings : sentences that the reader has to see first
     names : (K,) of the clusters, if a person has given some
     certificate : what checked pictures say about the names, if any were checked
+    quality : whether the groups mean anything, judged without labels
+    class_count : the estimate of the number of classes, where it was estimated
 
     """
 
@@ -56,6 +60,8 @@ class ReportData:
     warnings: Sequence[str] = ()
     names: Sequence[str] = ()
     certificate: Certificate | None = None
+    quality: GroupQuality | None = None
+    class_count: ClassCount | None = None
 
 
 def write_report(
@@ -89,6 +95,9 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "compact": gallery.per_strip <= 4,
         "map": _map(data, map_kind, random_state),
         "curves": _curves(data.history),
+        "judged": data.quality.sentences(data.names) if data.quality else [],
+        "compared": _compared(data.quality) if data.quality else [],
+        "count_curve": _count_curve(data.class_count) if data.class_count and data.class_count.curve else None,
         "evaluation": evaluation,
         "certified": [_certified(row) for row in data.certificate.per_class] if data.certificate else [],
         "tables": _evaluation_tables(evaluation, data.names),
@@ -132,6 +141,31 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[_Figure]:
         )
         for curve in figures.drawable_curves(history)
     ]
+
+
+def _compared(quality: GroupQuality) -> list[tuple[str, str, str, str, str]]:
+    """Give the figures behind the judgement: name, of the groups, of groups made of nothing (twice), among pixels."""
+    titles = {
+        "Neighbours in the same group": quality.neighbors,
+        "Found again in half of the pictures": quality.stability,
+    }
+    return [(title, *_figures(found)) for title, found in titles.items()]
+
+
+def _figures(found: Comparison) -> tuple[str, str, str, str]:
+    pixels = "–" if found.pixels is None else f"{found.pixels:.2f}"
+    return f"{found.features:.2f}", f"{found.shuffled:.2f}", f"{found.cloud:.2f}", pixels
+
+
+def _count_curve(count: ClassCount) -> _Figure:
+    ks, scores = zip(*count.curve, strict=True)
+    line = figures.Line("score", ks, scores, star=True)
+    return _drawn(
+        lambda theme: figures.line_chart(
+            [line], "number of groups", "score, 1 at best", span=(count.low, count.high), theme=theme
+        ),
+        f"Score of every number of groups, highest at {count.estimate}; {count.low} to {count.high} are nearly as good",
+    )
 
 
 def _lead(data: ReportData) -> str:

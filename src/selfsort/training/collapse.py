@@ -1,7 +1,8 @@
 """The gauge that tells, without labels, whether training collapses."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -45,3 +46,9 @@ def collapse_warning(epoch: int, gauge: Mapping[str, float]) -> str | None:
         share = gauge["largest_class"]
         return f"Epoch {epoch}: {share:.0%} of the pictures fall into one class, so the classes mean little; {advice}."
     return None
+
+
+def of_final_model(warnings: Sequence[str], n_epochs: int) -> list[str]:
+    """Return those of a run's warnings that hold for the model it ended with, not for an earlier epoch alone."""
+    passed = (re.match(r"Epoch (\d+):", warning) for warning in warnings)
+    return [text for text, epoch in zip(warnings, passed, strict=True) if not epoch or int(epoch[1]) >= n_epochs]
