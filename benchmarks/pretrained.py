@@ -2,13 +2,16 @@
 
 selfsort's features stand beside the bare network (timm's, channels last, the same precision, on tensors that lie in
 memory) and beside timm's usual loop over the same files (Pillow, its own loader with two workers, float32). Each side
-is measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of whole
-processes over folders of links to the same photographs; equal ones are computed once.
+is measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of
+whole processes over folders of different pictures: the photographs, and crops of them. What a user waits for is measured
+through the commands: from `selfsort fit` on 2,500 photographs, with an empty cache, to the first group of
+`selfsort label` over HTTP, and to the report; then `fit` once more.
 
     python benchmarks/pretrained.py FOLDER [--quick] [--json FILE]
 """
 
 import argparse
+import io
 import os
 import statistics
 import subprocess
@@ -22,8 +25,10 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from PIL import Image
 from timm.data import create_dataset, create_loader, resolve_model_data_config
 
+from annotation import Person, served
 from measuring import peak_bytes, ratios_table, write_json
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import list_images
@@ -95,6 +100,42 @@ def linked(files: list[Path], count: int, root: Path) -> Path:
     return root
 
 
+def cropped(files: list[Path], count: int, root: Path) -> Path:
+    """Fill a folder with different pictures: the photographs, then crops of them, a pixel further with each round."""
+    root.mkdir(parents=True)
+    for i, file in enumerate(islice(cycle(files), count)):
+        around = i // len(files)
+        with Image.open(file) as picture:
+            part = picture.convert("RGB").crop((around, around, picture.width - around, picture.height - around))
+        content = io.BytesIO()
+        part.save(content, "JPEG", quality=85)
+        (root / f"{i:06d}.jpg").write_bytes(content.getvalue())
+    return root
+
+
+def waits(root: Path, place: Path) -> dict[str, float]:
+    """Return the seconds to the first group and to the report of a folder that was never seen, and of a second fit."""
+    os.environ["SELFSORT_CACHE"] = str(place / "cache-waits")
+    first, second = place / "first", place / "second"
+    began = time.perf_counter()
+    selfsort("fit", root, "--out", first)
+    fitted = time.perf_counter() - began
+    with served(first) as (_, address):
+        assert Person(address, "first").see(), "there is no group"
+        grouped = time.perf_counter() - began
+    began = time.perf_counter()
+    selfsort("report", first)
+    reported = fitted + time.perf_counter() - began
+    began = time.perf_counter()
+    selfsort("fit", root, "--out", second)
+    return {"first_group_s": grouped, "report_s": reported, "second_run_s": time.perf_counter() - began}
+
+
+def selfsort(*words: object) -> None:
+    """Run a command in a process of its own."""
+    subprocess.run([sys.executable, "-m", "selfsort", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
 def peak(root: Path, cache: Path) -> int:
     """Return the largest memory of a process, with its workers, that computes the features of a folder."""
     process = subprocess.Popen(
@@ -133,13 +174,16 @@ def main() -> None:
         }
         sides["bare"](BATCH_SIZE)
         found = rates(sides, count, rounds)
-        few_bytes = peak(linked(files, 2500, Path(place) / "few"), Path(place) / "cache-few")
-        many_bytes = peak(linked(files, many, Path(place) / "many"), Path(place) / "cache-many")
+        waited = waits(linked(files, 2500, Path(place) / "photos"), Path(place))
+        few_bytes = peak(cropped(files, 2500, Path(place) / "few"), Path(place) / "cache-few")
+        many_bytes = peak(cropped(files, many, Path(place) / "many"), Path(place) / "cache-many")
     rows = [("pictures/s", "bare network", found["bare"], found["ours"])]
     rows.append(("pictures/s", "timm's loop", found["timm"], found["ours"]))
     ratios_table(f"Features of {count} photographs, {BACKBONE}", rows)
     print(f"Peak memory: {few_bytes / 1e9:.2f} GB for 2,500 photographs, {many_bytes / 1e9:.2f} GB for {many:,}")
-    figures = {
+    for name, seconds in waited.items():
+        print(f"{name}: {seconds:.1f}")
+    figures = waited | {
         "features_vs_bare": found["ours"] / found["bare"],
         "features_vs_timm_loop": found["ours"] / found["timm"],
         "peak_growth_2500_to_60000": many_bytes / few_bytes,

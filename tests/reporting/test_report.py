@@ -112,13 +112,15 @@ class TestContent:
         assert "mean anything" not in page.text  # nobody has judged them
 
     def test_what_was_found_out_without_labels(self, tmp_path):
-        nothing = Comparison(0.71, 0.12, 0.34, 0.05)
-        quality = GroupQuality("clear", "They are clear.", nothing, nothing, 9.0, (1,), (2,), (20, 0, 31, 9))
+        agreement = Comparison(0.71, 0.12, 0.34, 0.05)
+        stability = Comparison(0.52, 0.2, 0.3, 0.04)
+        quality = GroupQuality("clear", "They are clear.", agreement, stability, 9.0, (1,), (2,), (20, 0, 31, 9))
         count = ClassCount(3, 2, 4, [(2, 0.5), (3, 0.6), (4, 0.59), (5, 0.2)], True, "About 3 groups.")
         html, page = render(report_data(quality=quality, class_count=count), tmp_path)
         said = "They are clear. Group 1 holds hardly any pictures. Group 2 holds more than half of all pictures"
         assert page.text.count(said) == 2 and "About 3 groups." in page.text  # at the top and beside its figures
-        assert "Neighbours in the same group 0.71 0.12 0.34 0.05" in page.text
+        for row in ("These clusters 0.71 0.52", "shuffled features 0.12", "one cloud 0.34", "plain pixels 0.05 0.04"):
+            assert row in page.text
         assert "highest at 3; 2 to 4 are nearly as good" in html
         _, named = render(report_data(quality=quality, names=("a", "b", "c", "d")), tmp_path)
         assert "Do the names mean anything? They are clear. Group b holds hardly any pictures." in named.text

@@ -15,7 +15,7 @@ from selfsort.clustering.layout import project
 from selfsort.data.image_set import ImageSet
 from selfsort.evaluation.certificate import Certificate, ClassShare
 from selfsort.evaluation.certificate import percent as bound
-from selfsort.evaluation.group_quality import Comparison, GroupQuality
+from selfsort.evaluation.group_quality import GroupQuality
 from selfsort.files import atomic_path
 from selfsort.reporting import figures
 from selfsort.reporting.gallery import Gallery, percent
@@ -96,7 +96,7 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "map": _map(data, map_kind, random_state),
         "curves": _curves(data.history),
         "judged": data.quality.sentences(data.names) if data.quality else [],
-        "compared": _compared(data.quality) if data.quality else [],
+        "compared": _compared(data.quality, "names" if data.names else "clusters") if data.quality else [],
         "count_curve": _count_curve(data.class_count) if data.class_count and data.class_count.curve else None,
         "evaluation": evaluation,
         "certified": [_certified(row) for row in data.certificate.per_class] if data.certificate else [],
@@ -143,18 +143,18 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[_Figure]:
     ]
 
 
-def _compared(quality: GroupQuality) -> list[tuple[str, str, str, str, str]]:
-    """Give the figures behind the judgement: name, of the groups, of groups made of nothing (twice), among pixels."""
+def _compared(quality: GroupQuality, groups: str) -> list[tuple[str, str, str]]:
+    """Give the figures behind the judgement, of the groups and of what has none: agreement of neighbours, stability."""
     titles = {
-        "Neighbours in the same group": quality.neighbors,
-        "Found again in half of the pictures": quality.stability,
+        f"These {groups}": "features",
+        "Groups of shuffled features": "shuffled",
+        "Groups of one cloud": "cloud",
+        f"These {groups}, among plain pixels": "pixels",
     }
-    return [(title, *_figures(found)) for title, found in titles.items()]
-
-
-def _figures(found: Comparison) -> tuple[str, str, str, str]:
-    pixels = "–" if found.pixels is None else f"{found.pixels:.2f}"
-    return f"{found.features:.2f}", f"{found.shuffled:.2f}", f"{found.cloud:.2f}", pixels
+    pairs = {
+        title: (getattr(quality.neighbors, name), getattr(quality.stability, name)) for title, name in titles.items()
+    }
+    return [(title, f"{a:.2f}", f"{b:.2f}") for title, (a, b) in pairs.items() if a is not None and b is not None]
 
 
 def _count_curve(count: ClassCount) -> _Figure:
