@@ -2,10 +2,10 @@
 
 selfsort's features stand beside the bare network (timm's, channels last, the same precision, on tensors that lie in
 memory) and beside timm's usual loop over the same files (Pillow, its own loader with two workers, float32). Each side
-is measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of
-whole processes over folders of different pictures: the photographs, and crops of them. What a user waits for is measured
-through the commands: from `selfsort fit` on 2,500 photographs, with an empty cache, to the first group of
-`selfsort label` over HTTP, and to the report; then `fit` once more.
+is measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of whole
+processes over folders of different pictures: the photographs, and crops of them. What a user waits for is measured
+through the commands: from `selfsort fit` on 2,500 photographs, with an empty cache, to the first group of `selfsort
+label` over HTTP, and to the report; then `fit` once more.
 
     python benchmarks/pretrained.py FOLDER [--quick] [--json FILE]
 """
