@@ -1,4 +1,4 @@
-"""Sort images that nobody has labelled.
+"""Sort pictures that nobody has labelled.
 
 >>> import selfsort
 >>> digits = selfsort.load_images("digits")

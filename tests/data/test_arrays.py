@@ -196,7 +196,7 @@ def bad_file(tmp_path, kind):
         ("empty", "is not a readable array file"),
         ("cut", "is not a readable array file"),
         ("cut npz", "is not a readable array file"),
-        ("only labels in npz", "no array of images"),
+        ("only labels in npz", "no array of pictures"),
         ("labels of another length in npz", "must be 5 whole numbers"),
         ("labels that are floats in npz", "must be 5 whole numbers"),
         ("labels that are no classes in npz", "number the classes from 0"),

@@ -54,13 +54,13 @@ def test_subset_by_mask_and_without_labels():
 
 @pytest.mark.parametrize("images", [PIXELS.astype(float), PIXELS[0], PIXELS[..., :2], np.zeros((2, 4, 4, 4), np.uint8)])
 def test_an_image_set_holds_nothing_else(images):
-    with pytest.raises(UserError, match="holds uint8 images of shape"):
+    with pytest.raises(UserError, match="holds uint8 pictures of shape"):
         ImageSet(images, tuple(str(i) for i in range(len(images))))
 
 
 @pytest.mark.parametrize("change", [{"ids": ("a",)}, {"labels": np.zeros(7, np.int64)}, {"files": ()}])
 def test_an_image_set_is_as_long_as_its_parts(change):
-    with pytest.raises(UserError, match=f"of 6 images needs as many {next(iter(change))}"):
+    with pytest.raises(UserError, match=f"of 6 pictures needs as many {next(iter(change))}"):
         image_set(**change)
 
 

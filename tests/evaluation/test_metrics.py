@@ -156,7 +156,7 @@ def test_scores_become_json_of_fractions():
 
 
 @pytest.mark.parametrize(
-    ("labels", "clusters", "sentence"), [([-1, -1], [0, 1], "No image has a label"), ([0, 1], [0], "one per image")]
+    ("labels", "clusters", "sentence"), [([-1, -1], [0, 1], "No picture has a label"), ([0, 1], [0], "one per picture")]
 )
 def test_bad_labels_get_one_sentence(labels, clusters, sentence):
     with pytest.raises(UserError, match=sentence):

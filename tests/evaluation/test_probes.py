@@ -149,12 +149,12 @@ def test_few_shots_leave_out_rows_without_a_label():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"shots": (1, 6)}, "^Class 0 has 5 training images, fewer than the 6 asked of each class.$"),
-        ({"shots": (0,)}, "at least 1 labelled image"),
-        ({"shots": ()}, "at least 1 labelled image"),
+        ({"shots": (1, 6)}, "^Class 0 has 5 training pictures, fewer than the 6 asked for.$"),
+        ({"shots": (0,)}, "at least 1 labelled picture"),
+        ({"shots": ()}, "at least 1 labelled picture"),
         ({"draws": 0}, "0 draws leave nothing"),
         ({"train_y": np.zeros(20, int)}, "at least two classes"),
-        ({"test_x": np.zeros((20, 3))}, "8 features, test images 3"),
+        ({"test_x": np.zeros((20, 3))}, "8 features, test pictures 3"),
     ],
 )
 def test_bad_few_shots_get_one_sentence(changes, sentence):
@@ -235,9 +235,9 @@ def test_work_decides_between_liblinear_and_mini_batches(monkeypatch):
     [
         ({"kind": "mlp"}, "'mlp' is no probe: choose one of linear, svm, knn, centroid"),
         ({"train_y": np.zeros(20, int)}, "at least two classes"),
-        ({"train_y": np.full(20, -1)}, "train set has no labelled image"),
-        ({"test_y": np.full(20, -1)}, "test set has no labelled image"),
-        ({"test_x": np.zeros((20, 3))}, "8 features, test images 3"),
+        ({"train_y": np.full(20, -1)}, "train set has no labelled picture"),
+        ({"test_y": np.full(20, -1)}, "test set has no labelled picture"),
+        ({"test_x": np.zeros((20, 3))}, "8 features, test pictures 3"),
         ({"test_y": np.zeros(7, int)}, "do not fit"),
         ({"train_x": np.full((20, 8), np.nan)}, "train set's features hold NaN"),
         ({"test_x": np.full((20, 8), np.inf)}, "test set's features hold NaN or infinity"),
@@ -279,10 +279,10 @@ def test_split_follows_its_seed():
 @pytest.mark.parametrize(
     ("labels", "share", "sentence"),
     [
-        ([0, 0, 1], 0.5, "Class 1 has one labelled image"),
+        ([0, 0, 1], 0.5, "Class 1 has one labelled picture"),
         ([0, 0], 0.0, "between 0 and 1"),
         ([0, 0], 1.0, "between 0 and 1"),
-        ([-1, -1], 0.5, "No image has a label"),
+        ([-1, -1], 0.5, "No picture has a label"),
     ],
 )
 def test_split_that_cannot_be_made_gets_one_sentence(labels, share, sentence):

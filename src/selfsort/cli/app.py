@@ -29,7 +29,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Sort images that nobody has labelled: learn clusters, sort pictures into folders, and see how good both are.",
+    help="Sort pictures that nobody has labelled: learn clusters, sort them into folders, and see how good both are.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

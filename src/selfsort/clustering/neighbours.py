@@ -32,7 +32,7 @@ def check_points(points: ArrayLike) -> NDArray[np.floating[Any]]:
     if array.size and not (array.min() > -_LARGEST and array.max() < _LARGEST):
         raise UserError(
             f"The points hold NaN, infinity or values beyond {_LARGEST:g}: "
-            "check the images, or train again with a lower learning rate."
+            "check the pictures, or train again with a lower learning rate."
         )
     return array
 

@@ -13,7 +13,7 @@ _BLOCK = 1024
 
 
 def refit(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Bring (N, H, W, C) images to the shape that `spec` wants, without copying those that have it."""
+    """Bring (N, H, W, C) pictures to the shape that `spec` wants, without copying those that have it."""
     if images.shape[1:] == spec.image_shape:
         return images
     out = np.empty((len(images), *spec.image_shape), np.uint8)
@@ -45,13 +45,13 @@ def _from_array(array: Any, name: str) -> NDArray[Any]:
     try:
         return np.asarray(array)
     except ValueError as error:
-        raise UserError(f"{name} is made of images of different shapes; bring them to one size first.") from error
+        raise UserError(f"{name} is made of pictures of different shapes; bring them to one size first.") from error
 
 
 def _channel_last(values: NDArray[Any], channel_first: bool, name: str) -> NDArray[Any]:
     """Return (N, H, W, C) of values that are (N, H, W), (N, H, W, C) or (N, C, H, W)."""
     if 0 in values.shape:
-        raise UserError(f"{name} of shape {values.shape} holds no pixels; give at least one image.")
+        raise UserError(f"{name} of shape {values.shape} holds no pixels; give at least one picture.")
     # No picture is 3 or 4 pixels wide, but one colour picture without its leading axis looks like that.
     if values.ndim == 3 and (channel_first or values.shape[2] not in (3, 4)):
         return values[:, :, :, None]

@@ -1,4 +1,4 @@
-"""A set of images: their ids, labels apart, the pictures as they are, and pixels made of them for a network."""
+"""A set of pictures: their ids, labels apart, the pictures as they are, and pixels made of them for a network."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ CONTENT = "content:"  # begins a fingerprint that does not depend on a size
 
 
 class ImageSet:
-    """N images with their ids and, kept apart, the labels that only evaluation reads.
+    """N pictures with their ids and, kept apart, the labels that only evaluation reads.
 
-    There are two sides to an image. `open(i)` gives the picture as it is: the file, the member of a zip, the row of an
+    There are two sides to a picture. `open(i)` gives the picture as it is: the file, the member of a zip, the row of an
     array or of a data set. `images`, `pixels(spec)` and `blocks(spec)` give pixels made of it for a network.
 
-    `load_images` decodes the images at once; `list_images` only lists them, and they are decoded when somebody asks for
+    `load_images` decodes the pictures at once; `list_images` only lists them, and they are decoded when somebody wants
     pixels. A set is never changed: methods return new ones.
 
     Parameters
@@ -54,7 +54,7 @@ class ImageSet:
     labels : (N,), -1 where there is none, or None
     label_names : what the labels are called
     source, options : `load_images(source, **options)` loads the same set again
-    files : the images' files, if each is one
+    files : the pictures' files, if each is one
     skipped : what could not be read
 
     Raises
@@ -84,7 +84,7 @@ class ImageSet:
 
     @classmethod
     def listed(cls, listing: Listing, request: Request, images: NDArray[np.uint8] | None = None) -> ImageSet:
-        """Return the images of a source, decoded only where `images` (N, H, W, C) are given."""
+        """Return the pictures of a source, decoded only where `images` (N, H, W, C) are given."""
         found = cls.__new__(cls)
         found._listing, found._request, found._pixels = listing, request, images
         return found
@@ -92,19 +92,19 @@ class ImageSet:
     def _check(self, images: NDArray[np.uint8]) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise UserError(
-                f"An ImageSet holds uint8 images of shape (N, H, W, 1 or 3), not {images.dtype} of shape "
+                f"An ImageSet holds uint8 pictures of shape (N, H, W, 1 or 3), not {images.dtype} of shape "
                 f"{images.shape}; as_image_set(array) converts."
             )
         for name, values in (("ids", self.ids), ("labels", self.labels), ("files", self.originals)):
             if values is not None and len(values) != len(images):
-                raise UserError(f"An ImageSet of {len(images)} images needs as many {name}, not {len(values)}.")
+                raise UserError(f"An ImageSet of {len(images)} pictures needs as many {name}, not {len(values)}.")
 
     def __len__(self) -> int:
         return len(self._listing.ids)
 
     @property
     def listing(self) -> Listing:
-        """Return the images as their source listed them."""
+        """Return the pictures as their source listed them."""
         return self._listing
 
     @property
@@ -114,7 +114,7 @@ class ImageSet:
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """Return the (N,) labels, -1 where there is none; None where no image has one."""
+        """Return the (N,) labels, -1 where there is none; None where no picture has one."""
         return self._listing.labels
 
     @property
@@ -124,7 +124,7 @@ class ImageSet:
 
     @property
     def source(self) -> str:
-        """Return what `load_images` lists these images from."""
+        """Return what `load_images` lists these pictures from."""
         return self._listing.source
 
     @property
@@ -146,7 +146,7 @@ class ImageSet:
 
     @property
     def files(self) -> tuple[Path, ...] | None:
-        """Return the files of the images, None unless each is a file of its own."""
+        """Return the files of the pictures, None unless each is a file of its own."""
         return tuple(map(Path, self.originals.refs)) if self.originals.open is open_file else None
 
     def open(self, i: int, longest: int | None = None) -> Image:
@@ -193,9 +193,9 @@ class ImageSet:
 
     @property
     def images(self) -> NDArray[np.uint8]:
-        """Return the pixels (N, H, W, C) at the set's own size, decoding them first if the images were only listed.
+        """Return the pixels (N, H, W, C) at the set's own size, decoding them first if the pictures were only listed.
 
-        Raises `UserError` when one of the images cannot be read; `decoded` leaves such images out.
+        Raises `UserError` when one of the pictures cannot be read; `decoded` leaves such pictures out.
         """
         if self._pixels is None:
             found = self._decode(None)
@@ -224,7 +224,7 @@ class ImageSet:
 
         They are not normalised. Files and rows of tables come through the cache, as a read-only memory map.
 
-        Raises `UserError` when one of the images cannot be read; see `without` and `decoded`.
+        Raises `UserError` when one of the pictures cannot be read; see `without` and `decoded`.
         """
         if self._is_at(spec):
             return self.images
@@ -237,7 +237,7 @@ class ImageSet:
 
         A block has `positions` (n,) in this set, `images` (n, height, width, channels) as `uint8` and not normalised,
         `content_hashes` (n,) as `content_hash` gives them, and `failures`: the position and the reason of each picture
-        among these that cannot be read. Memory does not grow with the number of images. Nothing is cached.
+        among these that cannot be read. Memory does not grow with the number of pictures. Nothing is cached.
 
         >>> digits = as_image_set(np.zeros((3, 8, 8), np.uint8))
         >>> [block.images.shape for block in digits.blocks(InputSpec(224, 3))]
@@ -246,7 +246,7 @@ class ImageSet:
         return decoding.stream(self.originals, spec, self._request)
 
     def decoded(self, spec: InputSpec | None = None) -> ImageSet:
-        """Return the images that can be read, with pixels at the size that `spec` wants, by default their own.
+        """Return the pictures that can be read, with pixels at the size that `spec` wants, by default their own.
 
         What cannot be read is in `skipped`. Raises `UserError` when none can be read.
         """
@@ -264,7 +264,7 @@ class ImageSet:
         return ImageSet.listed(listing, self._request, found.images)
 
     def fitted(self, spec: InputSpec) -> ImageSet:
-        """Return the same images, all of them, with the pixels that a network takes.
+        """Return the same pictures, all of them, with the pixels that a network takes.
 
         Raises `UserError` when one of them cannot be read.
         """
@@ -301,7 +301,7 @@ class ImageSet:
     # Parts
 
     def subset(self, indices: ArrayLike) -> ImageSet:
-        """Return the images at `indices`, integers in any order or a mask of length N.
+        """Return the pictures at `indices`, integers in any order or a mask of length N.
 
         `source` and `options` stay those of the whole set.
         """
@@ -309,12 +309,12 @@ class ImageSet:
         return ImageSet.listed(self._listing.subset(chosen), self._request, self._pixels_at(chosen))
 
     def without(self, failures: Sequence[tuple[int, str]]) -> ImageSet:
-        """Return the images but for those at the positions of `failures`, whose reasons `skipped` then gives, too."""
+        """Return the pictures but for those at the positions of `failures`, whose reasons `skipped` then gives, too."""
         kept = positions_without(len(self), failures)
         return ImageSet.listed(self._listing.without(failures), self._request, self._pixels_at(kept))
 
     def unlabelled(self) -> ImageSet:
-        """Return the same images without their labels."""
+        """Return the same pictures without their labels."""
         listing = replace(self._listing, labels=None, label_names=(), label=None)
         return ImageSet.listed(listing, self._request, self._pixels)
 
@@ -323,10 +323,10 @@ class ImageSet:
             return self._pixels
         return self._pixels[positions]
 
-    # What the images are
+    # What the pictures are
 
     def fingerprint(self) -> str:
-        """Return a hexadecimal hash of the images' shape, pixels and ids; labels do not enter."""
+        """Return a hexadecimal hash of the pictures' shape, pixels and ids; labels do not enter."""
         digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
         rows = max(1, _HASH_BLOCK_BYTES // max(1, int(np.prod(self.image_shape))))
         with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock

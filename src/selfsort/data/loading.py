@@ -1,4 +1,4 @@
-"""From what the caller names to a set of images: the source is found that knows it."""
+"""From what the caller names to a set of pictures: the source is found that knows it."""
 
 import difflib
 import os
@@ -37,7 +37,7 @@ def load_images(
     progress: bool = False,
     exclude: Iterable[str] = (),
 ) -> ImageSet:
-    """Load a set of images as `uint8`.
+    """Load a set of pictures as `uint8`.
 
     `source` is a folder of pictures, a zip of one, an `.npy` or `.npz` file, the name of a data set ("digits", "mnist",
     "fashion-mnist", "kmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"), "hf:owner/name" on the Hugging Face hub,
@@ -85,7 +85,7 @@ def list_images(
     progress: bool = False,
     exclude: Iterable[str] = (),
 ) -> ImageSet:
-    """List a set of images, with their ids and labels, without decoding one.
+    """List a set of pictures, with their ids and labels, without decoding one.
 
     The arguments are those of `load_images`, and `list_images(…).decoded()` is what that returns. Pixels are made when
     somebody asks for them, and only then it is found which pictures cannot be read: `ImageSet.decoded` and
@@ -170,7 +170,7 @@ def _left_out(listing: Listing, exclude: Sequence[str]) -> frozenset[str]:
 
 
 def _anew(images: ImageSet, request: Request) -> ImageSet:
-    """Return what is asked for of images that are a set already."""
+    """Return what is asked for of pictures that are a set already."""
     request.refuse("An ImageSet", "split", "fold")
     if request.exclude:
         left_out = _left_out(images.listing, request.exclude)

@@ -29,11 +29,11 @@ class ClassScore:
 class ClusteringScores:
     """How well clusters agree with labels; every score is a fraction (1 is perfect), none is in percent.
 
-    accuracy : share of the n labelled images in their class's cluster, with one cluster to a class (Hungarian method)
+    accuracy : share of the n labelled pictures in their class's cluster, with one cluster to a class (Hungarian method)
     nmi, ami, ari : normalised (by the arithmetic mean) and adjusted mutual information, adjusted Rand index
-    n, n_unlabelled : images that count, and images without a label, which do not
+    n, n_unlabelled : pictures that count, and pictures without a label, which do not
     per_class : one row per class
-    confusion : images of each class in each cluster, (classes, clusters) int64
+    confusion : pictures of each class in each cluster, (classes, clusters) int64
     mapping : the class that each cluster stands for, None for a cluster left over
     """
 
@@ -77,7 +77,7 @@ def clustering_scores(labels: ArrayLike, clusters: ArrayLike, *, label_names: Se
     all_labels, all_clusters = _same_length(labels, clusters)
     labelled = all_labels >= 0
     if not labelled.any():
-        raise UserError("No image has a label, so clusters cannot be compared with classes: give a labelled source.")
+        raise UserError("No picture has a label, so clusters cannot be compared with classes: give a labelled source.")
     true, found = all_labels[labelled], all_clusters[labelled]
     confusion = confusion_matrix(true, found, n_classes=len(label_names))
     cluster_of = _match(confusion)
@@ -99,14 +99,14 @@ def clustering_scores(labels: ArrayLike, clusters: ArrayLike, *, label_names: Se
 def _same_length(labels: ArrayLike, clusters: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     first, second = np.asarray(labels, dtype=np.int64), np.asarray(clusters, dtype=np.int64)
     if first.shape != second.shape or first.ndim != 1:
-        raise UserError(f"{first.shape} labels cannot be compared with {second.shape} clusters: give one per image.")
+        raise UserError(f"{first.shape} labels cannot be compared with {second.shape} clusters: give one per picture.")
     return first, second
 
 
 def confusion_matrix(
     true: NDArray[np.int64], found: NDArray[np.int64], *, n_classes: int = 0, n_clusters: int = 0
 ) -> NDArray[np.int64]:
-    """Count the images of each class (rows, at least `n_classes`) in each cluster (columns, at least `n_clusters`)."""
+    """Count each class's pictures (rows, at least `n_classes`) in each cluster (columns, at least `n_clusters`)."""
     from sklearn.metrics import confusion_matrix as square
 
     rows, columns = max(n_classes, int(true.max()) + 1), max(n_clusters, int(found.max()) + 1)
@@ -116,7 +116,7 @@ def confusion_matrix(
 
 
 def _match(confusion: NDArray[np.int64]) -> dict[int, int]:
-    """Return the cluster of each class that gets one, so that the most images agree (Kuhn 1955)."""
+    """Return the cluster of each class that gets one, so that the most pictures agree (Kuhn 1955)."""
     from scipy.optimize import linear_sum_assignment
 
     classes, clusters = linear_sum_assignment(confusion, maximize=True)
@@ -200,7 +200,7 @@ class ClassUse:
 
 
 def class_use(clusters: ArrayLike, n_classes: int) -> ClassUse:
-    """Measure how evenly N images fall into `n_classes` >= 2, from clusters (N,) or probabilities (N, n_classes).
+    """Measure how evenly N pictures fall into `n_classes` >= 2, from clusters (N,) or probabilities (N, n_classes).
 
     >>> class_use([0, 0, 1, 1], 2)
     ClassUse(entropy=1.0, largest=0.5, smallest=0.5)

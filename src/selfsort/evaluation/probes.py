@@ -15,7 +15,7 @@ from selfsort.evaluation.metrics import ClassScore, class_names, class_table, co
 ProbeKind = Literal["linear", "svm", "knn", "centroid"]
 
 _NEIGHBORS = 20
-_LIBLINEAR_WORK = 150_000_000  # images x features x classes, which take LIBLINEAR about 15 s
+_LIBLINEAR_WORK = 150_000_000  # pictures x features x classes, which take LIBLINEAR about 15 s
 _BATCH = 256
 _LEAST_EPOCHS = 30
 _LEAST_STEPS = 5000
@@ -27,7 +27,7 @@ _Fit = tuple[NDArray[np.int64], dict[str, Any]]  # predictions for the test set,
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How many test images a probe got right, as fractions: overall and per class, and how it was trained."""
+    """How many test pictures a probe got right, as fractions: overall and per class, and how it was trained."""
 
     kind: ProbeKind
     accuracy: float
@@ -44,7 +44,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class FewShotResult:
-    """Share of test images right by the centroids of `shots` images of each class: mean and deviation over draws."""
+    """Share of test pictures right by centroids of `shots` pictures of each class: mean and deviation over draws."""
 
     shots: int
     accuracy: float
@@ -64,10 +64,10 @@ def probe(
 ) -> ProbeResult:
     """Train a classifier on embeddings train_x (N, D) with labels train_y (N,), and test it on others.
 
-    linear : one-vs-rest logistic regression by LIBLINEAR (paper 1; Fan et al. 2008); where images x features x classes
-        exceed 150 million, multinomial logistic regression by Adam on mini-batches
+    linear : one-vs-rest logistic regression by LIBLINEAR (paper 1; Fan et al. 2008); where pictures x features x
+        classes exceed 150 million, multinomial logistic regression by Adam on mini-batches
     svm : one-vs-all linear support vector machine by LIBLINEAR
-    knn : majority of the 20 training images of highest cosine similarity, a tie going to the more similar class
+    knn : majority of the 20 training pictures of highest cosine similarity, a tie going to the more similar class
     centroid : the class whose mean is nearest, of embeddings less the training mean and scaled to unit length (Wang et
         al., "SimpleShot", 2019); see also `few_shot`
 
@@ -98,13 +98,13 @@ def few_shot(
     draws: int = 20,
     random_state: int = 0,
 ) -> tuple[FewShotResult, ...]:
-    """Classify test images (M, D) by the nearest centroid of a few labelled images per class, drawn from (N, D).
+    """Classify test pictures (M, D) by the nearest centroid of a few labelled pictures per class, drawn from (N, D).
 
-    As `probe("centroid", ...)`, but each centroid is that of `shots` images, drawn anew `draws` times; the mean that is
-    taken away, for which no label is needed, is that of all training images. Rows with label -1 are left out. The same
-    seed draws the same images.
+    As `probe("centroid", ...)`, but each centroid is that of `shots` pictures, drawn anew `draws` times; the mean that
+    is taken away, for which no label is needed, is that of all training pictures. Rows with label -1 are left out. The
+    same seed draws the same pictures.
 
-    Raises UserError for a class with fewer training images than shots, and for what `probe` does.
+    Raises UserError for a class with fewer training pictures than shots, and for what `probe` does.
     """
     train, labels = _labelled(train_x, train_y, "train")
     test, truth = _labelled(test_x, test_y, "test")
@@ -126,16 +126,16 @@ def few_shot(
 def _check_shots(shots: Sequence[int], labels: NDArray[np.int64], members: Sequence[NDArray[np.int64]]) -> None:
     rows = min(members, key=len)
     if not shots or min(shots) < 1:
-        raise UserError(f"shots={tuple(shots)}: ask for at least 1 labelled image per class.")
+        raise UserError(f"shots={tuple(shots)}: ask for at least 1 labelled picture per class.")
     if max(shots) > len(rows):
         raise UserError(
-            f"Class {labels[rows[0]]} has {len(rows)} training images, fewer than the {max(shots)} asked of each class."
+            f"Class {labels[rows[0]]} has {len(rows)} training pictures, fewer than the {max(shots)} asked for."
         )
 
 
 @dataclass(frozen=True)
 class SVMLabels:
-    """What a linear support vector machine calls unlabelled images.
+    """What a linear support vector machine calls unlabelled pictures.
 
     Attributes
     ----------
@@ -148,9 +148,9 @@ class SVMLabels:
     margins: NDArray[np.float32]
 
     def surest(self, share: float) -> NDArray[np.int64]:
-        """Return the ascending rows of that share of each class's images whose margin is largest."""
+        """Return the ascending rows of that share of each class's pictures whose margin is largest."""
         if not 0 < share <= 1:
-            raise UserError(f"The share {share} of images to keep must be above 0 and at most 1.")
+            raise UserError(f"The share {share} of pictures to keep must be above 0 and at most 1.")
         kept = []
         for label in np.unique(self.labels):
             rows = np.flatnonzero(self.labels == label)
@@ -160,7 +160,7 @@ class SVMLabels:
 
 
 def svm_labels(train_x: ArrayLike, train_y: ArrayLike, features: ArrayLike, *, random_state: int = 0) -> SVMLabels:
-    """Label images by their features (N, D) with the "svm" probe of labelled ones (paper 3, section 4.2).
+    """Label pictures by their features (N, D) with the "svm" probe of labelled ones (paper 3, section 4.2).
 
     Raises UserError for what `probe` does.
     """
@@ -186,7 +186,7 @@ def _margins(scores: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def quick_linear(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> float:
-    """Return the share of test images (M, D) that a linear probe fitted on (N, D) training images gets right.
+    """Return the share of test pictures (M, D) that a linear probe fitted on (N, D) training pictures gets right.
 
     To follow a network while it learns: multinomial logistic regression on standardised features by at most 200 steps
     of L-BFGS, which takes seconds on 60,000 x 300 features where LIBLINEAR takes minutes. It starts from zero, for the
@@ -219,14 +219,14 @@ def stratified_split(
     if not 0 < test_share < 1:
         raise UserError(f"A test share of {test_share} leaves one side empty: choose one between 0 and 1.")
     if not (array >= 0).any():
-        raise UserError("No image has a label, so there is nothing to split: give a labelled source.")
+        raise UserError("No picture has a label, so there is nothing to split: give a labelled source.")
     rng = np.random.default_rng(random_state)
     test = []
     for label in np.unique(array[array >= 0]):
         rows = rng.permutation(np.flatnonzero(array == label))
         if len(rows) < 2:
             raise UserError(
-                f"Class {label} has one labelled image, too few to train and to test on: add or remove one."
+                f"Class {label} has one labelled picture, too few to train and to test on: add or remove one."
             )
         test.append(rows[: min(max(round(test_share * len(rows)), 1), len(rows) - 1)])
     test_rows = np.sort(np.concatenate(test))
@@ -240,7 +240,7 @@ def _labelled(features: ArrayLike, labels: ArrayLike, side: str) -> tuple[NDArra
     if not (known := classes >= 0).all():  # features may be large: no copy where all are wanted
         array, classes = array[known], classes[known]
     if not len(array):
-        raise UserError(f"The {side} set has no labelled image, so nothing can be probed: give a labelled source.")
+        raise UserError(f"The {side} set has no labelled picture, so nothing can be probed: give a labelled source.")
     if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # the extremes pass NaN on
         raise UserError(f"The {side} set's features hold NaN or infinity: train again with a lower learning rate.")
     return array, classes
@@ -248,10 +248,10 @@ def _labelled(features: ArrayLike, labels: ArrayLike, side: str) -> tuple[NDArra
 
 def _check_fit(train: NDArray[np.float32], train_labels: NDArray[np.int64], test: NDArray[np.float32]) -> None:
     if (train_labels == train_labels[0]).all():
-        raise UserError(f"All training images are of class {train_labels[0]}: a probe needs at least two classes.")
+        raise UserError(f"All training pictures are of class {train_labels[0]}: a probe needs at least two classes.")
     if train.shape[1] != test.shape[1]:
         raise UserError(
-            f"Training images have {train.shape[1]} features, test images {test.shape[1]}: embed both with one model."
+            f"Training pictures have {train.shape[1]} features, test pictures {test.shape[1]}: embed both alike."
         )
 
 
@@ -352,7 +352,7 @@ def _centred(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[NDA
 def _nearest_centroid(
     train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    # Not its NearestCentroid, which divides by the spread within the classes, 0 with one image of each.
+    # Not its NearestCentroid, which divides by the spread within the classes, 0 with one picture of each.
     from sklearn.metrics import pairwise_distances_argmin
 
     classes = np.unique(labels)

@@ -75,7 +75,7 @@ def evaluate_names(pictures: Labelled, predicted: NDArray[np.int64], names: Sequ
 def evaluate_probe(kind: ProbeKind, test: Labelled, train: Labelled | None, *, random_state: int = 0) -> dict[str, Any]:
     """Return the figures of a probe on `test`, trained on `train` or else on a stratified 80 % of `test` itself.
 
-    Those of "centroid" hold, under "few_shot", what 1, 5 and 10 images of each class give, where there are as many.
+    Those of "centroid" hold, under "few_shot", what 1, 5 and 10 pictures of each class give, where there are as many.
     """
     test = test.only_labelled()
     if train is None:

@@ -46,7 +46,7 @@ def sort_images(
 
     The sub-folders are called `cluster-00`, `cluster-01`, … or after `names`; clusters of the same name share one.
     Links are symbolic, with absolute targets; pictures that came without files are written as PNG, at their own size.
-    Files of the same name from different folders become `a.jpg`, `a__1.jpg`, … in the order of the images, also where
+    Files of the same name from different folders become `a.jpg`, `a__1.jpg`, … in the order of the pictures, also where
     only upper and lower case differ. The folder appears whole or not at all; a file that is gone meanwhile is listed in
     the summary.
 
@@ -59,7 +59,7 @@ def sort_images(
             f"The pictures of {images.source!r} are no single files to link to; use mode='copy' to write them."
         )
     if len(clusters) != len(images) or not set(np.unique(clusters)) <= set(range(n_clusters)):
-        raise ValueError(f"Sorting needs one cluster from 0 to {n_clusters - 1} for each of {len(images)} images.")
+        raise ValueError(f"Sorting needs one cluster from 0 to {n_clusters - 1} for each of {len(images)} pictures.")
     folders = folder_names(n_clusters, names or {})
     with atomic_path(out) as partial:
         remove(partial)  # a killed run of the same process id may have left one

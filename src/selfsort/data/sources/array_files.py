@@ -28,9 +28,9 @@ def claims(given: Any) -> bool:
 
 
 def list_source(given: Any, request: Request) -> Listing:
-    """List the images, and the `labels` of an `.npz` file that has them.
+    """List the pictures, and the `labels` of an `.npz` file that has them.
 
-    The images are the array called `images`, else the file's first array that is not called `labels`.
+    The pictures are the array called `images`, else the file's first array that is not called `labels`.
     """
     path = Path(given).expanduser().absolute()
     request.refuse(f"The array file {str(path)!r}", "split", "fold")
@@ -60,7 +60,7 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     with np.load(path, allow_pickle=False) as arrays:
         names = [name for name in arrays.files if name != "labels"]
         if not names:
-            raise UserError(f"{str(path)!r} holds no array of images; save one called 'images' in it.")
+            raise UserError(f"{str(path)!r} holds no array of pictures; save one called 'images' in it.")
         images = arrays["images" if "images" in names else names[0]]
         return images, arrays["labels"] if "labels" in arrays.files else None
 
@@ -68,7 +68,7 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise UserError(
-            f"'labels' in {str(path)!r} must be {count} whole numbers, one per image, "
+            f"'labels' in {str(path)!r} must be {count} whole numbers, one per picture, "
             f"not {labels.dtype} of shape {labels.shape}."
         )
     if labels.max(initial=0) >= _MOST_CLASSES:

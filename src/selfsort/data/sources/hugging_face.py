@@ -112,7 +112,7 @@ def _columns(table: Any, source: str) -> tuple[str, str | None]:
     images = [name for name, feature in table.features.items() if isinstance(feature, Image)]
     labels = [name for name, feature in table.features.items() if isinstance(feature, ClassLabel)]
     if not images:
-        raise UserError(f"{source!r} has no column of images, only {', '.join(table.features)}; choose another set.")
+        raise UserError(f"{source!r} has no column of pictures, only {', '.join(table.features)}; choose another set.")
     return images[0], labels[0] if labels else None
 
 
