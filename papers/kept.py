@@ -33,7 +33,7 @@ def embedded(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[np.
 
 
 def classified(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[np.int64]:
-    """Return the (N,) classes that a network which classifies by itself gives (N, H, W, C) pictures."""
+    """Return the (N,) classes that a network which has classes of its own gives (N, H, W, C) pictures."""
     logits = outputs(net, ImageData(images, pick_device(device)))[1]
     assert logits is not None
     classes: NDArray[np.int64] = logits.argmax(1)

@@ -13,7 +13,7 @@ and notes are there in full.
 
 Values in percent, mean ± standard deviation over seeds, of the last epoch. Labels: how many labels or answers the
 method itself was given; those of a probe are not counted. Published: what a paper, or a goal set before, says. **†**
-marks what the labels of the scored pictures had a part in: the best epoch is chosen by the very figure that it
+marks what the labels of the scored pictures influenced: the best epoch is chosen by the very figure that it
 reports, and what else was chosen so stands under its table."""
 _COLUMNS = "method accuracy NMI ARI probe best-epoch-† epochs seeds labels minutes published settings".split()
 _MAIN = ("acc", "nmi", "ari", "linear_probe_last", "svm_probe_last", "svm_10_folds")
@@ -78,7 +78,7 @@ class _Line:
         return [self.first["epochs"], len(self.first["seeds"]), f"{self.labels():,}", taken, self.published()]
 
     def chosen(self) -> str:
-        """Return what labels of the scored pictures had a part in."""
+        """Return what labels of the scored pictures influenced."""
         return next((r["chosen_on_test"] for r in self.metrics.values() if r.get("chosen_on_test")), "")
 
 

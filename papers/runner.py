@@ -136,7 +136,7 @@ class Row:
     weights : of the frozen network, where there is one
     dataset : where a figure compares several
     note : what the published value is, or what ours is
-    chosen_on_test : what labels of the scored pictures had a part in, besides the best epoch
+    chosen_on_test : what labels of the scored pictures influenced, besides the best epoch
     loss : the metric is one: no percentage, and the lowest is the best
     recorded : the row is among the records, not in the tables alone
 

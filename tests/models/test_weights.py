@@ -101,7 +101,7 @@ def filled(value: float, module: nn.Module) -> None:
 
 
 def network(value: float = 2.0, *, loaded: bool = True) -> nn.Sequential:
-    """Return a frozen layer, whose weights can be had again, and one that is trained."""
+    """Return a frozen layer, whose weights can be fetched again, and one that is trained."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4)), nn.Linear(4, 2))
     if loaded:

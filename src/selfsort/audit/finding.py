@@ -27,7 +27,7 @@ class Finding(ABC):
 
     Attributes
     ----------
-    order : among the findings, the least first
+    order : among the findings, the lowest first
     name : the key in `audit.json`, the column in `pictures.csv`, the anchor on the page
     words : what was found, for the table of findings
     title, text : heading on the page and the sentence below it, which may be ""

@@ -159,7 +159,7 @@ def fit(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Pre-trained network; `selfsort backbones` lists them.", show_default="the best to be had"),
+        typer.Option(help="Pre-trained network; `selfsort backbones` lists them.", show_default="the best available"),
     ] = None,
     classes: Annotated[
         str | None,

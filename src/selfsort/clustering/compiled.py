@@ -14,5 +14,5 @@ def compiled(loop: Loop) -> Loop:
 
     try:
         return cast(Loop, njit(nogil=True, cache=True)(loop))
-    except RuntimeError:  # nowhere to keep it: compiled anew in every process
+    except RuntimeError:  # nowhere to keep it: compiled again in every process
         return cast(Loop, njit(nogil=True)(loop))

@@ -12,7 +12,7 @@ from selfsort.data import cache
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, remove
 
-FORMAT = 1  # to be raised whenever layouts come to be made differently
+FORMAT = 1  # raise it whenever layouts are made differently
 
 
 def location() -> Path:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from selfsort.data import cache
 from selfsort.files import atomic_path, bytes_in, remove
 
-FORMAT = 1  # to be raised whenever features come to be computed or kept differently
+FORMAT = 1  # raise it whenever features are computed or kept differently
 
 _WHAT = "features"
 _BLOCK = 4096

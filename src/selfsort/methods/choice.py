@@ -1,4 +1,4 @@
-"""Which method suits some pictures, where nobody has said: what `selfsort fit` takes by itself, and why."""
+"""Which method suits some pictures, where nobody has said: what `selfsort fit` chooses, and why."""
 
 import math
 from typing import NamedTuple

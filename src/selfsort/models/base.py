@@ -1,4 +1,4 @@
-"""What every network is: one pass that gives an embedding and, where it classifies by itself, scores; and a loss."""
+"""What every network is: one pass that gives an embedding and, where it has classes of its own, scores; and a loss."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ class Output(NamedTuple):
     Attributes
     ----------
     embedding : (B, D)
-    logits : (B, K) class scores, of a network that classifies by itself
+    logits : (B, K) class scores, of a network that has classes of its own
 
     """
 
@@ -46,7 +46,7 @@ class Net(nn.Module):
             """Return `forward(inputs)`."""
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return the embedding and, where the network classifies by itself, the class scores of (B, ...) inputs."""
+        """Return the embedding and, where the network has classes of its own, the class scores of (B, ...) inputs."""
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> Tensor:

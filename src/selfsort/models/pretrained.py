@@ -28,7 +28,7 @@ from selfsort.models.weights.frozen import is_architecture_only, mark_frozen
 DEFAULT = "efficientnet-lite0"
 _WAY_OUT = f"take backbone={DEFAULT!r}, whose weights come with selfsort"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-_LASTING = ("package", "timm", "torchvision", "open_clip", "hf-hub")  # from where weights can be had again
+_LASTING = ("package", "timm", "torchvision", "open_clip", "hf-hub")  # from where weights can be fetched again
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _NOT_COMMERCIAL = re.compile(r"(^|[-_])nc([-_]|$)|non-?commercial|amlr|seer")
@@ -598,7 +598,7 @@ def _from_timm(card: Card, name: str) -> Path:
     config = _timm_config(name)
     repository, url = config.get("hf_hub_id"), config.get("url", "")
     if not repository and not url:
-        raise UserError(f"There are no weights of {card.name!r} to be had: {_WAY_OUT}.")
+        raise UserError(f"No weights of {card.name!r} are available: {_WAY_OUT}.")
     if not repository or (url and hubs.cached_url(url).is_file()):
         return hubs.from_url(url, card.name, _WAY_OUT)
     return hubs.from_hugging_face(repository, _timm_files(config), card.name, _WAY_OUT)

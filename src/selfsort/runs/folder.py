@@ -25,7 +25,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The weights, and the clustering where the network does not classify by itself."""
+        """The weights, and the clustering where the network does not have classes of its own."""
         return self.path / "model.safetensors"
 
     @property

@@ -16,7 +16,7 @@ def measure_collapse(net: Net, data: TrainingData, batch_size: int) -> dict[str,
     """Measure on a fixed sample how many dimensions and classes the network uses.
 
     Returns `effective_rank` (Roy and Vetterli 2007; NaN for an embedding that is not finite) and, for a network that
-    classifies by itself, `class_entropy` (0 to 1) and the shares of pictures in the `largest_class` and the
+    has classes of its own, `class_entropy` (0 to 1) and the shares of pictures in the `largest_class` and the
     `smallest_class`.
     """
     # A tenth of the pictures, 256 to 2,048: enough to see a collapse, at a few per cent of an epoch's work.

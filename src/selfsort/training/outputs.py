@@ -15,7 +15,7 @@ from selfsort.training.data import Indices, TrainingData
 def outputs(
     net: Net, data: TrainingData, batch_size: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Return the (N, D) embedding and, where the network classifies by itself, the (N, K) logits of N pictures.
+    """Return the (N, D) embedding and, where the network has classes of its own, the (N, K) logits of N pictures.
 
     The network is in evaluation mode afterwards, on the data's device.
     """

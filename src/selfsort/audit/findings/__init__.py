@@ -1,4 +1,4 @@
-"""What may be wrong with single pictures: a file here with a subclass of `Finding` is a finding, found by itself."""
+"""What may be wrong with single pictures: a file here with a subclass of `Finding` is a finding, found by its file."""
 
 import pkgutil
 from functools import lru_cache

@@ -1,6 +1,6 @@
-"""Where pictures come from: one file for each kind of source, found by itself.
+"""Where pictures come from: one file for each kind of source, discovered automatically.
 
-A module here offers `ORDER`, in which the kinds are asked, the least first; `claims(given)`, whether it knows what the
+A module here offers `ORDER`, in which the kinds are asked, the lowest first; `claims(given)`, whether it knows what the
 caller of `load_images` gave; and `list_source(given, request)`, which returns a `Listing` of the pictures without
 decoding one. It may also say what it takes, for the error that tells the user what could have been given: `TAKES`, such
 as "a folder", or `NAMES`, of data sets. `FILES` is True where every picture is a file of its own.

@@ -85,7 +85,7 @@ def load_weights(features: nn.Sequential, network: str, weights: str) -> None:
     ------
     UserError
         When there is no such file, when it cannot be read or is of another architecture, or when the hub's weights
-        are neither on this computer nor to be had.
+        are neither on this computer nor available.
 
     """
     if weights == "random":

@@ -1,4 +1,4 @@
-"""Frozen weights in a run: by name and hash where they can be had again, by value where they cannot."""
+"""Frozen weights in a run: by name and hash where they can be fetched again, by value where they cannot."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _architecture_only: ContextVar[bool] = ContextVar("architecture_only", default=F
 
 @dataclass(frozen=True)
 class FrozenWeights:
-    """Where the weights of a module can be had again; the attribute `frozen_weights` of a module says so.
+    """Where the weights of a module can be fetched again; the attribute `frozen_weights` of a module says so.
 
     Attributes
     ----------
@@ -48,12 +48,12 @@ def is_architecture_only() -> bool:
 
 
 def mark_frozen(module: nn.Module, name: str, load: Callable[[nn.Module], None], sha256: str = "") -> None:
-    """Note where the weights of a module can be had again, and their `digest_of` if it has them already."""
+    """Note where the weights of a module can be fetched again, and their `digest_of` if it has them already."""
     module.frozen_weights = FrozenWeights(name, load, sha256)  # type: ignore[assignment]
 
 
 def split_state(net: nn.Module) -> tuple[dict[str, Tensor], References]:
-    """Return the tensors of a network that a run has to keep, and references to those that can be had again.
+    """Return the tensors of a network that a run has to keep, and references to those that can be fetched again.
 
     Weights that were trained on since they were loaded are kept by value, as are those without a source.
     """

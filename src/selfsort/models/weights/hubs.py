@@ -83,7 +83,7 @@ def from_url(url: str, owner: str, way_out: str) -> Path:
     Raises
     ------
     UserError
-        When it is neither on this computer nor to be had, or its hash is another one.
+        When it is neither on this computer nor available, or its hash is another one.
 
     """
     path = cached_url(url)
@@ -121,7 +121,7 @@ def from_hugging_face(repository: str, files: Sequence[str], owner: str, way_out
     Raises
     ------
     UserError
-        When none of them is on this computer or to be had, or one is damaged.
+        When none of them is on this computer or available, or one is damaged.
 
     """
     for file in files:

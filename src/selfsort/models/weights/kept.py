@@ -5,7 +5,7 @@ from pathlib import Path
 from selfsort.data import cache
 from selfsort.files import remove
 
-FORMAT = 1  # to be raised whenever weights come to be kept differently
+FORMAT = 1  # raise it whenever weights are kept differently
 
 
 def location() -> Path:
