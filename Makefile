@@ -18,6 +18,12 @@ endef
 
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
+	$(BIN)/python examples/photographs.py $(DEMO)/photographs
+	$(BIN)/selfsort fit $(DEMO)/photographs --out $(DEMO)/photos
+	$(BIN)/selfsort label $(DEMO)/photos --simulate $(DEMO)/photographs --answers 6
+	$(BIN)/selfsort refine $(DEMO)/photos
+	$(BIN)/selfsort sort $(DEMO)/photos $(DEMO)/photographs --out $(DEMO)/photos-sorted
+	$(BIN)/selfsort report $(DEMO)/photos --sheet $(DEMO)/photos.png
 	$(BIN)/selfsort views digits --size 16 --views digits --out $(DEMO)/views.png
 	$(BIN)/selfsort fit digits --size 16 --method simclr --views digits --epochs 60 --out $(DEMO)/digits
 	$(BIN)/selfsort label $(DEMO)/digits --groups 25 --simulate digits --answers 25
@@ -29,8 +35,8 @@ demo: $(VENV)/.installed
 	$(BIN)/selfsort sort $(DEMO)/digits digits --copy --out $(DEMO)/sorted
 	$(BIN)/selfsort evaluate $(DEMO)/digits digits --probe linear
 	$(BIN)/selfsort report $(DEMO)/digits --sheet $(DEMO)/names.png
-	@echo "To name groups yourself: $(BIN)/selfsort label $(DEMO)/digits"
-	@echo "The report: $(CURDIR)/$(DEMO)/digits/report.html"
+	@echo "To name groups yourself: $(BIN)/selfsort label $(DEMO)/photos"
+	@echo "The reports: $(CURDIR)/$(DEMO)/photos/report.html and $(CURDIR)/$(DEMO)/digits/report.html"
 
 test: $(VENV)/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
