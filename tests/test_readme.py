@@ -47,6 +47,7 @@ def test_commands_of_the_readme(desk: Path, cli: Cli) -> None:
     assert len(list((desk / "sorted").glob("*/*.png"))) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
 def test_python_of_the_documents(document: str, desk: Path) -> None:
     for block in blocks("python", (ROOT / document).read_text(encoding="utf-8")):

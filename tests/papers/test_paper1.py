@@ -322,7 +322,8 @@ def test_one_that_fails_loses_no_record_of_those_before(
 
     found = [replace(each, draw=failing) if each.name == "figure-15" else each for each in paper1.PAPER.experiments]
     monkeypatch.setattr(paper1, "PAPER", replace(paper1.PAPER, experiments=tuple(found)))
-    words = ("reproduce", "paper1", "--figure", 14, "--figure", 15, *SCALE, *SETTINGS, "--out", tmp_path / "out")
+    small = ("--epochs", 1, "--subset", 50, "--seeds", 1, "--embedding-size", 10)
+    words = ("reproduce", "paper1", "--figure", 14, "--figure", 15, *small, *SETTINGS, "--out", tmp_path / "out")
     assert cli.run(*words, "--results", tmp_path / "results.json") == 1
     kept = json.loads((tmp_path / "results.json").read_text())
     assert {record["experiment"].split("-")[1] for record in kept} == {"figure14"}

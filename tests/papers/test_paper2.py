@@ -122,6 +122,7 @@ def test_what_is_learnt_from_labels_or_not(tmp_path: Path) -> None:
     assert {"loss", "acc", "acc_0", "acc_9"} <= set(figures(frozen)[0]) == set(figures(whole)[0]) - {"closeness"}
 
 
+@pytest.mark.slow
 def test_more_epochs_make_the_papers_order(tmp_path: Path) -> None:
     scale = Scale(epochs=5, subset=1400, seeds=1, settings={"batch_size": "16", "learning_rate": "0.003"})
     trials = [
