@@ -102,12 +102,14 @@ def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> 
     assert sums[0] == 1 and sums[1] == 0 and 0 < sums[2] < 1
 
 
-def test_fewer_than_two_names_cannot_be_learnt(fitted: dict[str, Estimator]) -> None:
+def test_one_name_alone_is_given_to_all_and_none_cannot_be_learnt(fitted: dict[str, Estimator]) -> None:
     one = Targets(("a",), np.ones((48, 1), np.float32), np.ones(48, np.float32))
+    for frozen in (True, False):
+        alone = refine(fitted["simclr"], as_image_set(pictures()), one, frozen=frozen, epochs=1)
+        assert alone.names_ == ("a",) and (alone.predict(pictures(5, seed=2)) == "a").all()
     none = Targets((), np.zeros((48, 0), np.float32), np.zeros(48, np.float32))
-    for targets, said in ((one, "Only one name"), (none, "No name")):
-        with pytest.raises(UserError, match=f"{said} has pictures: name groups of at least two kinds"):
-            refine(fitted["kmeans"], as_image_set(pictures()), targets)
+    with pytest.raises(UserError, match="No name has pictures: name a group first"):
+        refine(fitted["kmeans"], as_image_set(pictures()), none)
 
 
 def test_progress_and_epochs(fitted: dict[str, Estimator]) -> None:

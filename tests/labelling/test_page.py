@@ -87,6 +87,11 @@ class Tab:
         found: dict[str, Any] = self.page.request.get(f"{self.own}api/state").json()
         return found
 
+    def name_of(self, picture: int) -> str | None:
+        """Return the name that a picture has now."""
+        found: str | None = self.page.request.get(f"{self.own}api/images/{picture}").json()["name"]
+        return found
+
     def counts(self) -> dict[str, int]:
         return {entry["name"]: entry["count"] for entry in self.state()["names"]}
 
@@ -331,35 +336,41 @@ def test_a_line_or_a_circle_on_the_map_makes_a_group(open_tab: Any) -> None:
     expect(tab.page.locator("#live")).to_contain_text("in the circle")
     assert tab.group_after("Enter") != drawn
     expect(tab.page.locator("#ask-title")).to_contain_text("from the map")
-    size = int(re.search(r"[\d,]+", tab.page.locator("#ask-title").text_content())[0].replace(",", ""))
+    shown = [int(picture) for picture in tab.shown().split()]
     tab.group_after("Enter", text="circled")
-    assert tab.counts()["circled"] == size
+    # Names spread from all answers together: some of the circle may be more like another name.
+    assert sum(tab.name_of(picture) == "circled" for picture in shown) > len(shown) / 2
 
 
 def test_pictures_are_pulled_out_moved_and_names_renamed(open_tab: Any) -> None:
     tab = open_tab()
     tab.group_after("Enter", text="heron")
     tab.group_after("Enter", text="egret")
-    before = tab.counts()
     tab.page.goto(tab.own + "#names/heron")
     grid = tab.page.locator("#grid")
     expect(grid.locator(".cell img").first).to_be_visible()
     grid.focus()
     tab.key("Space", "ArrowRight", "Shift+ArrowRight")
     expect(tab.page.locator("#chosen")).to_have_text("3 selected")
+    selected = grid.locator("[aria-selected=true]")
+    pulled = selected.evaluate_all("cells => cells.map(cell => Number(cell.dataset.picture))")
     tab.key("Delete")
-    expect(tab.page.locator("#names-count")).to_have_text(f"{before['heron'] - 3} pictures")
+    expect(tab.page.locator("#chosen")).to_have_text("None selected")
     expect(grid).to_be_focused()
+    assert len(pulled) == 3 and "heron" not in map(tab.name_of, pulled)
     tab.key("Space")
+    expect(tab.page.locator("#chosen")).to_have_text("1 selected")
+    (moved,) = selected.evaluate_all("cells => cells.map(cell => Number(cell.dataset.picture))")
     tab.page.keyboard.type("egr")
     tab.key("ArrowDown", "Enter")
     expect(tab.page.locator("#chosen")).to_have_text("None selected")
-    assert tab.counts()["egret"] == before["egret"] + 1
+    assert tab.name_of(moved) == "egret"
     tab.key("Alt+r")
     tab.page.keyboard.type("grey heron")
     tab.key("Enter")
     expect(tab.page.locator("#names-title")).to_have_text("grey heron")
-    assert tab.counts()["grey heron"] == before["heron"] - 4 and "heron" not in tab.counts()
+    assert tab.counts()["grey heron"] > 0 and "heron" not in tab.counts()
+    assert "grey heron" not in map(tab.name_of, [*pulled, moved])
     tab.key("Alt+z", "Alt+n")
     expect(tab.page.locator("#legend")).not_to_contain_text("grey heron")
 
@@ -548,11 +559,11 @@ def test_refine_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: An
     tab = open_tab(at=refinable)
     tab.expected = ("409",)
     notice, progress = tab.page.locator("#notice-text"), tab.page.locator("#refining")
-    tab.group_after("Enter", text="heron")
     tab.page.locator("#refine").click()
-    expect(notice).to_contain_text("Name groups of at least two kinds first")
+    expect(notice).to_contain_text("Name a group first")
     tab.page.locator("#notice-close").click()
-    tab.group_after("Enter", text="egret")
+    for text in ("heron", "egret"):
+        tab.group_after("Enter", text=text)
     expect(progress).to_be_hidden()
 
     tab.key("Alt+i")
@@ -566,7 +577,6 @@ def test_refine_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: An
     expect(progress).to_be_hidden()
     expect(tab.page.locator("#refine")).to_be_enabled()
     expect(tab.page.locator("#name")).to_have_value("bit")
-    # Before the next answer: its group may be all the pictures that had one of these names.
     assert {"heron", "egret", "stork"} <= set(tab.counts())
     tab.group_after("Enter", text="tern")
     assert tab.state()["round"] == 1 and "bittern" in tab.counts()

@@ -70,6 +70,7 @@ def test_the_next_groups_are_those_in_doubt() -> None:
     probabilities = np.eye(3, dtype=np.float32)[kind % 3]
     error_probability = np.where(kind == 4, 0.9, 0.01).astype(np.float32)
     session.learn(("kind 0", "kind 1", "kind 2"), probabilities, error_probability=error_probability)
+    session.begin_round()
     groups = query_selection.next_groups(session, points, 2)
     assert 1 <= len(groups) <= 2 and groups[0].round == 1
     assert (kind[groups[0].members] == 4).mean() > 0.9

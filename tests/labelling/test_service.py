@@ -154,7 +154,7 @@ def test_a_split_that_was_missed_is_made_up_for(run, images):
 
 
 def test_who_has_nothing_else_to_do_waits_for_the_parts(run, images, monkeypatch):
-    monkeypatch.setattr("selfsort.labelling.server.service._SPLITTING", 60)
+    monkeypatch.setattr("selfsort.labelling.server.service._WAITING", 60)
     with closing(LabelService(run, images, n_groups=2)) as service:
         for key in ("a", "b"):
             service.answer(key, "ann", Event("mixed", service.next_group("ann")["id"]))
@@ -335,7 +335,7 @@ def test_many_threads(service):
     outcomes = []
 
     def work(client):
-        while (group := service.next_group(client)) is not None:
+        while len(outcomes) < 30 and (group := service.next_group(client)) is not None:
             try:
                 outcomes.append(
                     service.answer(f"{client}-{group['id']}", client, name(group, "rose"))["state"]["answers"]
@@ -349,8 +349,63 @@ def test_many_threads(service):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(count for count in outcomes if count) == list(range(1, 7))
+    counts = sorted(count for count in outcomes if count)
+    assert counts == list(range(1, len(counts) + 1)) and len(counts) > 6
     assert service.state()["covered"] == 60
+
+
+def test_names_spread_after_every_answer(service, images):
+    kinds = {"rose": 0, "tulip": 1}
+    for text, kind in kinds.items():
+        group = next(g for g in service.session.groups.values() if set(g.members % 3) == {kind})
+        service.answer(text, "ann", Event("name", group.id, text))
+    service.settle()
+    labels = service.session.labels()
+    own = np.arange(60) % 3 < 2
+    spread = np.array(labels.names)[labels.name_of[own]]
+    assert (spread == np.where(np.flatnonzero(own) % 3, "tulip", "rose")).all()
+    assert service.session.round == 0 and not labels.given.any()
+    generation = service.state()["generation"]
+    service.undo("u", "ann")
+    service.settle()
+    assert service.state()["generation"] > generation
+    assert service.session.counts() == [("rose", service.state()["covered"])], "one name alone does not spread"
+
+
+def test_after_the_first_groups_come_narrower_ones(run, images):
+    with closing(LabelService(run, images, n_groups=2)) as service:
+        asked = []
+        for number in range(6):
+            group = service.next_group("ann")
+            service.answer(f"k{number}", "ann", name(group, f"kind {group['typical'][0] % 3}"))
+            service.settle()
+            asked.append(group["kind"])
+        assert asked == ["cluster"] * 2 + ["query"] * 4
+        labels = service.session.labels()
+        right = np.array([int(labels.names[k][-1]) for k in labels.name_of]) == np.arange(60) % 3
+        assert right.mean() > 0.8, "the kind that was hidden in a group is found"
+        known = set(service.session.groups)
+    with closing(LabelService(run, images)) as service:
+        assert known <= set(service.session.groups)
+        service.settle()
+        assert service.next_group("ann")["id"] not in range(6)
+
+
+def test_single_pictures_are_asked_about_where_no_group_fits(service):
+    for number in range(8):
+        group = service.next_group("ann")
+        service.answer(f"k{number}", "ann", Event("mixed", group["id"]))
+        service.settle()
+    assert not service.state()["groups_fit"]
+    singles = []
+    for number in range(3):
+        group = service.next_group("ann")
+        assert group["size"] == 1
+        singles.append(group["typical"] + group["random"] + group["borderline"])
+        service.answer(f"s{number}", "ann", name(group, f"kind {number}"))
+        service.settle()
+    assert len({pictures[0] for pictures in singles}) == 3
+    assert service.session.labels().name_of[singles[0][0]] == 0
 
 
 REFINE = """
@@ -415,9 +470,8 @@ def test_refine_goes_on_asking_and_brings_new_groups(service, run):
     assert service.next_group("bob")["round"] == 1
 
 
-def test_refine_needs_two_names(service):
-    service.answer("a", "ann", name(service.next_group("ann"), "rose"))
-    with pytest.raises(Conflict, match="two kinds"):
+def test_refine_needs_a_name(service):
+    with pytest.raises(Conflict, match="Name a group first"):
         service.refine("i", None)
 
 

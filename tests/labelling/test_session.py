@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -161,6 +163,7 @@ def test_the_model_speaks_where_no_newer_answer_does() -> None:
     named.apply(Event("name", 1, "dog"))
     opinion = np.tile(np.float32([0.3, 0.7]), (10, 1))
     named.learn(("cat", "dog"), opinion, seen=1)
+    named.begin_round()
     assert named.round == 1
     assert names_of(named) == ["dog"] * 10
     assert named.labels().given.tolist() == [False] * 5 + [True] * 3 + [False] * 2
@@ -172,7 +175,7 @@ def test_the_model_speaks_where_no_newer_answer_does() -> None:
 def test_groups_of_an_earlier_round_are_not_asked_but_can_be_answered() -> None:
     named = session()
     named.apply(Event("name", 0, "cat"))
-    named.learn(("cat",), np.ones((10, 1), np.float32))
+    named.begin_round()
     assert named.open_groups() == []
     named.apply(Event("name", 1, "dog"))
     assert names_of(named)[5] == "dog"
@@ -195,6 +198,42 @@ def test_gain_is_the_number_of_pictures_that_lack_a_sure_name() -> None:
         ("cat", "dog"), np.tile(np.float32([0.8, 0.2]), (10, 1)), error_probability=np.full(10, 0.5, np.float32)
     )
     assert named.gain(named.groups[0]) == pytest.approx(2.5)
+
+
+def test_the_answers_alone_count_once_a_model_is_forgotten() -> None:
+    named = session()
+    named.apply(Event("name", 0, "cat"))
+    named.learn(("cat", "dog"), np.tile(np.float32([0.1, 0.9]), (10, 1)))
+    assert names_of(named) == ["dog"] * 10
+    named.forget()
+    assert names_of(named)[:5] == ["cat"] * 5 and named.names() == ("cat",) and not named.labels().given[5:].any()
+
+
+def test_a_narrower_answer_outweighs_an_earlier_one() -> None:
+    named = session()
+    named.apply(Event("name", 0, "cat"))
+    named.add([replace(group(2, [0, 1]), kind="query")])
+    named.apply(Event("name", 2, "dog"))
+    cat, dog = named.evidence()[0]
+    assert dog > 5 * cat > 0
+    assert named.targets().group_sizes[[0, 2]].tolist() == [2, 3]
+
+
+def test_a_group_of_one_picture_is_named_by_hand() -> None:
+    named = session()
+    named.add([replace(group(2, [3]), kind="query")])
+    named.apply(Event("name", 2, "cat"))
+    named.learn(("cat", "dog"), np.tile(np.float32([0.1, 0.9]), (10, 1)))
+    named.apply(Event("name", 0, "dog"))
+    assert names_of(named)[:5] == ["dog", "dog", "dog", "cat", "dog"]
+
+
+def test_a_mixed_query_waits_for_no_parts() -> None:
+    named = session()
+    named.add([replace(group(2, [0, 1]), kind="query")])
+    for number in (1, 2):
+        named.apply(Event("mixed", number))
+    assert [each.id for each in named.unsplit()] == [1]
 
 
 def test_shown_pictures_are_distinct_and_the_random_ones_a_fair_sample() -> None:

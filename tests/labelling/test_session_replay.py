@@ -34,7 +34,7 @@ def replayed(session):
     fresh.events = list(session.events)
     fresh.add(session.groups.values())
     if session.model_probabilities is not None:
-        fresh.round = session.round - 1
+        fresh.round = session.round
         fresh.learn(session.model_names, session.model_probabilities, session._learnt_from, session.error_probability)
     return fresh
 
@@ -49,6 +49,7 @@ def test_same_as_replaying_everything(seed):
             probabilities = rng.dirichlet(np.ones(len(session.names())), N).astype(np.float32)
             error_probability = rng.random(N).astype(np.float32) if step == 40 else None
             session.learn(session.names(), probabilities, len(session.events) - 2, error_probability)
+            session.begin_round()
             session.add(groups(rng, 100 * step, session.round))
         try:
             session.apply(any_event(rng, session))

@@ -248,6 +248,7 @@ class TestBadInput:
 
     def test_sentences(self, client):
         first, other = (client.get(f"/api/group?client={who}").json()["group"] for who in ("ann", "bob"))
+        assert send(client, "/api/refine", "f").status_code == 409
         assert send(client, "/api/answers", group=first["id"], kind="name", name="Rose").status_code == 200
         taken = send(client, "/api/answers", "b", "bob", group=first["id"], kind="junk")
         assert taken.status_code == 409 and taken.json()["taken"] is True and taken.json()["detail"].endswith(".")
@@ -256,7 +257,6 @@ class TestBadInput:
         empty = send(client, "/api/answers", "d", "bob", group=other["id"], kind="name", name=" ")
         assert empty.status_code == 422 and "empty" in empty.json()["detail"]
         assert send(client, "/api/undo", "e", "carl").status_code == 409
-        assert send(client, "/api/refine", "f").status_code == 409
         assert client.get("/api/images/60").status_code == 404
         assert client.get("/api/check").status_code == 404
         assert client.get("/api/names/pictures?name=none").status_code == 404
@@ -290,7 +290,7 @@ def test_a_whole_session(client):
             "estimate",
             "refinement",
         ),
-        *("can_undo", "certify", "generation", "map"),
+        *("can_undo", "certify", "generation", "groups_fit", "map"),
     }
     group = client.get("/api/group?client=ann").json()["group"]
     assert set(group) == {

@@ -34,6 +34,9 @@ def label(
     simulate: Simulate = None,
     answers: Annotated[int, typer.Option(min=1, help="Answers of the simulated annotator.")] = 40,
     errors: Annotated[float, typer.Option(min=0, max=1, help="Share of its answers with a wrong name.")] = 0.0,
+    throw_out: Annotated[
+        bool, typer.Option("--throw-out", help="It also throws out the pictures it sees that are of another name.")
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +48,7 @@ def label(
     facts = runs.read_run(run)
     pictures = training_images(run, facts, images, as_json)
     if simulate:
-        _name_by_simulation(run, pictures, groups, simulate, answers, errors, seed, as_json)
+        _name_by_simulation(run, pictures, groups, simulate, answers, errors, throw_out, seed, as_json)
         return
     if as_json:
         raise UserError("--json goes with --simulate: a page has no end to report.")
@@ -64,7 +67,15 @@ def label(
 
 
 def _name_by_simulation(
-    run: Path, images: "ImageSet", groups: int | None, source: str, answers: int, errors: float, seed: int, quiet: bool
+    run: Path,
+    images: "ImageSet",
+    groups: int | None,
+    source: str,
+    answers: int,
+    errors: float,
+    throw_out: bool,
+    seed: int,
+    quiet: bool,
 ) -> None:
     """Name groups by the true labels of `source`, as a person would who sees what the page shows."""
     from contextlib import closing
@@ -74,7 +85,7 @@ def _name_by_simulation(
     from selfsort.labelling.server.service import LabelService
 
     labels, names = _true_labels(source, images)
-    annotator = SimulatedAnnotator(labels, names, error_rate=errors, random_state=seed)
+    annotator = SimulatedAnnotator(labels, names, error_rate=errors, throws_out=throw_out, random_state=seed)
     with label_lock(run), closing(LabelService(run, images, n_groups=groups, random_state=seed)) as service:
         given = service.answer_all(annotator.answer, answers)
         state = service.state()
@@ -145,6 +156,10 @@ def refine(
     facts = model.run_["refined"]
     quiet = as_json or json_progress
     answer("refine", {"run": str(run), "names": list(model.names_), **facts}, as_json)
+    if "held_out" in facts:
+        say(facts["held_out"]["sentence"], quiet)
+        if json_progress:
+            print(json.dumps({"message": facts["held_out"]["sentence"]}), flush=True)
     say(f"{model.method} tells {len(model.names_)} names apart; it is in {run / 'named'}", quiet)
     word, source = shell_words(run, pictures.source)
     say(f"Next: selfsort label {word} to name more, selfsort certify {word} to learn how good it is,", quiet)

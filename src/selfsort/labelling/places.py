@@ -39,10 +39,10 @@ def points_of(folder: Path, embedding: NDArray[np.float32], *, random_state: int
     from selfsort import methods
     from selfsort.clustering import reduce_sampled
 
-    space = methods.find(runs.read_run(folder)["method"]).label_space
-    if space == "embedding":
+    method = methods.find(runs.read_run(folder)["method"])
+    if method.label_space == "embedding":
         return embedding
-    points = reduce_sampled(embedding, space, random_state=random_state)
+    points = reduce_sampled(method.label_view(embedding), method.label_space, random_state=random_state)
     with suppress(UserError):  # where it cannot be kept it is computed again
         keep(folder, embedding, points)
     return points

@@ -369,12 +369,10 @@ def load_session(store: Store, run: Path, opinion: Opinion | None = None) -> Ses
     rounds = store.get("rounds") or []
     if not rounds:
         return session
-    session.round = len(rounds) - 1
     names, probabilities, error_probability = opinion or opinion_of(newest_model(store, run))
     if names:
         session.learn(
             names, probabilities, sum(item.seq <= rounds[-1]["after_seq"] for item in stored), error_probability
         )
-    else:  # the refined model was deleted: what was answered and proposed stays
-        session.round = len(rounds)
+    session.round = len(rounds)  # also where the refined model was deleted: what was answered and proposed stays
     return session

@@ -142,6 +142,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         """Return the network for (height, width, channels) pictures, untrained."""
         raise NotImplementedError
 
+    @staticmethod
+    def label_view(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what of an embedding (N, D) is brought to `label_space`."""
+        return embedding
+
     @property
     def names_(self) -> tuple[str, ...]:
         """Return the names of the classes, where a person has given some; see `selfsort.LabelSession`."""

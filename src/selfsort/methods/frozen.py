@@ -14,8 +14,8 @@ from selfsort.augment import Augmentation
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec, Resize
 from selfsort.features.embedding import Features, embed
-from selfsort.heads.base import Groups
-from selfsort.methods.base import ClusterSpace, NamedNet, TrainedEstimator
+from selfsort.heads.base import Groups, centred
+from selfsort.methods.base import NamedNet, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.pretrained import Pretrained, find, pretrained
@@ -95,7 +95,11 @@ class Frozen(TrainedEstimator):
 
     trains: ClassVar[bool] = False
     n_views = 1
-    label_space: ClassVar[ClusterSpace] = "embedding"
+
+    @staticmethod
+    def label_view(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the features as heads see them, so that one layout serves both."""
+        return centred(embedding)[0]
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters, that there are such a head and such a network, and the pictures."""

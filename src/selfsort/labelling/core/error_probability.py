@@ -46,7 +46,7 @@ def judged_targets(session: Session, embedding: NDArray[np.float32], seed: int =
     if not disputed.any():
         return targets
     shares = np.where(disputed[:, None], opinions(session, embedding, seed), targets.soft)
-    return Targets(targets.names, shares.astype(np.float32), targets.weights)
+    return targets._replace(soft=shares.astype(np.float32))
 
 
 def _by_others(session: Session, embedding: NDArray[np.float32], seed: int) -> NDArray[np.float64]:

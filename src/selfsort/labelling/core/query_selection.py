@@ -15,6 +15,8 @@ _SAMPLE = 20_000  # points that show where the groups are; a person waits for th
 _PARTS = 5  # into which the pictures of a name are cut at least, so that doubtful ones do not hide among others
 _FEW = 2_000  # pictures among which equal ones are looked for, of which k-means makes no clusters
 _RESTARTS = 3
+_LATELY, _ENOUGH = 30, 8  # the last answers, and how many of them must be about groups to say that those do not fit
+_MOSTLY = 2 / 3
 _ITERATIONS = 25
 
 
@@ -24,6 +26,14 @@ def how_many(n_classes: int, n_images: int) -> int:
     Of few pictures there are as many groups as classes, if that leaves two for each.
     """
     return max(2, min(4 * n_classes, max(n_images // 10, min(n_classes, n_images // 2))))
+
+
+def groups_fit(session: Session) -> bool:
+    """Tell whether groups are worth asking about: not where most of those answered lately held several kinds."""
+    lately = list(session.answered().items())[-_LATELY:]
+    answers = [event for number, event in lately if len(session.groups[number].members) > 1 and event.kind != "skip"]
+    mixed = sum(event.kind == "mixed" for event in answers)
+    return len(answers) < _ENOUGH or mixed <= _MOSTLY * len(answers)
 
 
 def first_groups(

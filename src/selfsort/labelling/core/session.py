@@ -5,7 +5,7 @@ leaving it out. Names spread from a group to its pictures as in paper 4, section
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
@@ -17,9 +17,10 @@ from selfsort.errors import UserError
 from selfsort.evaluation.certificate import stratified_interval
 
 EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
-GroupKind = Literal["cluster", "split", "lasso"]
+GroupKind = Literal["cluster", "split", "lasso", "query"]
 
 JUNK = "junk"
+_OLDER = 0.1  # what earlier answers count for where a narrower group is named
 LONGEST_NAME = 100
 
 
@@ -47,7 +48,7 @@ class Group:
     members : (M,) positions of the pictures, the most typical first
     distances : (M,) of each to the centre, in units of the root mean square over all groups proposed with it
     centre : (D,) in the embedding; None where there is none
-    kind : a "cluster", a part of a "split" group, or a "lasso" drawn by hand
+    kind : a "cluster", a part of a "split" group, a "lasso" drawn by hand, or a "query", asked about after those
     round : number of refinements before it
     parent : the group that was split
 
@@ -86,6 +87,11 @@ class Event:
     names: tuple[str, ...] = ()
     distinct: bool = False
 
+    @property
+    def names_pictures(self) -> bool:
+        """Tell whether it gives a group a name; "junk" is one."""
+        return self.kind in ("name", "junk")
+
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return asdict(self)
@@ -119,11 +125,15 @@ class Labels(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What a classifier learns: (N, K) shares of the names, rows summing to 1 or 0, and (N,) weights from 0 to 1."""
+    """What a classifier learns: (N, K) shares of the names, rows summing to 1 or 0, and (N,) weights from 0 to 1.
+
+    `group_sizes` (N,) tells how many pictures got their name by the same answer; None where each got its own.
+    """
 
     names: tuple[str, ...]
     soft: NDArray[np.float32]
     weights: NDArray[np.float32]
+    group_sizes: NDArray[np.int64] | None = None
 
 
 class Estimate(NamedTuple):
@@ -293,7 +303,7 @@ class Session:
         seen: int | None = None,
         error_probability: NDArray[np.float32] | None = None,
     ) -> None:
-        """Take over a refined model's (N, K) opinion, which was trained on the first `seen` answers; begin a round.
+        """Take over a model's (N, K) opinion, which was trained on the first `seen` answers.
 
         Answers given since then count for more than the model, earlier ones for less. `error_probability` (N,) is how
         likely the model's name is wrong (see `error_probability.error_probabilities`), else what its own probabilities
@@ -305,8 +315,22 @@ class Session:
             )
         self.model_names, self.model_probabilities, self.error_probability = names, probabilities, error_probability
         self._learnt_from = len(self.events) if seen is None else seen
+        self._changed()
+
+    def begin_round(self) -> None:
+        """Leave the groups proposed so far behind: a refined model sees others."""
         self.round += 1
         self._changed()
+
+    def forget(self) -> None:
+        """Let the answers alone count, without a model's opinion."""
+        self.model_names, self.model_probabilities, self.error_probability = (), None, None
+        self._learnt_from = 0
+        self._changed()
+
+    def answered(self) -> Mapping[int, Event]:
+        """Return the answers in force about groups, by the group's number."""
+        return self._now.answered
 
     def open_groups(self) -> list[Group]:
         """Return the groups to ask about, the one whose answer brings most first."""
@@ -314,8 +338,9 @@ class Session:
 
     def unsplit(self) -> list[Group]:
         """Return the groups that were called mixed and have no parts yet."""
-        mixed = [key for key, event in self._now.answered.items() if event.kind == "mixed"]
-        return [self.groups[key] for key in mixed if key not in self._children]
+        mixed = [self.groups[key] for key, event in self._now.answered.items() if event.kind == "mixed"]
+        # What is inside a query comes to be asked about by itself, where it is worth an answer.
+        return [group for group in mixed if group.id not in self._children and group.kind != "query"]
 
     def gain(self, group: Group) -> float:
         """Return how many pictures an answer is expected to put right: those likely to have no or a wrong name now."""
@@ -359,7 +384,10 @@ class Session:
         evidence = self._now.evidence
         total = evidence.sum(1, keepdims=True)
         soft = np.divide(evidence, total, out=np.zeros_like(evidence), where=total > 0)
-        return Targets(self.names(), soft, np.minimum(evidence.max(1, initial=0), 1))
+        owners = self._now.owner
+        groups, place, sizes = np.unique(owners, return_inverse=True, return_counts=True)
+        group_sizes = np.where(groups < 0, 1, sizes)[place]
+        return Targets(self.names(), soft, np.minimum(evidence.max(1, initial=0), 1), group_sizes)
 
     def estimate(self) -> Estimate | None:
         """Estimate the share of right names among the pictures in named groups; None before the first.
@@ -476,9 +504,12 @@ class _Replay:
         members = group.members[inside]
         self.latest[members], self.owner[members], self.given[members] = position, group.id, number
         weight = event.confidence / 5 * np.exp(-self.session.decay * group.distances[inside])
+        if group.kind == "query":
+            self.evidence[members] *= _OLDER
         self.evidence[members, number] += weight
         self._take_away(out, number)
-        hand = self.by_hand[members]
+        # A group of one picture is that picture, named by hand.
+        hand = self.by_hand[members] if len(group.members) > 1 else np.full(len(members), number)
         self._put_by_hand(members[hand >= 0], hand[hand >= 0])
 
     def _junk(self, position: int, event: Event) -> None:

@@ -13,6 +13,7 @@ from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
 from selfsort.labelling.core.session import Event, Group, Session, shown
+from selfsort.labelling.learning.held_out import hold_out
 from selfsort.labelling.learning.refine import Progress, refine
 from selfsort.methods.base import Estimator
 
@@ -74,7 +75,7 @@ class LabelSession:
     @cached_property
     def points(self) -> NDArray[np.float32]:
         """Return the pictures (N, d) in the space where groups are looked for."""
-        return reduce_sampled(self.model.embedding_, self.space, random_state=self.random_state)
+        return reduce_sampled(self.model.label_view(self.model.embedding_), self.space, random_state=self.random_state)
 
     def next(self) -> Group | None:
         """Return the group whose answer helps most, or None when all are answered."""
@@ -148,10 +149,12 @@ class LabelSession:
         `n_groups` are proposed next, half as many as at first when None; none when 0.
         """
         seen, before = len(self.session.events), self.model.embedding_
+        targets = judged_targets(self.session, before, self.random_state)
         self.model = refine(
             self.model,
             self.images,
-            judged_targets(self.session, self.model.embedding_, self.random_state),
+            targets,
+            held_out=hold_out(self.session, targets, self.random_state),
             epochs=epochs,
             frozen=frozen,
             gamma=gamma,
@@ -166,6 +169,7 @@ class LabelSession:
             self.session, model.names_, model.labels_, model.embedding_, self.random_state
         )
         self.session.learn(model.names_, model.probabilities_, seen, self.error_probability)
+        self.session.begin_round()
         if n_groups is None:
             n_groups = query_selection.how_many(self.model.n_clusters_, len(self.images)) // 2
         if n_groups:

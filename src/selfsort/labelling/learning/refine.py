@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
+from selfsort.labelling.core.head import HeadSpace
 from selfsort.labelling.core.session import Targets
+from selfsort.labelling.learning.held_out import Comparison, HeldOut
 from selfsort.methods.base import Estimator, NamedNet, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
@@ -26,11 +28,9 @@ from selfsort.training.recipe import pick_device, seed_of
 
 Progress = Callable[[int, int, float], None]
 
-_HEAD_SAMPLE = 20_000  # pictures that a head on a frozen embedding is fitted to
-_PENALTY = 0.005
-_NEVER = -1e4
 # A picture whose likeliest name has less than the one share is left out of the loss; from the other on it counts fully.
 _OPEN, _SURE = 0.6, 0.95
+_LAST = 5  # of the epochs, one of so many learns from all answers where some are held out
 
 E = TypeVar("E", bound=Estimator)
 
@@ -40,6 +40,7 @@ def refine(
     images: ImageSet,
     targets: Targets,
     *,
+    held_out: HeldOut | None = None,
     epochs: int | None = None,
     frozen: bool | None = None,
     gamma: float | None = None,
@@ -54,7 +55,9 @@ def refine(
     each picture, so that the names of groups reach pictures that were grouped wrongly.
 
     `model` was fitted, or refined before, to the N `images`; `targets` are names, (N, K) soft targets and (N,)
-    weights, as `Session.targets` gives them. There are `epochs` passes over the pictures: 3 when None, more for fewer
+    weights, as `Session.targets` gives them. With `held_out` answers, a network learns most of the time from the others
+    alone, and where it then agrees less with those held out than before, it stays as it was: `run_["refined"]` says so.
+    There are `epochs` passes over the pictures: 3 when None, more for fewer
     than 20,000 pictures. `frozen` leaves the network as it is and fits the head alone, in seconds; None does so where
     fitting trains no network either. `gamma` is the weight of the cross-entropy, the method's `name_weight` when None;
     `own_loss` keeps the method's own loss.
@@ -63,7 +66,7 @@ def refine(
     Raises
     ------
     UserError
-        For fewer than two names that have pictures, or a loss that stops being finite.
+        When no name has pictures, or a loss stops being finite.
 
     """
     check_targets(targets)
@@ -72,17 +75,17 @@ def refine(
     net = _named(model, targets.names)
     _fit_head(net, model.embedding_, targets, random_state)
     history = History()
-    frozen = not model.trains if frozen is None else frozen
-    if not frozen and isinstance(model, TrainedEstimator):
-        model.unfreeze(net.net)
-        learner = _Learner(net, targets, model.name_weight if gamma is None else gamma, own_loss)
+    comparison, embedding = None, model.embedding_
+    if _trains_on(model, targets, frozen):
         epochs = default_epochs(len(images)) if epochs is None else epochs
-        history = _train(learner, model, images, epochs, random_state, progress)
-    embedding = model.embedding_
-    if history.rows:
-        embedding = outputs(net, ImageData(images.pixels(model.input_), pick_device(model.device)))[0]
-        _normalise_by(net, torch.tensor(embedding))
-    facts = _facts(model, targets, history, time.monotonic() - started)
+        training = _Training(model, images, model.name_weight if gamma is None else gamma, own_loss, epochs, progress)
+        trained, comparison = training.run(net, targets, held_out, random_state)
+        history = training.history
+        if trained is not net:
+            net = trained
+            embedding = outputs(net, ImageData(images.pixels(model.input_), pick_device(model.device)))[0]
+            _normalise_by(net, torch.tensor(embedding))
+    facts = _facts(model, targets, history, comparison, time.monotonic() - started)
     return model.with_net(net, images, history, facts, embedding)
 
 
@@ -92,11 +95,20 @@ def default_epochs(n_images: int) -> int:
 
 
 def check_targets(targets: Targets) -> None:
-    """Raise UserError unless at least two names have pictures."""
-    named = np.unique(targets.soft.argmax(1)[targets.weights > 0]) if targets.names else ()
-    if len(named) < 2:
-        said = "Only one name has pictures" if len(named) else "No name has pictures"
-        raise UserError(f"{said}: name groups of at least two kinds first.")
+    """Raise UserError when no name has pictures."""
+    if not _names_given(targets):
+        raise UserError("No name has pictures: name a group first.")
+
+
+def _trains_on(model: Estimator, targets: Targets, frozen: bool | None) -> TypeGuard[TrainedEstimator]:
+    """Tell whether a refinement trains the network, too; of one name alone, a network can learn nothing."""
+    frozen = not model.trains if frozen is None else frozen
+    return not frozen and isinstance(model, TrainedEstimator) and _names_given(targets) > 1
+
+
+def _names_given(targets: Targets) -> int:
+    """Return how many names have pictures."""
+    return len(np.unique(targets.soft.argmax(1)[targets.weights > 0])) if targets.names else 0
 
 
 def _named(model: Estimator, names: tuple[str, ...]) -> NamedNet:
@@ -109,30 +121,11 @@ def _named(model: Estimator, names: tuple[str, ...]) -> NamedNet:
 
 def _fit_head(net: NamedNet, embedding: NDArray[np.float32], targets: Targets, random_state: int) -> None:
     """Fit the head on the embedding as it is: a logistic regression on every name that a picture may have."""
-    from sklearn.linear_model import LogisticRegression
-
-    norm, linear = cast(nn.BatchNorm1d, net.head[0]), cast(nn.Linear, net.head[1])
-    mean, variance = embedding.mean(0), embedding.var(0)
-    evidence = targets.soft * targets.weights[:, None]
-    if len(evidence) > _HEAD_SAMPLE:
-        evidence = evidence * 1.0
-        left_out = np.random.default_rng(random_state).permutation(len(evidence))[_HEAD_SAMPLE:]
-        evidence[left_out] = 0
-    rows, names = np.nonzero(evidence)
-    points = (embedding[rows] - mean) / np.sqrt(variance + norm.eps)
-    # The penalty is a share of the evidence, so that twice as many pictures do not make the head twice as sure.
-    strength = _PENALTY * float(evidence.sum())
-    fitted = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-3).fit(
-        points, names, sample_weight=evidence[rows, names]
-    )
-    weight, bias = fitted.coef_, fitted.intercept_
-    if len(fitted.classes_) == 2:
-        weight, bias = (np.concatenate([-half, half]) for half in (weight / 2, bias / 2))
+    head = HeadSpace(embedding).fit(targets, random_state)
+    linear = cast(nn.Linear, net.head[1])
     with torch.no_grad():
-        linear.weight.zero_()
-        linear.bias.fill_(_NEVER)  # a name that no picture has any more
-        linear.weight[fitted.classes_] = torch.from_numpy(weight).float()
-        linear.bias[fitted.classes_] = torch.from_numpy(bias).float()
+        linear.weight.copy_(torch.from_numpy(head.weight))
+        linear.bias.copy_(torch.from_numpy(head.bias))
     _normalise_by(net, torch.tensor(embedding))
 
 
@@ -167,27 +160,66 @@ class _Learner(Net):
         return self.named(inputs)
 
 
-def _train(
-    learner: _Learner,
-    model: TrainedEstimator,
-    images: ImageSet,
-    epochs: int,
-    random_state: int,
-    progress: Progress | None,
-) -> History:
-    """Train a named network; after each epoch its own opinion enters the targets."""
+class _Training:
+    """How a refinement trains a network; after each epoch its own opinion enters the targets.
 
-    def on_epoch(history: History) -> None:
-        epoch = len(history.rows)
-        if epoch < epochs:
-            learner.reconsider(_shares(learner, data))
-        if progress:
-            progress(epoch, epochs, history.rows[-1]["loss"])
+    Attributes
+    ----------
+    history : of all epochs so far
 
-    recipe = replace(model.refining_recipe(), epochs=epochs, warmup_epochs=0.0, seed=seed_of(random_state, 5))
-    data = model.image_data(images)
-    learner.reconsider(_shares(learner, data))
-    return Context(on_epoch=on_epoch).train(iter([Stage(learner, data, recipe)]))
+    """
+
+    def __init__(
+        self,
+        model: TrainedEstimator,
+        images: ImageSet,
+        weight: float,
+        own_loss: bool,
+        epochs: int,
+        progress: Progress | None,
+    ):
+        self.model, self.weight, self.own_loss, self.epochs, self.progress = model, weight, own_loss, epochs, progress
+        self.data, self.history = model.image_data(images), History()
+
+    def run(
+        self, net: NamedNet, targets: Targets, held_out: HeldOut | None, random_state: int
+    ) -> tuple[NamedNet, Comparison | None]:
+        """Return a trained copy of a network whose head was fitted, or itself where training made it worse."""
+        trained, comparison = copy.deepcopy(net), None
+        self.model.unfreeze(trained.net)
+        if held_out is not None and self.epochs > 1:
+            embedding = self.model.embedding_
+            _fit_head(trained, embedding, held_out.rest, random_state)
+            space = HeadSpace(embedding)
+            before = space.probabilities(space.fit(held_out.rest, random_state)).argmax(1)
+            first = self.epochs - max(1, self.epochs // _LAST)
+            shares = self._train(trained, held_out.rest, first, seed_of(random_state, 5))
+            after = shares.argmax(1).cpu().numpy()
+            comparison = Comparison(held_out.answers, held_out.agreement(before), held_out.agreement(after))
+            if not comparison.is_better:
+                return net, comparison
+        self._train(
+            trained, targets, self.epochs - len(self.history.rows), seed_of(random_state, 5, len(self.history.rows))
+        )
+        return trained, comparison
+
+    def _train(self, net: NamedNet, targets: Targets, epochs: int, seed: int) -> Tensor:
+        """Train for some epochs and return the (N, K) shares that the network gives the names then."""
+        learner = _Learner(net, targets, self.weight, self.own_loss)
+        done = len(self.history.rows)
+
+        def on_epoch(history: History) -> None:
+            epoch = len(history.rows)
+            if epoch < epochs:
+                learner.reconsider(_shares(learner, self.data))
+            if self.progress:
+                self.progress(done + epoch, self.epochs, history.rows[-1]["loss"])
+
+        recipe = replace(self.model.refining_recipe(), epochs=epochs, warmup_epochs=0.0, seed=seed)
+        learner.reconsider(_shares(learner, self.data))
+        history = Context(on_epoch=on_epoch).train(iter([Stage(learner, self.data, recipe)]))
+        self.history.rows.extend(history.rows)
+        return _shares(learner, self.data)
 
 
 def _shares(learner: _Learner, data: ImageData, batch_size: int = 1024) -> Tensor:
@@ -211,7 +243,9 @@ def _normalise_by(net: NamedNet, embedding: Tensor) -> None:
         cast(Tensor, norm.running_var).copy_(embedding.var(0, unbiased=False))
 
 
-def _facts(model: Estimator, targets: Targets, history: History, seconds: float) -> dict[str, Any]:
+def _facts(
+    model: Estimator, targets: Targets, history: History, comparison: Comparison | None, seconds: float
+) -> dict[str, Any]:
     before = model.run_.get("refined", {"rounds": 0, "epochs": 0, "minutes": 0.0})
     return {
         "refined": {
@@ -219,5 +253,6 @@ def _facts(model: Estimator, targets: Targets, history: History, seconds: float)
             "epochs": before["epochs"] + len(history.rows),
             "minutes": round(before["minutes"] + seconds / 60, 3),
             "pictures_named": int((targets.weights > 0).sum()),
+            **({} if comparison is None else {"held_out": comparison.to_json()}),
         }
     }

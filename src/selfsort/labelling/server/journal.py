@@ -39,9 +39,11 @@ class Journal:
         before, self._seen = self._seen, self.store.foreign_changes()
         return before != self._seen
 
-    def add(self, groups: Iterable[Group]) -> None:
-        """Add groups to ask about."""
-        self.session.add(self.store.add_groups(groups))
+    def add(self, groups: Iterable[Group]) -> list[Group]:
+        """Add groups to ask about, and return them as added."""
+        added = self.store.add_groups(groups)
+        self.session.add(added)
+        return added
 
     def add_once(self, group: Group, key: str, client: str) -> tuple[Group, bool]:
         """Add a group that a client made, and tell whether it is new; with a `key` used before, return that group.

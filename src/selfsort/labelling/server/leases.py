@@ -35,6 +35,11 @@ class Leases:
             self._leases[number] = _Lease(client, time.monotonic() + SECONDS)
         return number
 
+    def taken(self) -> list[int]:
+        """Return the groups that somebody is being asked about."""
+        now = time.monotonic()
+        return [number for number, lease in self._leases.items() if lease.until > now]
+
     def put_first(self, client: str, number: int) -> None:
         """Lease a group to a client alone, to be asked before the other groups that it has."""
         self._leases.pop(number, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selfsort.files import cell_text
+from selfsort.labelling.core.query_selection import groups_fit
 from selfsort.labelling.core.session import Group, Labels, Session, shown
 from selfsort.labelling.server.embedding_map import MapLayout
 
@@ -47,6 +48,7 @@ def session_payload(session: Session, colours: Colours) -> Json:
         ],
         "estimate": None if estimate is None else estimate._asdict(),
         "can_undo": bool(session.events),
+        "groups_fit": groups_fit(session),
     }
 
 

@@ -124,6 +124,9 @@ class Refinement:
         for line in lines:
             try:
                 content = json.loads(line)
+                if "message" in content:
+                    self._report(replace(self.status, message=str(content["message"])))
+                    continue
                 epoch, epochs, loss = int(content["epoch"]), int(content["epochs"]), content["loss"]
             except (ValueError, KeyError, TypeError):
                 continue

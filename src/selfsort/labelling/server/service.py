@@ -16,6 +16,7 @@ from selfsort import runs
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
+from selfsort.labelling.core.query_tree import QueryTree
 from selfsort.labelling.core.session import Event, Group, Session
 from selfsort.labelling.learning.centres import Decode, decoder_or_none
 from selfsort.labelling.places import Points
@@ -27,6 +28,7 @@ from selfsort.labelling.server.image_files import ImageFile, ImageFiles, png
 from selfsort.labelling.server.jobs import TaskQueue
 from selfsort.labelling.server.journal import Conflict, Journal
 from selfsort.labelling.server.leases import Leases
+from selfsort.labelling.server.live import LiveLearner, LiveNames
 from selfsort.labelling.server.payloads import Colours, Json, Order
 from selfsort.labelling.server.refinement import Refinement, refine_command
 from selfsort.labelling.store import newest_model, opinion_of
@@ -34,7 +36,7 @@ from selfsort.labelling.store import newest_model, opinion_of
 if TYPE_CHECKING:
     from selfsort.labelling.checks import Checks
 
-_SPLITTING = 5.0  # seconds that a client waits for the parts of a mixed group when there is nothing else to ask
+_WAITING = 5.0  # seconds that a client waits for groups that are being made when there is nothing else to ask
 
 
 class Missing(UserError):
@@ -82,6 +84,9 @@ class LabelService:
         self._decode: Decode | None = None
         self._journal = Journal(self.run)
         self._tasks = TaskQueue("label service")
+        self._live: LiveLearner | None = None
+        self._tree: QueryTree | None = None
+        self._taken_back = 0  # what was learnt before an answer was taken back, or a model came, is not taken over
         self._map = EmbeddingMap(self.run, self._changes.touch)
         self.refinement = Refinement(
             lambda epochs: refine_command(self.run, epochs, moved), self._changes.touch, self._reload
@@ -103,11 +108,15 @@ class LabelService:
         """End what runs in the background; everything is in the store already."""
         self.refinement.stop()
         self._tasks.close()
+        if self._live is not None:
+            self._live.close()
         self._journal.close()
 
     def settle(self) -> None:
         """Wait until the work in the background that was begun so far is done; maps and refinements apart."""
         self._tasks.wait()
+        if self._live is not None:
+            self._live.wait()
 
     @property
     def session(self) -> Session:
@@ -148,8 +157,8 @@ class LabelService:
         self._notice_others()
         with self._parts_came:
             found = self._next(client, after)
-            if found is None and after is None and self.session.unsplit():
-                self._parts_came.wait_for(lambda: self.session.open_groups(), _SPLITTING)
+            if found is None and after is None and not self._can_query():
+                self._parts_came.wait_for(lambda: self.session.open_groups() or self._can_query(), _WAITING)
                 found = self._next(client, after)
             return found
 
@@ -235,7 +244,9 @@ class LabelService:
         """
         with self._lock:
             if self._journal.undo(key, client, lambda: self._leases.is_alone(client)):
+                self._taken_back += 1
                 self._names_changed()
+                self._learn()
             group = self._journal.undone_group(key)
             if group is not None:
                 self._leases.put_first(client, group.id)
@@ -288,16 +299,34 @@ class LabelService:
         opinion = opinion_of(folder, probabilities)
         points = Points(folder, embedding, random_state=self.random_state)
         # Who only checks does not wait for them.
-        plain = self._certification is None and np.array_equal(points(), embedding)
+        naming = self._certification is None
+        plain = naming and np.array_equal(points(), embedding)
+        before, live = self._live, LiveLearner(embedding, self._learnt, self.random_state) if naming else None
         with self._parts_came:
             self._journal.load(opinion)
             self._points = points
-            self._decode = None
+            self._live, self._tree, self._decode = live, None, None
+            self._taken_back += 1
             self._names_changed()
+            if not opinion.names:
+                self._learn()
             self._parts_came.notify_all()
+        if before is not None:
+            before.close()
         self._map.put(embedding, self.random_state)
+        if naming:
+            self._tasks.submit(self._grow, points)
         if plain:  # a network draws nothing but points of its embedding
             self._tasks.submit(self._learn_to_draw, folder)
+
+    def _grow(self, points: Points) -> None:
+        """Make the tree of groups that are asked about after those proposed first."""
+        tree = QueryTree(points(), random_state=self.random_state)
+        with self._parts_came:
+            if self._points is points:
+                self._tree = tree
+                self._names_changed()
+                self._parts_came.notify_all()
 
     def _learn_to_draw(self, folder: Path) -> None:
         decode = decoder_or_none(folder)
@@ -332,14 +361,32 @@ class LabelService:
     def _take(self, key: str, client: str, event: Event) -> None:
         if self._journal.answer(key, client, event):
             self._names_changed()
+            self._learn()
+
+    def _learn(self) -> None:
+        """Let the names spread from the answers as they are now."""
+        if self._live is not None and self.session.events:
+            self._live.submit(self.session, self._taken_back)
+
+    def _learnt(self, state: int, found: LiveNames) -> None:
+        """Take over what the answers led to, unless some were taken back meanwhile: then the next comes soon."""
+        with self._parts_came:
+            if state != self._taken_back:
+                return
+            if len(found.names) > 1:
+                self.session.learn(found.names, found.probabilities, found.answers)
+            else:  # one name alone does not spread: there is nothing yet that it could be told from
+                self.session.forget()
+            self._names_changed()
+            self._parts_came.notify_all()
 
     def _check_refinable(self) -> None:
         if self._certification is not None:
             raise Conflict("A refinement would make this sample useless: finish it and refine with `selfsort label`.")
         if self.refinement.is_running:
             raise Conflict("A refinement is running already: wait until it is done.")
-        if sum(count > 0 for _, count in self.session.counts()) < 2:
-            raise Conflict("Name groups of at least two kinds first: there is nothing yet to tell apart.")
+        if not any(count > 0 for _, count in self.session.counts()):
+            raise Conflict("Name a group first: there is nothing yet to learn.")
 
     def _reload(self) -> None:
         with self._lock:
@@ -360,9 +407,30 @@ class LabelService:
         self._changes.touch_names()
 
     def _next(self, client: str, after: int | None = None) -> Json | None:
-        waiting = [group.id for group in self.session.open_groups()]
+        groups_fit = query_selection.groups_fit(self.session)
+        waiting = [group.id for group in self.session.open_groups() if groups_fit or len(group.members) == 1]
         number = self._leases.take(client, waiting, after)
+        if number is None and (query := self._query(single=not groups_fit)) is not None:
+            number = self._leases.take(client, [*waiting, query.id], after)
         return None if number is None else self._described(self.session.groups[number])
+
+    def _can_query(self) -> bool:
+        """Tell whether there is a tree, and no mixed group whose parts come in a moment."""
+        return self._tree is not None and not self.session.unsplit()
+
+    def _query(self, *, single: bool) -> Group | None:
+        """Add the group, or single picture, whose answer helps most; None where no answer would put much right."""
+        if self._tree is None or not (single or self._can_query()):
+            return None
+        left_out = np.zeros(len(self.images), np.bool_)
+        for number in self._leases.taken():
+            left_out[self.session.groups[number].members] = True
+        query = self._tree.next(self.session, left_out, single=single)
+        if query is None:
+            return None
+        (added,) = self._journal.add([query])
+        self._names_changed()
+        return added
 
     def _described(self, group: Group) -> Json:
         drawn = self._decode is not None and group.centre is not None

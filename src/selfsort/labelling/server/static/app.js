@@ -43,6 +43,7 @@ function showState(state, before) {
   showCovered(state.covered, state.pictures);
   showEstimate(state.estimate);
   showRefinement(state, before);
+  show($("#no-fit"), !state.groups_fit);
   showPurpose(state);
   for (const button of document.querySelectorAll("[data-command=undo]")) {
     if (!button.closest("#check-view")) button.disabled = !state.can_undo;

@@ -53,7 +53,6 @@ export class Ask {
     if (!this.started || this.busy || (this.generation === generation && !waits)) return;
     this.generation = generation;
     this.#explainNothing(open);
-    if (!this.group && open === 0) return;
     const { group } = await get(`/api/group?client=${client}`);
     if (!this.busy && (group?.id === this.group?.id || this.#untouched())) this.put(group, this.field.value);
   }
@@ -229,7 +228,7 @@ export class Ask {
     // After taking back a pull or a merge there is no group to ask again.
     if (what !== "undo" || group) this.put(group, typedAhead);
     if (what === "undo" && group) this.#putBack(this.given.get(group.id));
-    const said = { undo: "Taken back.", mixed: "Split.", lasso: "A group from the map." }[what] ?? "Saved.";
+    const said = { undo: "Taken back.", mixed: "Its parts come later, each by itself.", lasso: "A group from the map." }[what] ?? "Saved.";
     announce(group ? `${said} ${title(group)}.${group.suggestion ? ` Suggested: ${group.suggestion}.` : ""}` : said);
   }
 

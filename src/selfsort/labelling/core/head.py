@@ -1,0 +1,94 @@
+"""The classifier that answers make on an embedding: a logistic regression, quick enough to be fitted after each answer.
+
+It is linear in the embedding as it is, so that a network can take it as its last layer.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.labelling.core.session import Targets
+
+_AXES = 256  # principal axes of a standardised embedding that a head looks along; more cost time and gain nothing
+_SAMPLE = 20_000  # pictures that show the axes
+_MOST_ROWS = 8_000  # pictures that a head is fitted to: under a second
+_PENALTY = 0.05
+_BALANCE = 0.5  # 0: names count as much as their evidence, 1: all alike
+_NEVER = -1e4  # the score of a name that no picture has any more
+_LEAST_VARIANCE = 1e-5
+
+
+class Head(NamedTuple):
+    """Scores of K names: weights (K, D) of a standardised embedding and biases (K,)."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+class HeadSpace:
+    """What all heads on an embedding (N, D) share: it is standardised, and turned to its principal axes once.
+
+    Attributes
+    ----------
+    mean, scale : (D,) of the embedding
+    axes : (D, d), at most 256
+    points : (N, d) the standardised embedding along them
+
+    """
+
+    def __init__(self, embedding: NDArray[np.float32]):
+        self.mean = embedding.mean(0, dtype=np.float64).astype(np.float32)
+        self.scale = np.sqrt(embedding.var(0, dtype=np.float64) + _LEAST_VARIANCE).astype(np.float32)
+        standardised = (embedding - self.mean) / self.scale
+        self.axes = _principal_axes(standardised)
+        self.points = standardised @ self.axes
+
+    def fit(self, targets: Targets, random_state: int = 0) -> Head:
+        """Fit a head to weighted names of some pictures.
+
+        An answer counts by the square root of the pictures in its group, so that many small groups are not drowned by a
+        few large ones, and rare names count for more than their share.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        n_names, width = len(targets.names), len(self.mean)
+        each = targets.weights if targets.group_sizes is None else targets.weights / np.sqrt(targets.group_sizes)
+        evidence = targets.soft * each[:, None]
+        named = np.flatnonzero(evidence.any(1))
+        if len(named) > _MOST_ROWS:
+            chosen = np.random.default_rng((random_state, 7)).choice(named, _MOST_ROWS, replace=False)
+            left_out = np.setdiff1d(named, chosen)
+            evidence[left_out] = 0
+        rows, names = np.nonzero(evidence)
+        head = Head(np.zeros((n_names, width), np.float32), np.full(n_names, _NEVER, np.float32))
+        present = np.unique(names)
+        if len(present) < 2:
+            head.bias[present] = 0
+            return head
+        totals = evidence.sum(0, dtype=np.float64)
+        weights = evidence[rows, names] * (totals[names] / totals.sum()) ** -_BALANCE
+        # The penalty is a share of the evidence, so that twice as many pictures do not make the head twice as sure.
+        fitted = LogisticRegression(C=1 / (_PENALTY * float(weights.sum())), max_iter=1000, tol=1e-3)
+        fitted.fit(self.points[rows], names, sample_weight=weights)
+        along, bias = fitted.coef_, fitted.intercept_
+        if len(present) == 2:
+            along, bias = (np.concatenate([-half, half]) for half in (along / 2, bias / 2))
+        head.weight[present], head.bias[present] = along @ self.axes.T, bias
+        return head
+
+    def probabilities(self, head: Head) -> NDArray[np.float32]:
+        """Return the (N, K) chances of a head's names for all pictures."""
+        scores = self.points @ (head.weight @ self.axes).T + head.bias
+        shares = np.exp(scores - scores.max(1, keepdims=True, initial=_NEVER))
+        chances: NDArray[np.float32] = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+        return chances
+
+
+def _principal_axes(standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+    count, width = standardised.shape
+    if width <= _AXES:
+        return np.eye(width, dtype=np.float32)
+    sample = standardised[:: -(-count // _SAMPLE)].astype(np.float64)
+    axes: NDArray[np.float32] = np.linalg.eigh(sample.T @ sample)[1][:, : -_AXES - 1 : -1].astype(np.float32)
+    return np.ascontiguousarray(axes)

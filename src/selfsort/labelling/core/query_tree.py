@@ -1,0 +1,107 @@
+"""Which group to ask about once the first ones are answered: a node of a tree over the points, coarse before fine."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsort.clustering import kmeans
+from selfsort.clustering.neighbours import nearest
+from selfsort.labelling.core.session import Group, Session
+
+_LEAVES = 3_000  # of the tree; more points than that are joined by k-means first
+_SAMPLE = 20_000
+_ITERATIONS = 5
+_FINER = 4  # nodes that are looked at for each answer given
+_SURPRISE = 0.02  # of the pictures that the model is sure of, the share that may still be of a kind nobody has named
+
+
+class QueryTree:
+    """Ward's tree over points (N, d), whose nodes are groups that can be asked about."""
+
+    def __init__(self, points: NDArray[np.float32], *, random_state: int = 0):
+        from scipy.cluster.hierarchy import linkage
+
+        self.points = points
+        leaf_of, centres = _leaves(points, random_state)
+        self._n_leaves = len(centres)
+        self._merged = linkage(centres, "ward")[:, :2].astype(np.int64) if len(centres) > 1 else np.empty((0, 2), int)
+        self._parents = np.full(2 * self._n_leaves - 1, 2 * self._n_leaves)
+        for number, pair in enumerate(self._merged, self._n_leaves):
+            self._parents[pair] = number
+        order = np.argsort(leaf_of, kind="stable")
+        self._members = np.split(order, np.cumsum(np.bincount(leaf_of))[:-1])
+        for one, other in self._merged:
+            self._members.append(np.concatenate([self._members[one], self._members[other]]))
+        self._sizes = self._sums(np.ones(len(points)))
+        self._centres = self._sums(points.astype(np.float64)) / self._sizes[:, None]
+
+    def next(self, session: Session, left_out: NDArray[np.bool_], *, single: bool = False) -> Group | None:
+        """Return the group whose answer is expected to put most right; None when all have been asked about.
+
+        Of four times as many nodes as there are answers, it is the one with the most pictures that are likely to have a
+        wrong name, in a place that is far from every named group: there the model's chances say least. A node is not
+        taken when it was asked about before, or holds one of the pictures `left_out` (N,), which are being asked about.
+        With `single`, its most typical picture alone is asked about.
+        """
+        groups = [session.groups[number] for number in session.answered()]
+        nodes = self._cut(_FINER * max(len(groups), 1))
+        before = {_key(group.members) for group in groups}
+        if single:
+            left_out = left_out.copy()
+            left_out[[group.members[0] for group in groups if len(group.members) == 1]] = True
+        free = self._sums(left_out.astype(np.float64))[nodes] == 0
+        nodes = np.array([n for n in nodes[free] if _key(self._members[n]) not in before], dtype=np.int64)
+        if not len(nodes):
+            return None
+        doubt = np.maximum(1 - session.labels().confidence.astype(np.float64), _SURPRISE)
+        gains = self._sums(doubt)[nodes]
+        scores = gains * self._distances(nodes, session)
+        best = nodes[scores.argmax()] if scores.any() else nodes[gains.argmax()]
+        return self._group(int(best), session, single)
+
+    def _distances(self, nodes: NDArray[np.int64], session: Session) -> NDArray[np.float64]:
+        """Return how far nodes are from the nearest group that was named."""
+        named = [session.groups[number].members for number, event in session.answered().items() if event.names_pictures]
+        if not named:
+            return np.ones(len(nodes))
+        centres = np.array([self.points[members].mean(0) for members in named], np.float32)
+        return np.sqrt(nearest(self._centres[nodes].astype(np.float32), centres, 1)[0][:, 0].astype(np.float64))
+
+    def _cut(self, count: int) -> NDArray[np.int64]:
+        """Return the nodes into which all pictures fall when the last merges are undone, `count` at most."""
+        above = 2 * self._n_leaves - min(count, self._n_leaves)
+        nodes = np.arange(above)
+        return nodes[self._parents[:above] >= above]
+
+    def _sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of the pictures' values (N, ...) over each node."""
+        sums = np.empty((2 * self._n_leaves - 1, *values.shape[1:]))
+        starts = np.cumsum([0, *map(len, self._members[: self._n_leaves - 1])])
+        sums[: self._n_leaves] = np.add.reduceat(values[np.concatenate(self._members[: self._n_leaves])], starts)
+        for number, (one, other) in enumerate(self._merged, self._n_leaves):
+            sums[number] = sums[one] + sums[other]
+        return sums
+
+    def _group(self, node: int, session: Session, single: bool) -> Group:
+        members, centre = self._members[node], self._centres[node].astype(np.float32)
+        distances = np.linalg.norm(self.points[members] - centre, axis=1)
+        order = np.argsort(distances, kind="stable")[: 1 if single else None]
+        unit = max(float(np.sqrt((distances.astype(np.float64) ** 2).mean())), float(np.finfo(np.float32).tiny))
+        scaled = (distances[order] / unit).astype(np.float32)
+        return Group(session.next_id(), members[order], scaled, centre, "query", session.round)
+
+
+def _key(members: NDArray[np.int64]) -> tuple[int, int]:
+    """Return what tells a node from all others: of nodes with the same first picture, one contains the other."""
+    return int(members.min()), len(members)
+
+
+def _leaves(points: NDArray[np.float32], random_state: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the leaf (N,) of each point and the centres (L, d) of the leaves; none is empty."""
+    if len(points) <= _LEAVES:
+        return np.arange(len(points)), points
+    sample = points
+    if len(points) > _SAMPLE:
+        sample = points[np.sort(np.random.default_rng(random_state).choice(len(points), _SAMPLE, replace=False))]
+    centres = kmeans(sample, _LEAVES, restarts=1, iterations=_ITERATIONS, random_state=random_state).centers
+    used, leaf_of = np.unique(nearest(points, centres, 1)[1][:, 0], return_inverse=True)
+    return leaf_of, centres[used]
