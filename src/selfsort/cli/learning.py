@@ -93,11 +93,11 @@ def audit(
     source: Source,
     out: Annotated[Path, typer.Option(help="New folder for the page and the table.")] = Path("audit"),
     write_clean: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New folder of links to the pictures that are kept, too.")
+        Path | None, typer.Option(metavar="DIR", help="Also fill this new folder with links to what is kept.")
     ] = None,
     keep: Annotated[
         list[Rejection] | None,
-        typer.Option(help="Leave no picture out for this reason: exact or near duplicate, blank; may be repeated."),
+        typer.Option(help="Do not leave pictures out as exact or near duplicates, or blank; may be repeated."),
     ] = None,
     split: Split = None,
     data_root: DataRoot = None,
