@@ -167,7 +167,14 @@ class _Job:
     def _key(self, network: networks.Pretrained, stamps: Sequence[str]) -> str:
         """Name the entry: by the network and its weights, its input, how it is computed, and the source."""
         extract, images = self.extract, self.images
-        how = store.FORMAT, network.card.network, network.sha256, network.input.to_json(), str(extract.dtype)
+        how: tuple[object, ...] = (
+            store.FORMAT,
+            network.card.network,
+            network.sha256,
+            network.input.to_json(),
+            str(extract.dtype),
+        )
+        how += () if extract.engine == "torch" else (extract.engine,)
         where = images.source if images.originals.array is None else sorted(stamps)
         parts = repr((*how, extract.device.type, extract.batch_size, where))
         return hashlib.blake2b(parts.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
 """A pre-trained network as it runs fastest here, and so that a picture's features never depend on its neighbours."""
 
 import copy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from selfsort.features import openvino
 from selfsort.memory import keep_freed_memory
 from selfsort.models.pretrained import Pretrained
 from selfsort.training.recipe import Device, Precision, pick_device, pick_precision
@@ -20,7 +21,8 @@ _CLOSE = 1e-3  # relative; folding reorders sums in float32
 class Extractor:
     """Gives the (n, width) float32 features of (n, H, W, C) uint8 pictures.
 
-    Every batch has the same size, with blank pictures behind the last ones, since kernels may differ with it.
+    Every batch has the same size, with blank pictures behind the last ones, since kernels may differ with it. On a
+    processor OpenVINO computes them where it is installed, else PyTorch.
 
     Parameters
     ----------
@@ -39,12 +41,18 @@ class Extractor:
         self.mean = torch.tensor(self.spec.mean, device=self.device).view(-1, 1, 1)
         self.std = torch.tensor(self.spec.std, device=self.device).view(-1, 1, 1)
         self._module = pretrained.module
+        self.engine = "openvino" if self.device.type == "cpu" and openvino.is_installed() else "torch"
 
     @cached_property
-    def net(self) -> nn.Module:
-        """Return the network as it runs; made when first asked for, since often all features are kept already."""
+    def _run(self) -> openvino.Run:
+        """Return what computes a whole batch; made when first asked for, since often all features are kept already."""
         keep_freed_memory()
         net = with_folded_norms(self._module, self.spec.image_shape)
+        shape = (self.batch_size, *self.spec.image_shape)
+        run = openvino.compiled(net, self.mean, self.std, shape, low=self.low) if self.engine == "openvino" else None
+        return run or partial(self._by_torch, self._for_torch(net))
+
+    def _for_torch(self, net: nn.Module) -> nn.Module:
         return net.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -52,15 +60,17 @@ class Extractor:
         parts = [self._batch(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
 
-    @torch.inference_mode()
     def _batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batch = torch.zeros((self.batch_size, *images.shape[1:]), dtype=torch.uint8)
-        batch.numpy()[: len(images)] = images
+        batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
+        batch[: len(images)] = images
+        return self._run(batch)[: len(images)]
+
+    @torch.inference_mode()
+    def _by_torch(self, net: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         # (B, H, W, C) in memory is what channels_last wants, so nothing is moved.
-        pixels = batch.to(self.device).permute(0, 3, 1, 2).float()
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         normalised = pixels.mul_(1 / 255).sub_(self.mean).div_(self.std).to(self.dtype)
-        features = cast(Tensor, self.net(normalised)).float().cpu()
-        return features[: len(images)].numpy()
+        return cast(Tensor, net(normalised)).float().cpu().numpy()
 
 
 def with_folded_norms(module: nn.Module, image_shape: tuple[int, int, int]) -> nn.Module:
