@@ -110,3 +110,12 @@ def test_unknown_names_are_refused_before_anything_is_computed(changes: dict[str
 def test_equal_pictures_are_one_group() -> None:
     model = Frozen(device="cpu").fit(np.repeat(pictures(1), 15, 0))
     assert model.n_clusters_ == 1 and model.class_count_ is not None and "look the same" in model.class_count_.reason
+
+
+def test_the_edges_of_a_wide_picture_are_seen(tmp_path: Path) -> None:
+    wide = np.repeat(pictures(2, size=40), 4, 2)
+    other = wide[:1].copy()
+    other[:, :, :50], other[:, :, -50:] = 0, 255
+    both = np.concatenate([other, wide])
+    squashed, cropped = (quick("frozen", n_classes=2, **how).fit(both).embedding_ for how in ({}, {"resize": "crop"}))
+    assert not np.allclose(squashed[0], squashed[1], atol=1e-3) and np.allclose(cropped[0], cropped[1], atol=1e-3)

@@ -184,7 +184,9 @@ def fit(
         bool, typer.Option("--resume", help="Go on with an interrupted run in --out, or start it.")
     ] = False,
     size: Size = None,
-    resize: ResizeBy = Resize.crop,
+    resize: Annotated[
+        Resize | None, typer.Option(help="How pictures become square.", show_default="squash for a backbone, else crop")
+    ] = None,
     split: Split = None,
     fold: Fold = None,
     audit: Annotated[
@@ -214,7 +216,7 @@ def fit(
         "download": download,
         "cache": not no_cache,
     }
-    where |= {"resize": resize, "exclude": _rejected(audit, as_json)}
+    where |= {"resize": resize or Resize.crop, "exclude": _rejected(audit, as_json)}
     if method is not None:
         methods.make(method, given)  # what is wrong is said before the pictures are looked for
     images = listed_images(source, size=size, quiet=as_json, **where)
@@ -242,10 +244,10 @@ def _choice(method: str | None, backbone: str | None, images: "ImageSet") -> "Ch
     return choose(images)
 
 
-def _at_own_size(model: "Estimator", size: int | None, resize: Resize) -> "Estimator":
+def _at_own_size(model: "Estimator", size: int | None, resize: Resize | None) -> "Estimator":
     if size is not None:
         raise UserError(f"--size {size} is for methods that train from scratch: a backbone has its own size.")
-    return model if resize is Resize.crop else model.set_params(resize=resize.value)
+    return model if resize is None else model.set_params(resize=resize.value)
 
 
 def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:

@@ -75,7 +75,8 @@ class Frozen(TrainedEstimator):
     ----------
     backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", any timm or torchvision name, a file
     head : what finds the groups: "kmeans" or another file of `selfsort.heads`
-    resize : how pictures are brought to the network's square: "crop" (the centre), "pad" (with black) or "squash"
+    resize : how pictures are brought to the network's square: "squash", which loses nothing at the edges, "crop" (the
+        centre), "pad" (with black), or None for what the network was trained with
     n_classes : number of clusters; "auto" estimates it
     views : random changes while names are learnt into the network (fine-tuning)
     epochs : passes of fine-tuning
@@ -86,7 +87,7 @@ class Frozen(TrainedEstimator):
 
     backbone: str = "efficientnet-lite0"
     head: str = "kmeans"
-    resize: Resize | None = None
+    resize: Resize | None = "squash"
     n_classes: int | Literal["auto"] = "auto"
     epochs: int = 10
     batch_size: int = 32
