@@ -55,6 +55,16 @@ def test_first_groups_are_proposed_once(run, images):
         assert list(service.session.groups) == list(groups)
 
 
+def test_what_fitting_found_out_about_the_groups_is_told(run, images):
+    facts = json.loads((run / "run.json").read_text())
+    with closing(LabelService(run, images)) as service:
+        assert service.state()["judged"].startswith(facts["training"]["groups"]["reason"])
+    del facts["training"]["groups"]  # as earlier versions left it out
+    (run / "run.json").write_text(json.dumps(facts))
+    with closing(LabelService(run, images)) as service:
+        assert service.state()["judged"] is None
+
+
 def test_as_many_groups_as_four_to_a_class_by_default(run, images):
     with closing(LabelService(run, images)) as service:
         assert len(service.session.groups) == 6, "none of less than about ten pictures"

@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from selfsort.evaluation.group_quality import GroupQuality
 from selfsort.files import cell_text
 from selfsort.labelling.core.query_selection import groups_fit
 from selfsort.labelling.core.session import Group, Labels, Session, shown
@@ -50,6 +51,12 @@ def session_payload(session: Session, colours: Colours) -> Json:
         "can_undo": bool(session.events),
         "groups_fit": groups_fit(session),
     }
+
+
+def judged(run: Mapping[str, Any]) -> str | None:
+    """Say whether a run's groups mean anything, as fitting found out without labels; None where nobody has judged."""
+    found = run["training"].get("groups")
+    return None if found is None else " ".join(GroupQuality.from_json(found).sentences())
 
 
 def group_payload(session: Session, group: Group, *, drawn: bool) -> Json:

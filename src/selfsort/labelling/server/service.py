@@ -82,6 +82,7 @@ class LabelService:
         self._files = ImageFiles(images)
         self._session_payload: Json | None = None
         self._decode: Decode | None = None
+        self._judged = payloads.judged(runs.read_run(self.run))
         self._journal = Journal(self.run)
         self._tasks = TaskQueue("label service")
         self._live: LiveLearner | None = None
@@ -141,6 +142,7 @@ class LabelService:
             checks = None if self._certification is None else self._certification.checks
             return {
                 "run": payloads.readable(self.run.resolve().name),
+                "judged": self._judged,
                 **self._session_payload,
                 "version": self._changes.version,
                 "generation": self._changes.generation,

@@ -44,6 +44,8 @@ function showState(state, before) {
   showEstimate(state.estimate);
   showRefinement(state, before);
   show($("#no-fit"), !state.groups_fit);
+  show($("#judged"), state.judged !== null);
+  $("#judged").textContent = `Do the groups mean anything? ${state.judged}`;
   showPurpose(state);
   for (const button of document.querySelectorAll("[data-command=undo]")) {
     if (!button.closest("#check-view")) button.disabled = !state.can_undo;
