@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfsort.labelling.core.session import Event, Group, Session
-from selfsort.labelling.learning.held_out import Comparison, hold_out
+from selfsort.labelling.learning.held_out import HeldOutComparison, hold_out
 
 
 def named_session(names: str) -> Session:
@@ -40,6 +40,6 @@ def test_where_none_can_be_spared_none_is(names):
 
 
 def test_what_was_found_is_said():
-    better, worse = Comparison(4, 0.8, 0.85), Comparison(4, 0.8, 0.7)
+    better, worse = HeldOutComparison(4, 0.8, 0.85), HeldOutComparison(4, 0.8, 0.7)
     assert better.is_better and "the trained one is kept" in better.sentence
     assert not worse.is_better and "80%" in worse.sentence and "stays as it was" in worse.sentence

@@ -13,8 +13,8 @@ from selfsort.cli.options import (
     DataRoot,
     Download,
     Fold,
+    KeepReason,
     NoCache,
-    Rejection,
     Resize,
     ResizeBy,
     Seed,
@@ -96,7 +96,7 @@ def audit(
         Path | None, typer.Option(metavar="DIR", help="Also fill this new folder with links to what is kept.")
     ] = None,
     keep: Annotated[
-        list[Rejection] | None,
+        list[KeepReason] | None,
         typer.Option(help="Do not leave pictures out as exact or near duplicates, or blank; may be repeated."),
     ] = None,
     split: Split = None,

@@ -26,8 +26,8 @@ class Probe(StrEnum):
     centroid = "centroid"
 
 
-class Rejection(StrEnum):
-    """Reasons for which an audit leaves pictures out."""
+class KeepReason(StrEnum):
+    """Reasons for which an audit leaves pictures out, which `--keep` overrules."""
 
     exact = "exact"
     near = "near"

@@ -19,7 +19,7 @@ _NEVER = -1e4  # the score of a name that no picture has any more
 _LEAST_VARIANCE = 1e-5
 
 
-class Head(NamedTuple):
+class NameHead(NamedTuple):
     """Scores of K names: weights (K, D) of a standardised embedding and biases (K,)."""
 
     weight: NDArray[np.float32]
@@ -44,7 +44,7 @@ class HeadSpace:
         self.axes = _principal_axes(standardised)
         self.points = standardised @ self.axes
 
-    def fit(self, targets: Targets, random_state: int = 0) -> Head:
+    def fit(self, targets: Targets, random_state: int = 0) -> NameHead:
         """Fit a head to weighted names of some pictures.
 
         An answer counts by the square root of the pictures in its group, so that many small groups are not drowned by a
@@ -61,7 +61,7 @@ class HeadSpace:
             left_out = np.setdiff1d(named, chosen)
             evidence[left_out] = 0
         rows, names = np.nonzero(evidence)
-        head = Head(np.zeros((n_names, width), np.float32), np.full(n_names, _NEVER, np.float32))
+        head = NameHead(np.zeros((n_names, width), np.float32), np.full(n_names, _NEVER, np.float32))
         present = np.unique(names)
         if len(present) < 2:
             head.bias[present] = 0
@@ -77,7 +77,7 @@ class HeadSpace:
         head.weight[present], head.bias[present] = along @ self.axes.T, bias
         return head
 
-    def probabilities(self, head: Head) -> NDArray[np.float32]:
+    def probabilities(self, head: NameHead) -> NDArray[np.float32]:
         """Return the (N, K) chances of a head's names for all pictures."""
         scores = self.points @ (head.weight @ self.axes).T + head.bias
         shares = np.exp(scores - scores.max(1, keepdims=True, initial=_NEVER))

@@ -36,7 +36,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class HeldOutComparison:
     """How far a network agrees with held-out answers before and after it was trained on, and which was kept."""
 
     answers: int

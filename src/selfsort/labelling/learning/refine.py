@@ -16,7 +16,7 @@ from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.labelling.core.head import HeadSpace
 from selfsort.labelling.core.session import Targets
-from selfsort.labelling.learning.held_out import Comparison, HeldOut
+from selfsort.labelling.learning.held_out import HeldOut, HeldOutComparison
 from selfsort.methods.base import Estimator, NamedNet, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
@@ -183,7 +183,7 @@ class _Training:
 
     def run(
         self, net: NamedNet, targets: Targets, held_out: HeldOut | None, random_state: int
-    ) -> tuple[NamedNet, Comparison | None]:
+    ) -> tuple[NamedNet, HeldOutComparison | None]:
         """Return a trained copy of a network whose head was fitted, or itself where training made it worse."""
         trained, comparison = copy.deepcopy(net), None
         self.model.unfreeze(trained.net)
@@ -195,7 +195,7 @@ class _Training:
             first = self.epochs - max(1, self.epochs // _LAST)
             shares = self._train(trained, held_out.rest, first, seed_of(random_state, 5))
             after = shares.argmax(1).cpu().numpy()
-            comparison = Comparison(held_out.answers, held_out.agreement(before), held_out.agreement(after))
+            comparison = HeldOutComparison(held_out.answers, held_out.agreement(before), held_out.agreement(after))
             if not comparison.is_better:
                 return net, comparison
         self._train(
@@ -244,7 +244,7 @@ def _normalise_by(net: NamedNet, embedding: Tensor) -> None:
 
 
 def _facts(
-    model: Estimator, targets: Targets, history: History, comparison: Comparison | None, seconds: float
+    model: Estimator, targets: Targets, history: History, comparison: HeldOutComparison | None, seconds: float
 ) -> dict[str, Any]:
     before = model.run_.get("refined", {"rounds": 0, "epochs": 0, "minutes": 0.0})
     return {
