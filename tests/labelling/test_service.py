@@ -137,38 +137,34 @@ def test_a_full_disk_changes_nothing(service, monkeypatch):
     assert service.answer("k", "ann", name(group, "rose"))["state"]["answers"] == 1
 
 
-def test_a_mixed_group_is_split_behind_the_scenes(service, run, images):
-    group = service.next_group("ann")
-    service.answer("k", "ann", Event("mixed", group["id"]))
-    service.settle()
-    parts = [other for other in service.session.groups.values() if other.parent == group["id"]]
-    whole = service.session.groups[group["id"]].members
-    assert len(parts) > 1 and sorted(np.concatenate([part.members for part in parts])) == sorted(whole)
-    assert all(service.group(part.id)["depth"] == 1 for part in parts)
-    largest = max(parts, key=lambda part: len(part.members))
-    service.answer("again", "ann", Event("mixed", largest.id))
-    assert service.undo("u", "ann")["group"]["id"] == largest.id
-    service.settle()
-    with closing(Store.open(run)) as store:
-        assert load_session(store, run).open_groups()[0].id == service.session.open_groups()[0].id
-
-
-def test_a_split_that_was_missed_is_made_up_for(run, images):
-    with closing(LabelService(run, images, n_groups=6)) as service:
-        number = service.next_group("ann")["id"]
-    with closing(Store.open(run)) as store:  # the server died before the parts were there
-        store.add_event("k", "ann", Event("mixed", number))
+def test_parts_of_a_mixed_group_are_asked_about_later(run, images):
+    with closing(LabelService(run, images, n_groups=2)) as service:
+        whole = service.session.groups[service.next_group("ann")["id"]].members
+        for key in ("a", "b"):
+            service.answer(key, "ann", Event("mixed", service.next_group("ann")["id"]))
+        part = service.next_group("ann")
+        assert part["kind"] == "query" and part["depth"] == 0
+        members = service.session.groups[part["id"]].members
+        assert 0 < len(members) < len(whole)
     with closing(LabelService(run, images)) as service:
-        service.settle()
-        assert sum(group.parent == number for group in service.session.groups.values()) > 1
+        assert service.next_group("bob")["id"] == part["id"], "it is asked about again after a restart"
 
 
-def test_who_has_nothing_else_to_do_waits_for_the_parts(run, images, monkeypatch):
+def test_who_has_nothing_else_to_do_waits_for_the_tree(run, images, monkeypatch):
+    ready = threading.Event()
+    grow = LabelService._grow
+
+    def late(self, points):
+        ready.wait()
+        grow(self, points)
+
+    monkeypatch.setattr(LabelService, "_grow", late)
     monkeypatch.setattr("selfsort.labelling.server.service._WAITING", 60)
     with closing(LabelService(run, images, n_groups=2)) as service:
         for key in ("a", "b"):
-            service.answer(key, "ann", Event("mixed", service.next_group("ann")["id"]))
-        assert service.next_group("ann")["kind"] == "split"
+            service.answer(key, "ann", name(service.next_group("ann"), f"kind {key}"))
+        threading.Timer(0.2, ready.set).start()
+        assert service.next_group("ann")["kind"] == "query"
 
 
 def test_undo_is_of_ones_own_answers_and_asks_again(service, run):

@@ -228,14 +228,6 @@ def test_a_group_of_one_picture_is_named_by_hand() -> None:
     assert names_of(named)[:5] == ["dog", "dog", "dog", "cat", "dog"]
 
 
-def test_a_mixed_query_waits_for_no_parts() -> None:
-    named = session()
-    named.add([replace(group(2, [0, 1]), kind="query")])
-    for number in (1, 2):
-        named.apply(Event("mixed", number))
-    assert [each.id for each in named.unsplit()] == [1]
-
-
 def test_shown_pictures_are_distinct_and_the_random_ones_a_fair_sample() -> None:
     members = list(range(100))
     seen = shown(group(7, members))

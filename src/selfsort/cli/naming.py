@@ -160,7 +160,9 @@ def refine(
         say(facts["held_out"]["sentence"], quiet)
         if json_progress:
             print(json.dumps({"message": facts["held_out"]["sentence"]}), flush=True)
-    say(f"{model.method} tells {len(model.names_)} names apart; it is in {run / 'named'}", quiet)
+    only = f"gives every picture the one name there is, {model.names_[0]!r}"
+    learnt = f"tells {len(model.names_)} names apart" if len(model.names_) > 1 else only
+    say(f"{model.method} {learnt}; it is in {run / 'named'}", quiet)
     word, source = shell_words(run, pictures.source)
     say(f"Next: selfsort label {word} to name more, selfsort certify {word} to learn how good it is,", quiet)
     say(f"      selfsort sort {word} {source} --out sorted{'' if pictures.files else ' --copy'}", quiet)

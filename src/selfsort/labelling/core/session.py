@@ -338,9 +338,8 @@ class Session:
 
     def unsplit(self) -> list[Group]:
         """Return the groups that were called mixed and have no parts yet."""
-        mixed = [self.groups[key] for key, event in self._now.answered.items() if event.kind == "mixed"]
-        # What is inside a query comes to be asked about by itself, where it is worth an answer.
-        return [group for group in mixed if group.id not in self._children and group.kind != "query"]
+        mixed = [key for key, event in self._now.answered.items() if event.kind == "mixed"]
+        return [self.groups[key] for key in mixed if key not in self._children]
 
     def gain(self, group: Group) -> float:
         """Return how many pictures an answer is expected to put right: those likely to have no or a wrong name now."""

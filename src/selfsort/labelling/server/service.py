@@ -1,7 +1,7 @@
 """What the page asks for and what people say on it: a run that several clients name at once.
 
 No web framework is needed here; every method may be called from any thread. An answer is in the store before its
-method returns. Whatever takes long - splitting a group, drawing the map, a refinement - happens in the background.
+method returns. Whatever takes long - spreading names, drawing the map, a refinement - happens in the background.
 """
 
 import secrets
@@ -36,7 +36,7 @@ from selfsort.labelling.store import newest_model, opinion_of
 if TYPE_CHECKING:
     from selfsort.labelling.checks import Checks
 
-_WAITING = 5.0  # seconds that a client waits for groups that are being made when there is nothing else to ask
+_WAITING = 5.0  # seconds that a client waits for the tree when there is nothing else to ask
 
 
 class Missing(UserError):
@@ -77,7 +77,7 @@ class LabelService:
     ):
         self.run, self.images, self.random_state = Path(run), images, random_state
         self._lock = threading.RLock()
-        self._parts_came = threading.Condition(self._lock)
+        self._tree_came = threading.Condition(self._lock)
         self._changes, self._leases, self._colours = Changes(), Leases(), Colours()
         self._files = ImageFiles(images)
         self._session_payload: Json | None = None
@@ -103,7 +103,6 @@ class LabelService:
         except BaseException:
             self.close()
             raise
-        self._tasks.submit(self._split)
 
     def close(self) -> None:
         """End what runs in the background; everything is in the store already."""
@@ -157,10 +156,10 @@ class LabelService:
         For two minutes nobody else is asked about it.
         """
         self._notice_others()
-        with self._parts_came:
+        with self._tree_came:
             found = self._next(client, after)
-            if found is None and after is None and not self._can_query():
-                self._parts_came.wait_for(lambda: self.session.open_groups() or self._can_query(), _WAITING)
+            if found is None and after is None and self._tree is None:
+                self._tree_came.wait_for(lambda: self._tree is not None, _WAITING)
                 found = self._next(client, after)
             return found
 
@@ -223,10 +222,7 @@ class LabelService:
         """Take an answer about a group; return the state and the next group."""
         with self._lock:
             self._take(key, client, event)
-            reply = {"state": self.state(), "group": self._next(client)}
-        if event.kind == "mixed":
-            self._tasks.submit(self._split)
-        return reply
+            return {"state": self.state(), "group": self._next(client)}
 
     def tell(self, key: str, client: str, event: Event) -> Json:
         """Take what is said about names or single pictures; return the state."""
@@ -304,7 +300,7 @@ class LabelService:
         naming = self._certification is None
         plain = naming and np.array_equal(points(), embedding)
         before, live = self._live, LiveLearner(embedding, self._learnt, self.random_state) if naming else None
-        with self._parts_came:
+        with self._tree_came:
             self._journal.load(opinion)
             self._points = points
             self._live, self._tree, self._decode = live, None, None
@@ -312,7 +308,7 @@ class LabelService:
             self._names_changed()
             if not opinion.names:
                 self._learn()
-            self._parts_came.notify_all()
+            self._tree_came.notify_all()
         if before is not None:
             before.close()
         self._map.put(embedding, self.random_state)
@@ -324,11 +320,11 @@ class LabelService:
     def _grow(self, points: Points) -> None:
         """Make the tree of groups that are asked about after those proposed first."""
         tree = QueryTree(points(), random_state=self.random_state)
-        with self._parts_came:
+        with self._tree_came:
             if self._points is points:
                 self._tree = tree
                 self._names_changed()
-                self._parts_came.notify_all()
+                self._tree_came.notify_all()
 
     def _learn_to_draw(self, folder: Path) -> None:
         decode = decoder_or_none(folder)
@@ -347,19 +343,6 @@ class LabelService:
         self._journal.add(query_selection.first_groups(self._points(), n_groups, random_state=self.random_state))
         self._names_changed()
 
-    def _split(self) -> None:
-        """Cut the groups that were called mixed into parts; what is not done when a server dies, the next one does."""
-        with self._lock:
-            waiting, points, first = self.session.unsplit(), self._points, self.session.next_id()
-        for group in waiting:
-            parts = query_selection.split(group, points(), random_state=self.random_state, first_id=first)
-            with self._parts_came:
-                # The answer may have been taken back meanwhile.
-                if group.id in (other.id for other in self.session.unsplit()):
-                    self._journal.add(parts)
-                    self._names_changed()
-                    self._parts_came.notify_all()
-
     def _take(self, key: str, client: str, event: Event) -> None:
         if self._journal.answer(key, client, event):
             self._names_changed()
@@ -372,7 +355,7 @@ class LabelService:
 
     def _learnt(self, state: int, found: LiveNames) -> None:
         """Take over what the answers led to, unless some were taken back meanwhile: then the next comes soon."""
-        with self._parts_came:
+        with self._tree_came:
             if state != self._taken_back:
                 return
             if len(found.names) > 1:
@@ -380,7 +363,7 @@ class LabelService:
             else:  # one name alone does not spread: there is nothing yet that it could be told from
                 self.session.forget()
             self._names_changed()
-            self._parts_came.notify_all()
+            self._tree_came.notify_all()
 
     def _check_refinable(self) -> None:
         if self._certification is not None:
@@ -394,7 +377,6 @@ class LabelService:
         with self._lock:
             self._journal.changed_by_others()  # what is read now is not news later
         self._load()
-        self._split()
 
     def _notice_others(self) -> None:
         """Read the store again, in the background, when another process has written to it."""
@@ -416,13 +398,9 @@ class LabelService:
             number = self._leases.take(client, [*waiting, query.id], after)
         return None if number is None else self._described(self.session.groups[number])
 
-    def _can_query(self) -> bool:
-        """Tell whether there is a tree, and no mixed group whose parts come in a moment."""
-        return self._tree is not None and not self.session.unsplit()
-
     def _query(self, *, single: bool) -> Group | None:
         """Add the group, or single picture, whose answer helps most; None where no answer would put much right."""
-        if self._tree is None or not (single or self._can_query()):
+        if self._tree is None:
             return None
         left_out = np.zeros(len(self.images), np.bool_)
         for number in self._leases.taken():

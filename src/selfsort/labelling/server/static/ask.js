@@ -223,7 +223,7 @@ export class Ask {
   }
 
   async #arrive(group, what, typedAhead) {
-    // The parts of a mixed group come a moment later.
+    // What is asked about next may be worked out just now.
     if (what === "mixed" && !group) return this.next(typedAhead);
     // After taking back a pull or a merge there is no group to ask again.
     if (what !== "undo" || group) this.put(group, typedAhead);
