@@ -8,7 +8,7 @@ import pytest
 
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet, as_image_set
-from selfsort.labelling.places import stamp_of
+from selfsort.labelling.label_space import stamp_of
 from selfsort.runs import RunFolder
 
 

@@ -18,8 +18,8 @@ import selfsort
 from commands import program, run_here
 from samples import quick
 from selfsort.labelling.core.simulated import SimulatedAnnotator
+from selfsort.labelling.label_space import stamp_of
 from selfsort.labelling.learning.label_session import LabelSession
-from selfsort.labelling.places import stamp_of
 from selfsort.runs import RunFolder
 
 # Each begins with a letter or digit that is a command together with Alt.
@@ -212,6 +212,7 @@ def test_photographs_are_shown_from_their_files(open_tab: Any, photographs: Serv
     assert tab.page.locator(".cell").first.bounding_box()["width"] >= 148
 
 
+@pytest.mark.slow
 def test_the_last_groups_come_back_from_a_window_that_was_closed(open_tab: Any, fitted: Path, tmp_path: Path) -> None:
     server = Server(copy_of(fitted, tmp_path), "label", "--groups", "2")
     try:
@@ -555,6 +556,7 @@ def refinable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.kill()
 
 
+@pytest.mark.slow
 def test_refine_shows_progress_goes_on_asking_and_brings_new_groups(open_tab: Any, refinable: Server) -> None:
     tab = open_tab(at=refinable)
     tab.expected = ("409",)

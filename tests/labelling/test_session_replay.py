@@ -35,7 +35,7 @@ def replayed(session):
     fresh.add(session.groups.values())
     if session.model_probabilities is not None:
         fresh.round = session.round
-        fresh.learn(session.model_names, session.model_probabilities, session._learnt_from, session.error_probability)
+        fresh.learn(session.model_names, session.model_probabilities, session.learnt_from, session.error_probability)
     return fresh
 
 

@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 
 from commands import program
 from samples import quick
-from selfsort.labelling.places import stamp_of
+from selfsort.labelling.label_space import stamp_of
 from selfsort.labelling.server.serve import listen
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app

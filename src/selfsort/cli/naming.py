@@ -40,7 +40,7 @@ def label(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Name groups of pictures on a local page; every answer is kept at once, go on whenever you like."""
+    """Name groups of pictures on a local page; every answer is saved at once, so stop and continue when you like."""
     from selfsort import runs
     from selfsort.labelling.server.serve import serve
 
@@ -77,7 +77,7 @@ def _name_by_simulation(
     seed: int,
     quiet: bool,
 ) -> None:
-    """Name groups by the true labels of `source`, as a person would who sees what the page shows."""
+    """Name groups by the true labels of `source`, seeing only what the page would show."""
     from contextlib import closing
 
     from selfsort.labelling.core.simulated import SimulatedAnnotator
@@ -135,7 +135,7 @@ def refine(
     until_input_ends: Annotated[bool, typer.Option("--until-input-ends", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from the names given with `selfsort label`: trains the model on and keeps it in RUN/named."""
+    """Learn from the names given with `selfsort label`; the model that knows them is kept in RUN/named."""
     from selfsort import runs
     from selfsort.labelling.server.refinement import end_with_input
 
@@ -255,7 +255,7 @@ def _open_checks(
 
 
 def _check_by_labels(checks: "Checks", source: str, images: "ImageSet", quiet: bool) -> None:
-    """Answer by the labels of a source; what a person has checked of the sample is left aside, and stays kept."""
+    """Answer by the labels of a source; what a person has checked of the sample is kept, but not used."""
     labels, names = _true_labels(source, images)
     unknown = [picture for picture in checks.sample.pictures.tolist() if labels[picture] < 0]
     if unknown:

@@ -97,10 +97,10 @@ def next_groups(
     put most pictures right come back; those that hold nothing doubtful are not asked about again.
     """
     labels = session.labels()
-    doubt = 1 - labels.confidence
+    uncertainty = 1 - labels.confidence
     chosen: list[Group] = []
     names = np.unique(labels.name_of)
-    shares = {name: float(doubt[labels.name_of == name].sum()) for name in names}
+    shares = {name: float(uncertainty[labels.name_of == name].sum()) for name in names}
     for name in names:
         wanted = max(_PARTS, round(2 * n_groups * shares[name] / max(sum(shares.values()), 1e-9)))
         members = np.flatnonzero(labels.name_of == name)
@@ -110,7 +110,7 @@ def next_groups(
             chosen.append(_group(embedding, members, embedding[members].mean(0), first, "cluster", session.round, None))
         else:
             chosen += _groups(embedding, members, k, "cluster", session.round, None, first, random_state)
-    chosen.sort(key=lambda group: -float(doubt[group.members].sum()))
+    chosen.sort(key=lambda group: -float(uncertainty[group.members].sum()))
     return _scaled(chosen[:n_groups])
 
 

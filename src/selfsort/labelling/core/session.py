@@ -207,7 +207,7 @@ class Session:
         self.model_names: tuple[str, ...] = ()
         self.model_probabilities: NDArray[np.float32] | None = None
         self.error_probability: NDArray[np.float32] | None = None
-        self._learnt_from = 0
+        self.learnt_from = 0
         self._children: dict[int, list[int]] = {}
 
     def add(self, groups: Iterable[Group]) -> None:
@@ -290,8 +290,8 @@ class Session:
         if not -len(self.events) <= position < len(self.events):
             raise UserError("There is no answer to take back.")
         position %= len(self.events)
-        if position < self._learnt_from:
-            self._learnt_from -= 1
+        if position < self.learnt_from:
+            self.learnt_from -= 1
         event = self.events.pop(position)
         self._changed()
         return event
@@ -314,7 +314,7 @@ class Session:
                 f"{probabilities.shape} probabilities for {self.n_images} pictures and {len(names)} names."
             )
         self.model_names, self.model_probabilities, self.error_probability = names, probabilities, error_probability
-        self._learnt_from = len(self.events) if seen is None else seen
+        self.learnt_from = len(self.events) if seen is None else seen
         self._changed()
 
     def begin_round(self) -> None:
@@ -325,7 +325,7 @@ class Session:
     def forget(self) -> None:
         """Let the answers alone count, without a model's opinion."""
         self.model_names, self.model_probabilities, self.error_probability = (), None, None
-        self._learnt_from = 0
+        self.learnt_from = 0
         self._changed()
 
     def answered(self) -> Mapping[int, Event]:
@@ -585,7 +585,7 @@ class _Replay:
         if self.session.model_probabilities is not None:
             if self._opinion is None:
                 self._form_opinion(self.session.model_probabilities)
-            asked = (self.latest < self.session._learnt_from) & (self.by_hand < 0)
+            asked = (self.latest < self.session.learnt_from) & (self.by_hand < 0)
             sure = self._chance if self.session.error_probability is None else 1 - self.session.error_probability
             name_of[asked], confidence[asked] = self._choice[asked], sure[asked]
             given &= ~asked

@@ -8,7 +8,7 @@ import numpy as np
 from selfsort import methods
 from selfsort.data.image_set import ImageSet
 from selfsort.files import atomic_path, swap_folder
-from selfsort.labelling import places
+from selfsort.labelling import label_space
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import Progress
 from selfsort.labelling.locks import refine_lock
@@ -77,7 +77,7 @@ def _replace(folder: Path, labelling: LabelSession) -> None:
         assert error_probability is not None
         with atomic_path(RunFolder(new).error_probability) as path, open(path, "wb") as file:
             np.save(file, error_probability)
-        places.keep(new, model.embedding_, labelling.points)
+        label_space.keep(new, model.embedding_, labelling.points)
         swap_folder(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from selfsort.clustering.layout import project
 from selfsort.errors import UserError
 from selfsort.files import atomic_path
-from selfsort.labelling.places import stamp_of
+from selfsort.labelling.label_space import stamp_of
 from selfsort.runs import RunFolder
 
 _POINTS = 6000

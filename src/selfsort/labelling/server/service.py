@@ -18,8 +18,8 @@ from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.query_tree import QueryTree
 from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.label_space import Points
 from selfsort.labelling.learning.centres import Decode, decoder_or_none
-from selfsort.labelling.places import Points
 from selfsort.labelling.server import payloads
 from selfsort.labelling.server.certification import Certification
 from selfsort.labelling.server.changes import Changes
