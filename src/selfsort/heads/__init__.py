@@ -12,7 +12,7 @@ from typing import cast
 from selfsort.errors import UserError
 from selfsort.heads.base import Head
 
-_SHARED = ("base",)
+_SHARED = ("base", "learning")  # what heads have in common
 
 
 def names() -> list[str]:

@@ -74,7 +74,7 @@ class Frozen(TrainedEstimator):
     Parameters
     ----------
     backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", any timm or torchvision name, a file
-    head : what finds the groups: "kmeans" or another file of `selfsort.heads`
+    head : what finds the groups: "kmeans", "icce", "scan", "scp", "temi" or "turtle", a file of `selfsort.heads` each
     resize : how pictures are brought to the network's square: "squash", which loses nothing at the edges, "crop" (the
         centre), "pad" (with black), or None for what the network was trained with
     n_classes : number of clusters; "auto" estimates it

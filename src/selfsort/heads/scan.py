@@ -1,0 +1,82 @@
+"""SCAN: a classifier that agrees on neighbours, then learns from what it is sure of."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsort.heads.learning import (
+    Classifiers,
+    LinearHead,
+    Points,
+    entropy,
+    pair_consistency,
+    pairs_of,
+    points_of,
+    train,
+)
+
+_NEIGHBOURS = 20
+_HEADS = 5
+_STEPS, _LABELLING_STEPS = 800, 200
+_ENTROPY = 5.0
+_SURE = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class ScanHead(LinearHead):
+    """Agreement of neighbours, the best of several heads, then self-labelling (Van Gansbeke et al., ECCV 2020)."""
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
+        """Find `n_classes` groups in (N, D) features."""
+        points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
+        pairs, values = pairs_of(points, _NEIGHBOURS, generator), points.values
+        heads = Classifiers(_HEADS, values.shape[1], n_classes, generator)
+
+        def loss(batch: Tensor) -> Tensor:
+            one, other = heads(values[torch.cat([batch, pairs(batch)])]).log_softmax(-1).chunk(2)
+            return scan_loss(one, other)
+
+        losses = train(heads.parameters, loss, len(values), generator, steps=_STEPS, learning_rate=2e-3)
+        found = heads.only(int(losses.argmin()))
+        learnt = self_labelled(found, points, generator)
+        return cls(points.mean, points.axes, *learnt.head(0))
+
+
+def scan_loss(one: Tensor, other: Tensor) -> Tensor:
+    """Return the (n_heads,) loss of B pictures and a neighbour of each, both log probabilities (B, n_heads, n_classes).
+
+    A pair agrees, and the classes are used alike (equation 2).
+    """
+    return pair_consistency(one, other).mean(0) - _ENTROPY * entropy(one.exp().mean(0))
+
+
+def self_labelled(found: Classifiers, points: Points, generator: torch.Generator) -> Classifiers:
+    """Return a classifier that learnt from what it is sure of, each class counting alike; as it was if a class dies.
+
+    Instead of strongly changed pictures it sees features half of which are left out.
+    """
+    learnt, values = found.only(0), points.values
+
+    def loss(batch: Tensor) -> Tensor:
+        chosen = values[batch]
+        with torch.no_grad():
+            sure, labels = learnt(chosen)[:, 0].softmax(-1).max(-1)
+        kept = torch.bernoulli(torch.full(chosen.shape, 0.5), generator=generator) * 2
+        return self_labelling_loss(learnt(chosen * kept)[:, 0], labels, sure > _SURE)[None]
+
+    train(learnt.parameters, loss, len(values), generator, steps=_LABELLING_STEPS, learning_rate=1e-3)
+    before, after = (len(np.unique(each(values).argmax(-1).numpy())) for each in (found, learnt))
+    return learnt if after >= before else found
+
+
+def self_labelling_loss(logits: Tensor, labels: Tensor, sure: Tensor) -> Tensor:
+    """Return the cross entropy of (B, n_classes) logits where they are sure, averaged over the classes."""
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")[sure]
+    counts = torch.bincount(labels[sure], minlength=logits.shape[1])
+    total: Tensor = (losses / counts[labels[sure]]).sum()
+    return total / max(1, int((counts > 0).sum()))

@@ -1,0 +1,55 @@
+"""SCP: one small head that agrees on neighbours, is sure, and uses all classes."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsort.heads.learning import (
+    Classifiers,
+    LinearHead,
+    entropy,
+    pair_consistency,
+    pairs_of,
+    points_of,
+    train,
+)
+
+_NEIGHBOURS = 20
+_STEPS = 800
+CONFIDENCE = 1.0
+ENTROPY = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScpHead(LinearHead):
+    """One small head and pairs of neighbours, the simplest that learns (after Li et al. 2025, arXiv 2502.04226)."""
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
+        """Find `n_classes` groups in (N, D) features."""
+        points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
+        pairs, values = pairs_of(points, _NEIGHBOURS, generator), points.values
+        head = Classifiers(1, values.shape[1], n_classes, generator)
+
+        def loss(batch: Tensor) -> Tensor:
+            one, other = head(values[torch.cat([batch, pairs(batch)])]).log_softmax(-1).chunk(2)
+            return scp_loss(one, other)
+
+        train(head.parameters, loss, len(values), generator, steps=_STEPS, learning_rate=2e-3)
+        return cls(points.mean, points.axes, *head.head(0))
+
+
+def scp_loss(one: Tensor, other: Tensor) -> Tensor:
+    """Return the (n_heads,) loss of B pictures and a neighbour of each, both log probabilities (B, n_heads, n_classes).
+
+    A pair agrees, each of the two is sure of its class, and the classes are used alike; these are the paper's three terms,
+    their weights are ours.
+    """
+    agree = pair_consistency(one, other).mean(0)
+    unsure = (entropy(one.exp()) + entropy(other.exp())).mean(0) / 2
+    used = (entropy(one.exp().mean(0)) + entropy(other.exp().mean(0))) / 2
+    return agree + CONFIDENCE * unsure - ENTROPY * used

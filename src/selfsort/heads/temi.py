@@ -1,0 +1,65 @@
+"""TEMI: classifiers under which neighbours share as much information as they can."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsort.heads.learning import Classifiers, LinearHead, Pairs, Points, pairs_of, points_of, train
+
+_NEIGHBOURS = 20
+_HEADS = 10
+_STEPS = 1000
+TEMPERATURE = 0.1
+_MOMENTUM = 0.99  # of the teachers; 0.996 over the tens of thousands of steps of the original
+_BETA = 0.6
+_FORGOTTEN = 0.1  # of the teachers' shares of the classes, each step
+
+
+@dataclass(frozen=True, eq=False)
+class TemiHead(LinearHead):
+    """Pointwise mutual information between neighbours, by the best of several heads (Adaloglou et al., BMVC 2023)."""
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
+        """Find `n_classes` groups in (N, D) features."""
+        points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
+        teachers, losses = fit_heads(points, pairs_of(points, _NEIGHBOURS, generator), n_classes, generator)
+        weight, bias = teachers.head(int(losses.argmin()), 1 / TEMPERATURE)
+        return cls(points.mean, points.axes, weight, bias)
+
+
+def fit_heads(points: Points, pairs: Pairs, n_classes: int, generator: torch.Generator) -> tuple[Classifiers, Tensor]:
+    """Return several teachers, and the (n_heads,) loss of each."""
+    values = points.values
+    students, teachers = (Classifiers(_HEADS, values.shape[1], n_classes, generator) for _ in range(2))
+    teachers.follow(students, 0)
+    shares = torch.full(students.shape, 1 / n_classes)
+
+    def loss(batch: Tensor) -> Tensor:
+        both = values[torch.cat([batch, pairs(batch)])]
+        student = (students(both) / TEMPERATURE).log_softmax(-1)
+        with torch.no_grad():
+            teachers.follow(students, _MOMENTUM)
+            teacher = (teachers(both) / TEMPERATURE).log_softmax(-1)
+            shares.lerp_(teacher.exp().mean(0), _FORGOTTEN)
+        (one, other), (first, second) = student.chunk(2), teacher.chunk(2)
+        return (temi_loss(one, first, second, shares) + temi_loss(other, second, first, shares)) / 2
+
+    losses = train(students.parameters, loss, len(values), generator, steps=_STEPS, learning_rate=1e-3)
+    return teachers, losses
+
+
+def temi_loss(student: Tensor, teacher: Tensor, neighbour: Tensor, shares: Tensor, beta: float = _BETA) -> Tensor:
+    """Return the (n_heads,) loss of B pictures and a neighbour of each.
+
+    `student` and `teacher` (B, n_heads, n_classes) are log probabilities of the pictures, `neighbour` those that the
+    teachers give the neighbours; `shares` (n_heads, n_classes) are the teachers' probabilities of the classes. A pair
+    counts the more, the likelier the teachers of all heads together put both into one class.
+    """
+    information = torch.logsumexp(beta * (student + neighbour) - shares.clamp(min=1e-12).log(), -1)
+    same = (teacher + neighbour).exp().sum(-1).mean(1)  # (B,)
+    return -(same[:, None] * information).mean(0)
