@@ -94,15 +94,21 @@ def test_a_hub_that_can_be_reached_gives_the_better_network(monkeypatch: pytest.
 
 def test_the_name_of_a_head_is_a_method() -> None:
     assert isinstance(methods.make("kmeans", {}), selfsort.KMeans)
+    chosen = methods.make("turtle", {"class_prior": "0.5"})
+    assert isinstance(chosen, Frozen) and (chosen.head, chosen.class_prior) == ("turtle", 0.5)
     with pytest.raises(selfsort.UserError, match="Unknown method 'forzen': did you mean 'frozen'"):
         methods.make("forzen", {})
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"backbone": "efficientnet-lit0"}, "did you mean 'efficientnet-lite0'"), ({"head": "kmean"}, "did you mean")],
+    [
+        ({"backbone": "efficientnet-lit0"}, "did you mean 'efficientnet-lite0'"),
+        ({"head": "kmean"}, "did you mean"),
+        ({"class_prior": 1.0}, "class_prior=1.0 is for head='turtle': 'kmeans' asks for no sizes"),
+    ],
 )
-def test_unknown_names_are_refused_before_anything_is_computed(changes: dict[str, Any], said: str) -> None:
+def test_settings_that_do_not_fit_are_refused_before_anything_is_computed(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(selfsort.UserError, match=said):
         quick("frozen", **changes).fit(pictures(6))
 
@@ -119,3 +125,14 @@ def test_the_edges_of_a_wide_picture_are_seen(tmp_path: Path) -> None:
     both = np.concatenate([other, wide])
     squashed, cropped = (quick("frozen", n_classes=2, **how).fit(both).embedding_ for how in ({}, {"resize": "crop"}))
     assert not np.allclose(squashed[0], squashed[1], atol=1e-3) and np.allclose(cropped[0], cropped[1], atol=1e-3)
+
+
+def test_a_head_that_learns_hears_of_class_sizes_and_is_restored(tmp_path: Path) -> None:
+    images = pictures(30)
+    even, uneven = (
+        quick("frozen", head="turtle", class_prior=prior).fit(images, run_dir=tmp_path / f"{prior}")
+        for prior in (0.0, 3.0)
+    )
+    assert not np.allclose(even.probabilities_, uneven.probabilities_)
+    again = selfsort.load(tmp_path / "3.0")
+    assert again.class_prior == 3.0 and np.allclose(again.predict_proba(images), uneven.probabilities_, atol=1e-3)

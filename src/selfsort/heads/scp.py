@@ -46,8 +46,8 @@ class ScpHead(LinearHead):
 def scp_loss(one: Tensor, other: Tensor) -> Tensor:
     """Return the (n_heads,) loss of B pictures and a neighbour of each, both log probabilities (B, n_heads, n_classes).
 
-    A pair agrees, each of the two is sure of its class, and the classes are used alike; these are the paper's three terms,
-    their weights are ours.
+    A pair agrees, each of the two is sure of its class, and the classes are used alike: the paper's three
+    terms, with weights of ours.
     """
     agree = pair_consistency(one, other).mean(0)
     unsure = (entropy(one.exp()) + entropy(other.exp())).mean(0) / 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from selfsort import heads
 from selfsort.augment import Augmentation
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.errors import UserError
 from selfsort.features.embedding import Features, embed
 from selfsort.heads.base import Groups, centred
 from selfsort.methods.base import NamedNet, TrainedEstimator
@@ -75,6 +77,8 @@ class Frozen(TrainedEstimator):
     ----------
     backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", any timm or torchvision name, a file
     head : what finds the groups: "kmeans", "icce", "scan", "scp", "temi" or "turtle", a file of `selfsort.heads` each
+    class_prior : for head "turtle": the k-th largest group is expected to hold a share of the pictures in proportion to
+        k ** -class_prior; 0 stands for groups of one size
     resize : how pictures are brought to the network's square: "squash", which loses nothing at the edges, "crop" (the
         centre), "pad" (with black), or None for what the network was trained with
     n_classes : number of clusters; "auto" estimates it
@@ -87,6 +91,7 @@ class Frozen(TrainedEstimator):
 
     backbone: str = "efficientnet-lite0"
     head: str = "kmeans"
+    class_prior: float = 0.0
     resize: Resize | None = "squash"
     n_classes: int | Literal["auto"] = "auto"
     epochs: int = 10
@@ -105,7 +110,9 @@ class Frozen(TrainedEstimator):
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters, that there are such a head and such a network, and the pictures."""
         super().check(images)
-        heads.find(self.head)
+        head = heads.find(self.head)
+        if self.class_prior and "class_prior" not in signature(head.fit).parameters:
+            raise UserError(f"class_prior={self.class_prior} is for head='turtle': {self.head!r} asks for no sizes.")
         find(self.backbone)
 
     def input_of(self, images: ImageSet) -> InputSpec:
@@ -147,7 +154,9 @@ class Frozen(TrainedEstimator):
         return embed(images, self.backbone, input_spec=spec, device=self.device, precision=precision, progress=progress)
 
     def _cluster(self) -> Groups:
-        return heads.find(self.head).fit(self.embedding_, self.n_clusters_, random_state=self.random_state)
+        options: dict[str, Any] = {"class_prior": self.class_prior} if self.class_prior else {}
+        head = heads.find(self.head)
+        return head.fit(self.embedding_, self.n_clusters_, random_state=self.random_state, **options)
 
     def clusters_from(self, state: Mapping[str, NDArray[np.generic]]) -> Groups:
         """Restore the head."""
