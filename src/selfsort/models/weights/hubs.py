@@ -144,7 +144,7 @@ def licence_on_hugging_face(repository: str) -> str | None:
 
 def _download(repository: str, file: str, owner: str, way_out: str) -> Path | None:
     """Return a downloaded file, or None where the repository does not have it."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -154,6 +154,12 @@ def _download(repository: str, file: str, owner: str, way_out: str) -> Path | No
     )
 
     name, _, revision = repository.partition("@")
+    out_of_reach = (
+        f"The weights of {owner} are not on this computer and {name!r} of the Hugging Face hub cannot be reached: "
+        f"connect to the network once, or {way_out}."
+    )
+    if not constants.HF_HUB_OFFLINE and not is_reachable():  # the library would try again and again, half a minute long
+        raise UserError(out_of_reach)
     try:
         return Path(hf_hub_download(name, file, revision=revision or None))
     except RemoteEntryNotFoundError:
@@ -164,10 +170,7 @@ def _download(repository: str, file: str, owner: str, way_out: str) -> Path | No
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"The Hugging Face hub has no repository {name!r}: check its name, or {way_out}.") from error
     except (LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"The weights of {owner} are not on this computer and {name!r} of the Hugging Face hub cannot be reached: "
-            f"connect to the network once, or {way_out}."
-        ) from error
+        raise UserError(out_of_reach) from error
 
 
 def _checked(path: Path) -> Path:
@@ -179,7 +182,7 @@ def _checked(path: Path) -> Path:
 
 def is_reachable() -> bool:
     """Tell whether the Hugging Face hub answers within three seconds."""
-    from urllib.error import URLError
+    from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
     from huggingface_hub import constants
@@ -189,5 +192,7 @@ def is_reachable() -> bool:
     try:
         with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE):
             return True
+    except HTTPError:  # it answers, if only that this address has nothing
+        return True
     except (URLError, OSError, ValueError):
         return False
