@@ -71,6 +71,23 @@ def test_the_loss_of_turtle_is_the_formula() -> None:
         assert float(found[head]) == pytest.approx(margin + 10 * far, rel=1e-6)
 
 
+def test_the_classifier_of_turtle_goes_down_the_gradient_from_nothing() -> None:
+    rng = np.random.default_rng(0)
+    points, soft = rng.normal(size=(6, 3)), log_probabilities(1).exp()
+    found = turtle.learnt(torch.from_numpy(points), soft)
+    for head in range(SHAPE[1]):
+        labels, weight, bias = soft.numpy()[:, head], np.zeros((3, 4)), np.zeros(4)
+        for _ in range(turtle._INNER_STEPS):
+            to_weight, to_bias = np.zeros((3, 4)), np.zeros(4)
+            for x, label in zip(points, labels, strict=True):
+                raised = np.exp(x @ weight + bias)
+                error = raised / raised.sum() - label
+                to_weight += np.outer(x, error) / len(points)
+                to_bias += error / len(points)
+            weight, bias = weight - turtle._INNER_RATE * to_weight, bias - turtle._INNER_RATE * to_bias
+        assert np.allclose(found[:, head].numpy(), points @ weight + bias, rtol=1e-9)
+
+
 def test_the_loss_of_self_labelling_counts_classes_alike_and_only_what_is_sure() -> None:
     logits, labels = log_probabilities(0, (5, 3)), torch.tensor([0, 0, 0, 2, 1])
     sure = torch.tensor([True, True, True, True, False])
