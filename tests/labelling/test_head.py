@@ -60,3 +60,25 @@ def test_many_rows_are_sampled_and_little_changes(monkeypatch):
     whole = space.probabilities(space.fit(named(kind, np.ones(1200, bool)))).argmax(1)
     monkeypatch.setattr("selfsort.labelling.core.head._MOST_ROWS", 300)
     assert (space.probabilities(space.fit(named(kind, np.ones(1200, bool)))).argmax(1) == whole).mean() > 0.9
+
+
+def test_what_was_only_thrown_out_counts_a_little_for_its_likeliest_other_name():
+    embedding, kind = clusters(6)
+    space = HeadSpace(embedding)
+    targets = named(kind, np.arange(120) % 2 == 0)
+    denied = np.zeros((120, 3), bool)
+    denied[[0, 1, 41], [0, 0, 2]] = True
+    given = space.with_denied(targets, denied)
+    assert np.array_equal(np.delete(given.weights, [1, 41]), np.delete(targets.weights, [1, 41]))
+    assert given.weights[1] == given.weights[41] > 0
+    assert given.soft[1, 0] == 0 and given.soft[1].sum() == 1 and given.soft[41, 1] == 1
+    assert space.with_denied(targets, np.zeros_like(denied)) is targets
+
+
+def test_one_that_is_nothing_known_stays_unnamed():
+    embedding, kind = clusters(6)
+    space = HeadSpace(embedding)
+    targets = named(kind, np.arange(120) > 0)
+    denied = np.zeros((120, 3), bool)
+    denied[0] = True
+    assert space.with_denied(targets, denied).weights[0] == 0

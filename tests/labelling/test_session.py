@@ -209,6 +209,15 @@ def test_the_answers_alone_count_once_a_model_is_forgotten() -> None:
     assert names_of(named)[:5] == ["cat"] * 5 and named.names() == ("cat",) and not named.labels().given[5:].any()
 
 
+def test_what_was_thrown_out_is_denied_until_it_is_said_after_all() -> None:
+    named = session()
+    named.apply(Event("name", 0, "cat", pictures=(3, 4)))
+    assert np.flatnonzero(named.denied()[:, 0]).tolist() == [3, 4]
+    named.add([group(2, [4])])
+    named.apply(Event("name", 2, "cat"))
+    assert np.flatnonzero(named.denied()[:, 0]).tolist() == [3]
+
+
 def test_a_narrower_answer_outweighs_an_earlier_one() -> None:
     named = session()
     named.apply(Event("name", 0, "cat"))

@@ -10,6 +10,7 @@ _SAMPLE = 8_000  # pictures that judge the others
 _PENALTY = 0.005
 # An answer of full weight multiplies the odds of its name by this: nine out of ten answers are right.
 _ODDS = 9.0
+_AGREED = 0.8  # share of one name above which answers do not contradict one another: a narrower one outweighs others
 _LEAST_CHANCE = 0.02  # no head is surer than this that a picture is not of a name
 
 
@@ -42,7 +43,7 @@ def error_probabilities(
 def judged_targets(session: Session, embedding: NDArray[np.float32], seed: int = 0) -> Targets:
     """Return the session's targets; where answers contradict one another, with the chances of `opinions` as shares."""
     targets = session.targets()
-    disputed = (targets.soft > 0).sum(1) > 1
+    disputed = (targets.weights > 0) & (targets.soft.max(1, initial=0) < _AGREED)
     if not disputed.any():
         return targets
     shares = np.where(disputed[:, None], opinions(session, embedding, seed), targets.soft)

@@ -15,6 +15,7 @@ _SAMPLE = 20_000  # pictures that show the axes
 _MOST_ROWS = 8_000  # pictures that a head is fitted to: under a second
 _PENALTY = 0.05
 _BALANCE = 0.5  # 0: names count as much as their evidence, 1: all alike
+_THROWN_OUT = 0.1  # what a picture counts for that was thrown out of a group, and named by the head alone
 _NEVER = -1e4  # the score of a name that no picture has any more
 _LEAST_VARIANCE = 1e-5
 
@@ -76,6 +77,23 @@ class HeadSpace:
             along, bias = (np.concatenate([-half, half]) for half in (along / 2, bias / 2))
         head.weight[present], head.bias[present] = along @ self.axes.T, bias
         return head
+
+    def with_denied(self, targets: Targets, denied: NDArray[np.bool_]) -> Targets:
+        """Return targets in which pictures that were only thrown out (N, K) count a little for their likeliest name.
+
+        Nobody has said what they are. But what they are not was seen, and a head that does not know it gives them the
+        name of the group that they were thrown out of.
+        """
+        thrown_out = denied.any(1) & (targets.weights == 0)
+        if not thrown_out.any():
+            return targets
+        chances = self.probabilities(self.fit(targets))
+        chances[denied] = 0
+        thrown_out &= chances.any(1)
+        soft, weights = targets.soft.copy(), targets.weights.copy()
+        soft[thrown_out] = np.eye(len(targets.names), dtype=np.float32)[chances[thrown_out].argmax(1)]
+        weights[thrown_out] = _THROWN_OUT
+        return targets._replace(soft=soft, weights=weights)
 
     def probabilities(self, head: NameHead) -> NDArray[np.float32]:
         """Return the (N, K) chances of a head's names for all pictures."""

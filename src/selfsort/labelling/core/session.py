@@ -388,6 +388,14 @@ class Session:
         group_sizes = np.where(groups < 0, 1, sizes)[place]
         return Targets(self.names(), soft, np.minimum(evidence.max(1, initial=0), 1), group_sizes)
 
+    def denied(self) -> NDArray[np.bool_]:
+        """Tell which of the `names` each picture (N, K) was said not to have."""
+        denied = np.zeros(self._now.evidence.shape, np.bool_)
+        for pictures, number in self._now.denied:
+            denied[pictures, number] = True
+        denied[self._now.evidence > 0] = False  # said to have it after all
+        return denied
+
     def estimate(self) -> Estimate | None:
         """Estimate the share of right names among the pictures in named groups; None before the first.
 

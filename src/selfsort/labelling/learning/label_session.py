@@ -12,6 +12,7 @@ from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
+from selfsort.labelling.core.head import HeadSpace
 from selfsort.labelling.core.session import Event, Group, Session, shown
 from selfsort.labelling.learning.held_out import hold_out
 from selfsort.labelling.learning.refine import Progress, refine
@@ -150,6 +151,7 @@ class LabelSession:
         """
         seen, before = len(self.session.events), self.model.embedding_
         targets = judged_targets(self.session, before, self.random_state)
+        targets = HeadSpace(before).with_denied(targets, self.session.denied())
         self.model = refine(
             self.model,
             self.images,

@@ -22,6 +22,7 @@ class LiveNames(NamedTuple):
 class _Asked(NamedTuple):
     state: int
     targets: Targets
+    denied: NDArray[np.bool_]
     answers: int
 
 
@@ -38,7 +39,7 @@ class LiveLearner:
 
     def submit(self, session: Session, state: int) -> None:
         """Learn from a session's answers as they are now; older ones that wait are passed over."""
-        self._latest.submit(_Asked(state, session.targets(), len(session.events)))
+        self._latest.submit(_Asked(state, session.targets(), session.denied(), len(session.events)))
 
     def wait(self) -> None:
         """Wait until all that was submitted so far is published."""
@@ -55,5 +56,6 @@ class LiveLearner:
         # A name that came from an answer taken back since is in no evidence.
         present = np.flatnonzero((targets.soft * targets.weights[:, None]).any(0))
         names, soft = tuple(targets.names[k] for k in present), targets.soft[:, present]
-        head = self._space.fit(targets._replace(names=names, soft=soft), self._random_state)
+        given = self._space.with_denied(targets._replace(names=names, soft=soft), asked.denied[:, present])
+        head = self._space.fit(given, self._random_state)
         return asked.state, LiveNames(names, self._space.probabilities(head), asked.answers)
