@@ -141,7 +141,7 @@ def test_neighbours_are_others_and_pairs_are_drawn_from_the_first() -> None:
     points = learning.points_of(np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32), 2)
     squared, indices = learning.neighbours_of(points, 4)
     assert indices.shape == (9, 4) and (indices != np.arange(9)[:, None]).all() and (np.diff(squared) >= 0).all()
-    pairs = learning.Pairs(indices, np.arange(9) % 4 + 1, torch.Generator().manual_seed(0))
+    pairs = learning.NearPairs(indices, np.arange(9) % 4 + 1, torch.Generator().manual_seed(0))
     drawn = np.stack([pairs(torch.arange(9)).numpy() for _ in range(60)], 1)
     for i in range(9):
         assert set(drawn[i]) == set(indices[i, : i % 4 + 1])

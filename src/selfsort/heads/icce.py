@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsort.clustering.kmeans import kmeans
-from selfsort.heads.learning import Classifiers, LinearHead, Pairs, neighbours_of, points_of, train
+from selfsort.heads.learning import Classifiers, LinearHead, NearPairs, neighbours_of, points_of, train
 from selfsort.heads.temi import TEMPERATURE, fit_heads
 
 _NEIGHBOURS = 50
@@ -25,7 +25,7 @@ class IcceHead(LinearHead):
         """Find `n_classes` groups in (N, D) features."""
         points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
         squared, indices = neighbours_of(points, _NEIGHBOURS)
-        heads, _ = fit_heads(points, Pairs(indices, adaptive_counts(squared), generator), n_classes, generator)
+        heads, _ = fit_heads(points, NearPairs(indices, adaptive_counts(squared), generator), n_classes, generator)
         with torch.no_grad():
             votes = (heads(points.values) / TEMPERATURE).softmax(-1)
         labels = torch.from_numpy(consensus(votes.numpy(), n_classes, random_state))

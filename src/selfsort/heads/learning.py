@@ -53,7 +53,7 @@ class LinearHead:
         return cls(**{name: np.asarray(array, np.float32) for name, array in state.items()})
 
 
-class Points(NamedTuple):
+class HeadPoints(NamedTuple):
     """What is learnt from: (N, d) principal components, and how they are made of features."""
 
     values: Tensor
@@ -61,7 +61,7 @@ class Points(NamedTuple):
     axes: NDArray[np.float32]
 
 
-def points_of(features: NDArray[np.float32], n_classes: int) -> Points:
+def points_of(features: NDArray[np.float32], n_classes: int) -> HeadPoints:
     """Return the principal components of (N, D) features, less their mean and of unit length.
 
     Raises
@@ -75,10 +75,10 @@ def points_of(features: NDArray[np.float32], n_classes: int) -> Points:
     count = min(_COMPONENTS, *rows.shape)
     _, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows)
     axes = np.ascontiguousarray(vectors[:, ::-1][:, :count] * np.sqrt(count), np.float32)
-    return Points(torch.from_numpy(rows @ axes), mean, axes)
+    return HeadPoints(torch.from_numpy(rows @ axes), mean, axes)
 
 
-class Pairs:
+class NearPairs:
     """Pictures and neighbours of theirs, drawn at random."""
 
     def __init__(self, neighbours: NDArray[np.int64], counts: NDArray[np.int64], generator: torch.Generator):
@@ -92,7 +92,7 @@ class Pairs:
         return self.neighbours[indices, drawn.long()]
 
 
-def neighbours_of(points: Points, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def neighbours_of(points: HeadPoints, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return squared distances and positions of the `count` nearest others of each point, (N, count) at most.
 
     A point that has no other is its own neighbour.
@@ -103,10 +103,10 @@ def neighbours_of(points: Points, count: int) -> tuple[NDArray[np.float32], NDAr
     return squared[:, first:], indices[:, first:]
 
 
-def pairs_of(points: Points, count: int, generator: torch.Generator) -> Pairs:
+def pairs_of(points: HeadPoints, count: int, generator: torch.Generator) -> NearPairs:
     """Pair each point with its `count` nearest others."""
     _, indices = neighbours_of(points, count)
-    return Pairs(indices, np.full(len(indices), indices.shape[1]), generator)
+    return NearPairs(indices, np.full(len(indices), indices.shape[1]), generator)
 
 
 class Classifiers:

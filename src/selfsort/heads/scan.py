@@ -10,8 +10,8 @@ from torch import Tensor
 
 from selfsort.heads.learning import (
     Classifiers,
+    HeadPoints,
     LinearHead,
-    Points,
     entropy,
     pair_consistency,
     pairs_of,
@@ -55,7 +55,7 @@ def scan_loss(one: Tensor, other: Tensor) -> Tensor:
     return pair_consistency(one, other).mean(0) - _ENTROPY * entropy(one.exp().mean(0))
 
 
-def self_labelled(found: Classifiers, points: Points, generator: torch.Generator) -> Classifiers:
+def self_labelled(found: Classifiers, points: HeadPoints, generator: torch.Generator) -> Classifiers:
     """Return a classifier that learnt from what it is sure of, each class counting alike; as it was if a class dies.
 
     Instead of strongly changed pictures it sees features half of which are left out.

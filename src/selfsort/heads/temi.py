@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfsort.heads.learning import Classifiers, LinearHead, Pairs, Points, pairs_of, points_of, train
+from selfsort.heads.learning import Classifiers, HeadPoints, LinearHead, NearPairs, pairs_of, points_of, train
 
 _NEIGHBOURS = 20
 _HEADS = 10
@@ -32,7 +32,9 @@ class TemiHead(LinearHead):
         return cls(points.mean, points.axes, weight, bias)
 
 
-def fit_heads(points: Points, pairs: Pairs, n_classes: int, generator: torch.Generator) -> tuple[Classifiers, Tensor]:
+def fit_heads(
+    points: HeadPoints, pairs: NearPairs, n_classes: int, generator: torch.Generator
+) -> tuple[Classifiers, Tensor]:
     """Return several teachers, and the (n_heads,) loss of each."""
     values = points.values
     students, teachers = (Classifiers(_HEADS, values.shape[1], n_classes, generator) for _ in range(2))

@@ -13,7 +13,7 @@ from selfsort.labelling.core.session import Targets
 _AXES = 256  # principal axes of a standardised embedding that a head looks along; more cost time and gain nothing
 _SAMPLE = 20_000  # pictures that show the axes
 _MOST_ROWS = 8_000  # pictures that a head is fitted to: under a second
-_PENALTY = 0.05
+_PENALTY = 4e-5  # for each column of the embedding: the scores of a standardised one grow with their number
 _BALANCE = 0.5  # 0: names count as much as their evidence, 1: all alike
 _THROWN_OUT = 0.1  # what a picture counts for that was thrown out of a group, and named by the head alone
 _NEVER = -1e4  # the score of a name that no picture has any more
@@ -70,7 +70,7 @@ class HeadSpace:
         totals = evidence.sum(0, dtype=np.float64)
         weights = evidence[rows, names] * (totals[names] / totals.sum()) ** -_BALANCE
         # The penalty is a share of the evidence, so that twice as many pictures do not make the head twice as sure.
-        fitted = LogisticRegression(C=1 / (_PENALTY * float(weights.sum())), max_iter=1000, tol=1e-3)
+        fitted = LogisticRegression(C=1 / (_PENALTY * width * float(weights.sum())), max_iter=1000, tol=1e-3)
         fitted.fit(self.points[rows], names, sample_weight=weights)
         along, bias = fitted.coef_, fitted.intercept_
         if len(present) == 2:
