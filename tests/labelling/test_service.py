@@ -390,7 +390,7 @@ def test_after_the_first_groups_come_narrower_ones(run, images):
         assert asked == ["cluster"] * 2 + ["query"] * 8
         labels = service.session.labels()
         right = np.array([int(labels.names[k][-1]) for k in labels.name_of]) == np.arange(60) % 3
-        assert right.mean() > 0.8, "the kind that was hidden in a group is found"
+        assert right.mean() > 0.75, "the kind that was hidden in a group is found"
         known = set(service.session.groups)
     with closing(LabelService(run, images)) as service:
         assert known <= set(service.session.groups)
