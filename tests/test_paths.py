@@ -29,4 +29,6 @@ def test_no_committed_text_holds_a_path_of_a_machine() -> None:
 
 
 def test_the_check_finds_one() -> None:
-    assert _PLACE.search("--data-root " + "/".join(["", "home", "me"])) and not _PLACE.search("a/home/b tmp/x")
+    assert _PLACE.search("--data-root " + "/".join(["", "home", "me"])) and not _PLACE.search(
+        "/".join(["a", "home", "b tmp", "x"])
+    )

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from selfsort.clustering import kept, reduce, space
+from selfsort.clustering import reduce, space
+from selfsort.clustering.kept import LAYOUTS
 from selfsort.errors import UserError
 
 
@@ -87,18 +88,18 @@ class TestKeptLayouts:
     def test_one_is_made_once_for_the_same_points_and_seed(self, made, blobs):
         first = reduce(blobs, "umap", random_state=1)
         assert np.array_equal(reduce(blobs.copy(), "umap", random_state=1), first)
-        assert made == [1] and kept.usage()[0] == 1
+        assert made == [1] and LAYOUTS.usage()[0] == 1
         moved = blobs.copy()
         moved[0, 0] += 1e-3
         reduce(moved, "umap", random_state=1)
         reduce(blobs, "umap", random_state=2)
         assert made == [1, 1, 2]
-        assert kept.clear() > 0 and kept.usage() == (0, 0)
+        assert LAYOUTS.clear() > 0 and LAYOUTS.usage() == (0, 0)
 
     @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"text"])
     def test_a_damaged_one_is_made_again(self, made, blobs, content):
         first = reduce(blobs, "umap")
-        (path,) = kept.location().glob("*.npy")
+        (path,) = LAYOUTS.location().glob("*.npy")
         path.write_bytes(content)
         assert np.array_equal(reduce(blobs, "umap"), first) and len(made) == 2
 

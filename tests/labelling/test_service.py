@@ -398,6 +398,15 @@ def test_after_the_first_groups_come_narrower_ones(run, images):
         assert service.next_group("ann")["id"] not in range(10)
 
 
+def test_what_was_circled_is_asked_about_where_groups_do_not_fit(service):
+    for number in range(8):
+        service.answer(f"k{number}", "ann", Event("mixed", service.next_group("ann")["id"]))
+    circled = service.lasso("l", "ann", list(range(10)))["group"]
+    assert circled["size"] == 10 and not service.state()["groups_fit"]
+    assert service.next_group("ann")["id"] == circled["id"]
+    assert service.next_group("bob")["size"] == 1
+
+
 def test_single_pictures_are_asked_about_where_no_group_fits(service):
     for number in range(8):
         group = service.next_group("ann")

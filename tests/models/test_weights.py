@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from selfsort.errors import UserError
-from selfsort.models.weights import files, hubs, kept
+from selfsort.models.weights import files, hubs
 from selfsort.models.weights.frozen import architecture_only, fill_state, is_architecture_only, mark_frozen, split_state
+from selfsort.models.weights.kept import WEIGHTS
 
 
 def tensors() -> dict[str, Tensor]:
@@ -23,12 +24,12 @@ def test_a_pickled_file_is_converted_once_and_keeps_its_order(tmp_path: Path, mo
     path = tmp_path / "weights.pth"
     torch.save(tensors(), path)
     first = files.read(path)
-    assert kept.usage()[0] == 1 and first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert WEIGHTS.usage()[0] == 1 and first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(torch, "load", None)  # the second time no pickle is opened
     second = files.read(path)
     assert list(second.tensors) == list(tensors())
     assert all(torch.equal(second.tensors[name], value) for name, value in tensors().items())
-    assert kept.clear() > 0 and kept.usage() == (0, 0)
+    assert WEIGHTS.clear() > 0 and WEIGHTS.usage() == (0, 0)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "teacher"])
@@ -44,7 +45,7 @@ def test_damaged_converted_weights_are_made_again(
     path = tmp_path / "weights.pth"
     torch.save(tensors(), path)
     files.read(path)
-    [path_kept] = kept.location().glob("*.safetensors")
+    [path_kept] = WEIGHTS.location().glob("*.safetensors")
     damage(path_kept)
     assert torch.equal(files.read(path).tensors["z.weight"], tensors()["z.weight"])
     assert "damaged and are made again" in caplog.text

@@ -292,13 +292,13 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Show or clear what is kept for later: decoded pictures, features, UMAP layouts, converted weights."""
-    from selfsort.clustering import kept as layouts
+    from selfsort.clustering.kept import LAYOUTS
     from selfsort.data import cache as pictures
     from selfsort.features import store as features
-    from selfsort.models.weights import kept as weights
+    from selfsort.models.weights.kept import WEIGHTS
 
-    freed = sum(room.clear() for room in (pictures, features, layouts, weights)) if clear else 0
-    sets, entries, made, files = pictures.usage(), features.usage(), layouts.usage(), weights.usage()
+    freed = sum(room.clear() for room in (pictures, features, LAYOUTS, WEIGHTS)) if clear else 0
+    sets, entries, made, files = pictures.usage(), features.usage(), LAYOUTS.usage(), WEIGHTS.usage()
     total = sets.bytes + entries[1] + made[1] + files[1]
     facts = {"folder": str(sets.path), "sets": sets.sets, "features": entries[0]}
     facts |= {"layouts": made[0], "weights": files[0]}

@@ -10,28 +10,9 @@ from numpy.typing import NDArray
 
 from selfsort.data import cache
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, remove
+from selfsort.files import atomic_path
 
-FORMAT = 1  # raise it whenever layouts are made differently
-
-
-def location() -> Path:
-    """Return the folder, which need not exist."""
-    return cache.root() / f"layouts-{FORMAT}"
-
-
-def usage() -> tuple[int, int]:
-    """Count the layouts and their bytes."""
-    files = _files()
-    return len(files), sum(path.stat().st_size for path in files)
-
-
-def clear() -> int:
-    """Delete the layouts, which are made again when they are wanted, and return the number of bytes freed."""
-    freed = usage()[1]
-    for path in _files():
-        remove(path)
-    return freed
+LAYOUTS = cache.KeptFiles("layouts-1", ".npy")  # the number to be raised whenever layouts come to be made differently
 
 
 def layout_of(
@@ -40,7 +21,7 @@ def layout_of(
     """Return the layout (N, d) of points (N, D) under some `settings`, made only where it is not kept yet."""
     digest = hashlib.blake2b(repr((points.shape, *settings)).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(points).data)
-    path = location() / f"{digest.hexdigest()}.npy"
+    path = LAYOUTS.location() / f"{digest.hexdigest()}{LAYOUTS.suffix}"
     kept = _read(path, len(points))
     if kept is not None:
         return kept
@@ -60,7 +41,3 @@ def _read(path: Path, count: int) -> NDArray[np.float32] | None:
         return None
     whole = kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == count and np.isfinite(kept).all()
     return kept if whole else None
-
-
-def _files() -> list[Path]:
-    return sorted(location().glob("*.npy"))

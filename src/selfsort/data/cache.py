@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -59,6 +60,33 @@ class Unavailable(Exception):
 def root() -> Path:
     """Return the folder of everything that is kept for later, which need not exist."""
     return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("selfsort")).expanduser()
+
+
+@dataclass(frozen=True)
+class KeptFiles:
+    """Files of one kind, by their `suffix`, in a `folder` of the cache; each is made again when it is wanted."""
+
+    folder: str
+    suffix: str
+
+    def location(self) -> Path:
+        """Return the folder, which need not exist."""
+        return root() / self.folder
+
+    def usage(self) -> tuple[int, int]:
+        """Count the files and their bytes."""
+        files = self._files()
+        return len(files), sum(path.stat().st_size for path in files)
+
+    def clear(self) -> int:
+        """Delete the files and return the number of bytes freed."""
+        freed = self.usage()[1]
+        for path in self._files():
+            remove(path)
+        return freed
+
+    def _files(self) -> list[Path]:
+        return sorted(self.location().glob(f"*{self.suffix}"))
 
 
 def location() -> Path:

@@ -16,6 +16,8 @@ from selfsort.heads.base import centred, unit_rows
 
 _COMPONENTS = 64  # principal axes kept: what lies beyond is mostly noise, and costs five times the work
 _BATCH_SIZE = 512
+_NEIGHBOURS = 20  # that a point is paired with where heads learn from pairs alone
+_PAIR_STEPS = 800
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,27 @@ def pairs_of(points: HeadPoints, count: int, generator: torch.Generator) -> Near
     """Pair each point with its `count` nearest others."""
     _, indices = neighbours_of(points, count)
     return NearPairs(indices, np.full(len(indices), indices.shape[1]), generator)
+
+
+def agreeing(
+    points: HeadPoints,
+    n_classes: int,
+    n_heads: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    generator: torch.Generator,
+) -> "Classifiers":
+    """Return the one of `n_heads` classifiers with the least loss on pairs of neighbours.
+
+    `loss` makes (n_heads,) of two log probabilities (B, n_heads, n_classes): of pictures, and of a neighbour of each.
+    """
+    pairs, values = pairs_of(points, _NEIGHBOURS, generator), points.values
+    heads = Classifiers(n_heads, values.shape[1], n_classes, generator)
+
+    def of_pairs(batch: Tensor) -> Tensor:
+        return loss(*heads(values[torch.cat([batch, pairs(batch)])]).log_softmax(-1).chunk(2))
+
+    losses = train(heads.parameters, of_pairs, len(values), generator, steps=_PAIR_STEPS, learning_rate=2e-3)
+    return heads.only(int(losses.argmin()))
 
 
 class Classifiers:

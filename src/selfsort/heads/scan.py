@@ -12,16 +12,15 @@ from selfsort.heads.learning import (
     Classifiers,
     HeadPoints,
     LinearHead,
+    agreeing,
     entropy,
     pair_consistency,
-    pairs_of,
     points_of,
     train,
 )
 
-_NEIGHBOURS = 20
 _HEADS = 5
-_STEPS, _LABELLING_STEPS = 800, 200
+_LABELLING_STEPS = 200
 _ENTROPY = 5.0
 _SURE = 0.99
 
@@ -34,15 +33,7 @@ class ScanHead(LinearHead):
     def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
         """Find `n_classes` groups in (N, D) features."""
         points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
-        pairs, values = pairs_of(points, _NEIGHBOURS, generator), points.values
-        heads = Classifiers(_HEADS, values.shape[1], n_classes, generator)
-
-        def loss(batch: Tensor) -> Tensor:
-            one, other = heads(values[torch.cat([batch, pairs(batch)])]).log_softmax(-1).chunk(2)
-            return scan_loss(one, other)
-
-        losses = train(heads.parameters, loss, len(values), generator, steps=_STEPS, learning_rate=2e-3)
-        found = heads.only(int(losses.argmin()))
+        found = agreeing(points, n_classes, _HEADS, scan_loss, generator)
         learnt = self_labelled(found, points, generator)
         return cls(points.mean, points.axes, *learnt.head(0))
 

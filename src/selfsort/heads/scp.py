@@ -8,18 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfsort.heads.learning import (
-    Classifiers,
-    LinearHead,
-    entropy,
-    pair_consistency,
-    pairs_of,
-    points_of,
-    train,
-)
+from selfsort.heads.learning import LinearHead, agreeing, entropy, pair_consistency, points_of
 
-_NEIGHBOURS = 20
-_STEPS = 800
 CONFIDENCE = 1.0
 ENTROPY = 5.0
 
@@ -32,15 +22,7 @@ class ScpHead(LinearHead):
     def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
         """Find `n_classes` groups in (N, D) features."""
         points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
-        pairs, values = pairs_of(points, _NEIGHBOURS, generator), points.values
-        head = Classifiers(1, values.shape[1], n_classes, generator)
-
-        def loss(batch: Tensor) -> Tensor:
-            one, other = head(values[torch.cat([batch, pairs(batch)])]).log_softmax(-1).chunk(2)
-            return scp_loss(one, other)
-
-        train(head.parameters, loss, len(values), generator, steps=_STEPS, learning_rate=2e-3)
-        return cls(points.mean, points.axes, *head.head(0))
+        return cls(points.mean, points.axes, *agreeing(points, n_classes, 1, scp_loss, generator).head(0))
 
 
 def scp_loss(one: Tensor, other: Tensor) -> Tensor:

@@ -32,13 +32,15 @@ class HeadSpace:
 
     Attributes
     ----------
-    mean, scale : (D,) of the embedding
+    embedding : as it is
+    mean, scale : (D,) of it
     axes : (D, d), at most 256
     points : (N, d) the standardised embedding along them
 
     """
 
     def __init__(self, embedding: NDArray[np.float32]):
+        self.embedding = embedding
         self.mean = embedding.mean(0, dtype=np.float64).astype(np.float32)
         self.scale = np.sqrt(embedding.var(0, dtype=np.float64) + _LEAST_VARIANCE).astype(np.float32)
         standardised = (embedding - self.mean) / self.scale

@@ -9,12 +9,11 @@ from typing import Any, TypeGuard, TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.labelling.core.head import HeadSpace
+from selfsort.labelling.core.head import HeadSpace, NameHead
 from selfsort.labelling.core.session import Targets
 from selfsort.labelling.learning.held_out import HeldOut, HeldOutComparison
 from selfsort.methods.base import Estimator, NamedNet, TrainedEstimator
@@ -73,13 +72,14 @@ def refine(
     images = images.unlabelled()
     started = time.monotonic()
     net = _named(model, targets.names)
-    _fit_head(net, model.embedding_, targets, random_state)
+    space = HeadSpace(model.embedding_)
+    _fit_head(net, space, targets, random_state)
     history = History()
     comparison, embedding = None, model.embedding_
     if _trains_on(model, targets, frozen):
         epochs = default_epochs(len(images)) if epochs is None else epochs
         training = _Training(model, images, model.name_weight if gamma is None else gamma, own_loss, epochs, progress)
-        trained, comparison = training.run(net, targets, held_out, random_state)
+        trained, comparison = training.run(net, space, targets, held_out, random_state)
         history = training.history
         if trained is not net:
             net = trained
@@ -119,14 +119,15 @@ def _named(model: Estimator, names: tuple[str, ...]) -> NamedNet:
         return NamedNet(net.net if isinstance(net, NamedNet) else net, model.image_shape_, names)
 
 
-def _fit_head(net: NamedNet, embedding: NDArray[np.float32], targets: Targets, random_state: int) -> None:
+def _fit_head(net: NamedNet, space: HeadSpace, targets: Targets, random_state: int) -> NameHead:
     """Fit the head on the embedding as it is: a logistic regression on every name that a picture may have."""
-    head = HeadSpace(embedding).fit(targets, random_state)
+    head = space.fit(targets, random_state)
     linear = cast(nn.Linear, net.head[1])
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(head.weight))
         linear.bias.copy_(torch.from_numpy(head.bias))
-    _normalise_by(net, torch.tensor(embedding))
+    _normalise_by(net, torch.tensor(space.embedding))
+    return head
 
 
 class _Learner(Net):
@@ -182,16 +183,14 @@ class _Training:
         self.data, self.history = model.image_data(images), History()
 
     def run(
-        self, net: NamedNet, targets: Targets, held_out: HeldOut | None, random_state: int
+        self, net: NamedNet, space: HeadSpace, targets: Targets, held_out: HeldOut | None, random_state: int
     ) -> tuple[NamedNet, HeldOutComparison | None]:
         """Return a trained copy of a network whose head was fitted, or itself where training made it worse."""
         trained, comparison = copy.deepcopy(net), None
         self.model.unfreeze(trained.net)
         if held_out is not None and self.epochs > 1:
-            embedding = self.model.embedding_
-            _fit_head(trained, embedding, held_out.rest, random_state)
-            space = HeadSpace(embedding)
-            before = space.probabilities(space.fit(held_out.rest, random_state)).argmax(1)
+            head = _fit_head(trained, space, held_out.rest, random_state)
+            before = space.probabilities(head).argmax(1)
             first = self.epochs - max(1, self.epochs // _LAST)
             shares = self._train(trained, held_out.rest, first, seed_of(random_state, 5))
             after = shares.argmax(1).cpu().numpy()

@@ -392,7 +392,9 @@ class LabelService:
 
     def _next(self, client: str, after: int | None = None) -> Json | None:
         groups_fit = query_selection.groups_fit(self.session)
-        waiting = [group.id for group in self.session.open_groups() if groups_fit or len(group.members) == 1]
+        # What somebody circled or took back is asked about also where other groups are not.
+        asked = self._leases.taken()
+        waiting = [g.id for g in self.session.open_groups() if groups_fit or len(g.members) == 1 or g.id in asked]
         number = self._leases.take(client, waiting, after)
         if number is None and (query := self._query(single=not groups_fit)) is not None:
             number = self._leases.take(client, [*waiting, query.id], after)

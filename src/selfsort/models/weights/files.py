@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, remove
-from selfsort.models.weights.kept import location
+from selfsort.models.weights.kept import WEIGHTS
 
 _log = logging.getLogger(__name__)
 _NESTED = ("state_dict", "model", "model_state", "state_dict_ema", "teacher")  # where training programs put the weights
@@ -105,7 +105,7 @@ def matching(
 
 def _converted(path: Path, sha256: str) -> dict[str, Tensor]:
     """Return the tensors of one of PyTorch's files, from the cache if it was converted before."""
-    kept = location() / f"{sha256}.safetensors"
+    kept = WEIGHTS.location() / f"{sha256}{WEIGHTS.suffix}"
     if kept.is_file():
         with suppress(OSError, ValueError, KeyError, SafetensorError):
             return _read_kept(kept)
