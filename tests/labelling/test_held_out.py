@@ -42,4 +42,6 @@ def test_where_none_can_be_spared_none_is(names):
 def test_what_was_found_is_said():
     better, worse = HeldOutComparison(4, 0.8, 0.85), HeldOutComparison(4, 0.8, 0.7)
     assert better.is_better and "the trained one is kept" in better.sentence
+    assert HeldOutComparison.from_json({"rounds": 1} | better.to_json()) == better
+    assert HeldOutComparison.from_json({"rounds": 1}) is None
     assert not worse.is_better and "80%" in worse.sentence and "stays as it was" in worse.sentence

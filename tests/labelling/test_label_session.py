@@ -14,6 +14,7 @@ from selfsort.errors import UserError
 from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
 from selfsort.labelling.core.session import Event, Group, Session, Targets, shown
 from selfsort.labelling.core.simulated import SimulatedAnnotator
+from selfsort.labelling.learning.held_out import HeldOut, HeldOutComparison
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import _Learner, default_epochs, refine
 from selfsort.methods.base import Estimator, NamedNet
@@ -123,6 +124,39 @@ def test_progress_and_epochs(fitted: dict[str, Estimator]) -> None:
     )
     assert seen == [(1, 2), (2, 2)] and refined.run_["refined"]["epochs"] == 2
     assert default_epochs(60_000) == 3 and default_epochs(100) == 30
+
+
+def test_a_network_is_kept_where_answers_held_out_agree(fitted: dict[str, Estimator]) -> None:
+    model = fitted["simclr"]
+    kept = np.arange(0, 48, 6)
+    weights = np.where(np.isin(np.arange(48), kept), 0, 1).astype(np.float32)
+    held_out = HeldOut(perfect()._replace(weights=weights), 3, kept, kinds()[kept], np.ones(len(kept), np.float32))
+    seen: list[tuple[int, int]] = []
+    refined = refine(
+        model,
+        as_image_set(pictures()),
+        perfect(),
+        held_out=held_out,
+        epochs=5,
+        progress=lambda epoch, epochs, loss: seen.append((epoch, epochs)),
+    )
+    found = HeldOutComparison.from_json(refined.run_["refined"])
+    assert found is not None and found.is_better and found.answers == 3
+    assert [row["epoch"] for row in refined.history_.rows] == [1, 2, 3, 4, 5]
+    assert seen == [(epoch, 5) for epoch in range(1, 6)]
+    assert not np.array_equal(refined.embedding_, model.embedding_)
+
+
+def test_what_training_made_worse_stays_as_it_was(
+    fitted: dict[str, Estimator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fitted["simclr"]
+    kept = np.arange(12)
+    held_out = HeldOut(perfect(), 3, kept, kinds()[kept], np.ones(12, np.float32))
+    monkeypatch.setattr(HeldOutComparison, "is_better", False)
+    refined = refine(model, as_image_set(pictures()), perfect(), held_out=held_out, epochs=2)
+    assert np.array_equal(refined.embedding_, model.embedding_) and refined.names_ == NAMES
+    assert (refined.predict(pictures()) == np.array(NAMES)[kinds()]).mean() > 0.8
 
 
 def test_the_same_seed_refines_to_the_same_weights(fitted: dict[str, Estimator]) -> None:

@@ -141,6 +141,7 @@ def refine(
 
     if until_input_ends:
         end_with_input()
+    from selfsort.labelling.learning.held_out import HeldOutComparison
     from selfsort.labelling.learning.rounds import refine_run  # torch: seconds in which the one who asked may be killed
 
     pictures = training_images(run, runs.read_run(run), images, as_json or json_progress)
@@ -156,10 +157,10 @@ def refine(
     facts = model.run_["refined"]
     quiet = as_json or json_progress
     answer("refine", {"run": str(run), "names": list(model.names_), **facts}, as_json)
-    if "held_out" in facts:
-        say(facts["held_out"]["sentence"], quiet)
+    if (comparison := HeldOutComparison.from_json(facts)) is not None:
+        say(comparison.sentence, quiet)
         if json_progress:
-            print(json.dumps({"message": facts["held_out"]["sentence"]}), flush=True)
+            print(json.dumps({"message": comparison.sentence}), flush=True)
     only = f"gives every picture the one name there is, {model.names_[0]!r}"
     learnt = f"tells {len(model.names_)} names apart" if len(model.names_) > 1 else only
     say(f"{model.method} {learnt}; it is in {run / 'named'}", quiet)

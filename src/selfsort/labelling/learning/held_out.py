@@ -1,7 +1,8 @@
 """Answers that a model has not learnt from, to tell whether it got better."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +59,14 @@ class HeldOutComparison:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {**asdict(self), "sentence": self.sentence}
+        """Return what the facts of a refinement hold of it."""
+        return {f"held_out_{name}": value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self | None:
+        """Return what the facts of a refinement say of it; None where nothing was held out."""
+        found: dict[str, Any] = {field.name: facts.get(f"held_out_{field.name}") for field in fields(cls)}
+        return None if None in found.values() else cls(**found)
 
 
 def hold_out(session: Session, targets: Targets, random_state: int = 0) -> HeldOut | None:

@@ -217,7 +217,9 @@ class _Training:
         recipe = replace(self.model.refining_recipe(), epochs=epochs, warmup_epochs=0.0, seed=seed)
         learner.reconsider(_shares(learner, self.data))
         history = Context(on_epoch=on_epoch).train(iter([Stage(learner, self.data, recipe)]))
-        self.history.rows.extend(history.rows)
+        self.history.rows += [row | {"epoch": done + row["epoch"]} for row in history.rows]
+        self.history.warnings += history.warnings
+        self.history.seconds += history.seconds
         return _shares(learner, self.data)
 
 
@@ -252,6 +254,6 @@ def _facts(
             "epochs": before["epochs"] + len(history.rows),
             "minutes": round(before["minutes"] + seconds / 60, 3),
             "pictures_named": int((targets.weights > 0).sum()),
-            **({} if comparison is None else {"held_out": comparison.to_json()}),
+            **({} if comparison is None else comparison.to_json()),
         }
     }
