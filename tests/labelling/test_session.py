@@ -218,10 +218,11 @@ def test_what_was_thrown_out_is_denied_until_it_is_said_after_all() -> None:
     assert np.flatnonzero(named.denied()[:, 0]).tolist() == [3]
 
 
-def test_a_narrower_answer_outweighs_an_earlier_one() -> None:
+@pytest.mark.parametrize("kind", ["query", "lasso"])
+def test_a_narrower_or_drawn_answer_outweighs_an_earlier_one(kind) -> None:
     named = session()
     named.apply(Event("name", 0, "cat"))
-    named.add([replace(group(2, [0, 1]), kind="query")])
+    named.add([replace(group(2, [0, 1]), kind=kind)])
     named.apply(Event("name", 2, "dog"))
     cat, dog = named.evidence()[0]
     assert dog > 5 * cat > 0

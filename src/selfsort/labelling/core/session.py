@@ -20,7 +20,7 @@ EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
 GroupKind = Literal["cluster", "split", "lasso", "query"]
 
 JUNK = "junk"
-_OLDER = 0.1  # what earlier answers count for where a narrower group is named
+_OLDER = 0.1  # what earlier answers count for where a narrower group, or one drawn by hand, is named
 LONGEST_NAME = 100
 
 
@@ -511,7 +511,7 @@ class _Replay:
         members = group.members[inside]
         self.latest[members], self.owner[members], self.given[members] = position, group.id, number
         weight = event.confidence / 5 * np.exp(-self.session.decay * group.distances[inside])
-        if group.kind == "query":
+        if group.kind in ("query", "lasso"):
             self.evidence[members] *= _OLDER
         self.evidence[members, number] += weight
         self._take_away(out, number)
