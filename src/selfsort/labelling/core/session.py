@@ -4,7 +4,6 @@ The state is a function of the groups proposed and the answers in force, replaye
 leaving it out. Names spread from a group to its pictures as in paper 4, section 3.3.
 """
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import stratified_interval
+from selfsort.spelling import folded, visible
 
 EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
 GroupKind = Literal["cluster", "split", "lasso", "query"]
@@ -169,7 +169,7 @@ def fair_sample(group: Group) -> tuple[int, ...]:
 
 
 def cleaned(name: str | None) -> str:
-    """Return a name with single spaces, without what does not print.
+    """Return a name with single spaces, without what cannot be seen.
 
     Raises
     ------
@@ -177,14 +177,18 @@ def cleaned(name: str | None) -> str:
         When nothing is left, or it is too long.
 
     """
-    spaced = "".join(" " if letter.isspace() else letter for letter in name or "")
-    words = "".join(letter for letter in spaced if letter.isprintable() or letter == "\u200d").split()
-    text = unicodedata.normalize("NFC", " ".join(words))
-    if not text:
+    text = _spelt(name)
+    if not visible(text):
         raise UserError("The name is empty: type one, or skip the group.")
     if len(text) > LONGEST_NAME:
         raise UserError(f"The name has {len(text)} characters: use at most {LONGEST_NAME}.")
     return text
+
+
+def _spelt(name: str | None) -> str:
+    """Return how a name is kept; one that nobody can see, which earlier versions took, as it is."""
+    typed = "".join(letter for letter in name or "" if not "\ud800" <= letter <= "\udfff")
+    return visible(typed) or typed
 
 
 class Session:
@@ -257,7 +261,7 @@ class Session:
 
     def _check_names(self, event: Event) -> None:
         for name in event.names:
-            if name not in self._now.index:
+            if _spelt(name) not in self._now.index:
                 raise UserError(f"No picture is named {name!r}: choose a name that was given.")
         if not event.names:
             raise UserError("Say which name it is about.")
@@ -270,7 +274,7 @@ class Session:
         name = cleaned(event.name)
         if event.distinct or name in self._now.index:
             return
-        going = {self._now.index[old] for old in event.names} if event.kind == "merge" else set()
+        going = {self._now.index[_spelt(old)] for old in event.names} if event.kind == "merge" else set()
         for existing, number in self._now.index.items():
             if folded(existing) == folded(name) and number not in going:
                 raise SimilarName(name, existing)
@@ -505,7 +509,7 @@ class _Replay:
 
     def _name(self, position: int, event: Event, name: str | None = None) -> None:
         group = self._answered(event)
-        number = self.numbers[group.id] = self.number(name or cleaned(event.name))
+        number = self.numbers[group.id] = self.number(name or _spelt(event.name))
         out = np.array(event.pictures, dtype=np.int64)
         inside = ~np.isin(group.members, out)
         members = group.members[inside]
@@ -534,8 +538,8 @@ class _Replay:
         return self.session.groups[event.group]
 
     def _merge(self, position: int, event: Event) -> None:
-        stays = self.number(cleaned(event.name))
-        for name in event.names:
+        stays = self.number(_spelt(event.name))
+        for name in map(_spelt, event.names):
             goes = self.number(name)
             if goes == stays:
                 continue
@@ -548,9 +552,9 @@ class _Replay:
 
     def _pull(self, position: int, event: Event) -> None:
         pictures = np.array(event.pictures, dtype=np.int64)
-        self._take_away(pictures, self.number(event.names[0]))
+        self._take_away(pictures, self.number(_spelt(event.names[0])))
         if event.name is not None:
-            number = self.number(cleaned(event.name))
+            number = self.number(_spelt(event.name))
             self._put_by_hand(pictures, np.full(len(pictures), number))
             self.latest[pictures], self.owner[pictures] = position, -1
 
@@ -620,8 +624,3 @@ class _Replay:
         while number in self.merged:
             number = self.merged[number]
         return int(place[number])
-
-
-def folded(name: str) -> str:
-    """Return a name without what people overlook: case and spaces."""
-    return "".join(name.split()).casefold()

@@ -1,0 +1,64 @@
+"""Names as people see them: without what cannot be seen, compared without case and spaces, in the order of counting."""
+
+import re
+import unicodedata
+
+# Default_Ignorable_Code_Point: nothing is drawn for them. The blank of Braille is no space, but looks like one.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+# Within Persian words and between the parts of an emoji they change what is seen.
+_JOINERS = "\u200c\u200d\ufe0f"
+_SPACES = re.compile(r"\s+")
+_DIGITS = re.compile(r"(\d+)")
+
+
+def visible(text: str) -> str:
+    r"""Return a text in composed letters and with single spaces, without letters that cannot be seen.
+
+    Bytes of a file name that are no UTF-8 stay.
+
+    >>> visible(" cat\u200d \n\u202e tom\u0301 "), visible("\U0001f469\u200d\U0001f52c") == "\U0001f469\u200d\U0001f52c"
+    ('cat tóm', True)
+    """
+    spaced = _SPACES.sub(" ", text)
+    kept = "".join(letter for place, letter in enumerate(spaced) if _is_seen(letter) or _joins(spaced, place))
+    return unicodedata.normalize("NFC", _SPACES.sub(" ", kept).strip())
+
+
+def _is_seen(letter: str) -> bool:
+    return not _UNSEEN.match(letter) and (letter.isprintable() or "\udc80" <= letter <= "\udcff")
+
+
+def _joins(text: str, place: int) -> bool:
+    """Tell whether a joiner stands between two letters, or behind a symbol, that it may change."""
+    if text[place] not in _JOINERS:
+        return False
+    before, after = text[place - 1 : place], text[place + 1 : place + 2]
+    if text[place] == "\ufe0f":
+        return _is_joined(before)
+    return (_is_joined(before) or before == "\ufe0f") and _is_joined(after)
+
+
+def _is_joined(letter: str) -> bool:
+    return not letter.isascii() and _is_seen(letter) and not letter.isspace()
+
+
+def folded(name: str) -> str:
+    r"""Return a name without what people overlook: case, spaces and letters that cannot be seen.
+
+    >>> folded("Red  Rose") == folded("redrose\u200b")
+    True
+    """
+    return _UNSEEN.sub("", "".join(visible(name).split())).casefold()
+
+
+def counting_order(name: str) -> list[tuple[int, str]]:
+    """Return by what names are sorted so that numbers in them follow each other.
+
+    >>> sorted(["10", "2", "b1", "A", "1"], key=counting_order)
+    ['1', '2', '10', 'A', 'b1']
+    """
+    parts = _DIGITS.split(name.casefold())
+    return [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else (0, part) for place, part in enumerate(parts)]
