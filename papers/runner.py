@@ -24,8 +24,9 @@ from papers.records import (
 from papers.results_page import told_by_name, with_spread
 from selfsort import runs
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
+from selfsort.files import atomic_path, new_parents, remove, write_json
 from selfsort.reporting.figures import save_png
+from selfsort.tables import write_table
 
 if TYPE_CHECKING:
     from selfsort.training.callbacks import History, OnEpoch

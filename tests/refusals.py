@@ -1,6 +1,5 @@
 """What the tests of the command line's answers share: settings, folders of pictures, and what a refusal must be."""
 
-import csv
 import hashlib
 import os
 import re
@@ -12,6 +11,7 @@ from PIL import Image
 
 from commands import Answer
 from samples import pictures
+from selfsort.tables import read_table
 
 KMEANS = ("--method", "kmeans", "--classes", "3")
 SIMCLR = (
@@ -68,5 +68,4 @@ def save_classes(folder: Path, n: int = 6) -> Path:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+    return list(read_table(path))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, write_error, write_json, write_table
+from selfsort.files import atomic_path, write_error, write_json
+from selfsort.tables import write_table
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

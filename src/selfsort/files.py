@@ -1,12 +1,11 @@
 """Files that appear whole or not at all."""
 
-import csv
 import errno
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -26,7 +25,6 @@ _REASONS = {
 }
 
 _TEMPORARY = re.compile(r"\.(.+)\.(?:partial-\d+|new)")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # some take full-width ones, too
 
 
 def write_error(path: Path, error: OSError) -> UserError:
@@ -137,34 +135,6 @@ def _flush(path: Path) -> None:
     if path.is_file():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-
-
-def cell_text(name: str) -> str:
-    """Return a name as spreadsheets show it: one that they would compute, as a formula, begins with an apostrophe.
-
-    >>> cell_text("rose"), cell_text("=1+1"), cell_text("-1")
-    ('rose', "'=1+1", '-1')
-    """
-    return f"'{name}" if name.startswith(_FORMULA) and not _is_number(name) else name
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file; names that are not valid UTF-8 keep their bytes."""
-    with (
-        atomic_path(path) as partial,
-        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from selfsort.audit.result import Audit, columns
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, write_json, write_table
+from selfsort.files import atomic_path, write_json
+from selfsort.tables import read_table, write_table
 
 FORMAT = 1
 _FACTS, _TABLE = "audit.json", "pictures.csv"
 
 
-def write_audit(audit: Audit, out: str | Path, write_page: Callable[[Path], object] | None = None) -> None:
+def write_audit(
+    audit: Audit, out: str | Path, write_page: Callable[[Path], object] | None = None, *, bom: bool = False
+) -> None:
     """Write what an audit found as `audit.json` and `pictures.csv` into a new folder.
 
-    `write_page` adds its page to the folder that it is given. The folder appears whole or not at all. Raises UserError
-    when there is something already, or it cannot be written.
+    `write_page` adds its page to the folder that it is given; a `bom` lets Excel know the table for UTF-8. The folder
+    appears whole or not at all. Raises UserError when there is something already, or it cannot be written.
     """
     out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
@@ -25,7 +28,7 @@ def write_audit(audit: Audit, out: str | Path, write_page: Callable[[Path], obje
     with atomic_path(out) as partial:
         partial.mkdir()
         names = columns()
-        write_table(partial / _TABLE, names, ([row[name] for name in names] for row in audit.rows()))
+        write_table(partial / _TABLE, names, ([row[name] for name in names] for row in audit.rows()), bom=bom)
         if write_page:
             write_page(partial)
         write_json(partial / _FACTS, {"format": FORMAT, "source": audit.source} | audit.summary())
@@ -42,8 +45,7 @@ def read_rejected(folder: str | Path) -> tuple[str, ...]:
     try:
         if json.loads((folder / _FACTS).read_bytes())["format"] > FORMAT:
             raise UserError(f"{str(folder)!r} was written by a newer selfsort: upgrade, or audit again.")
-        with open(folder / _TABLE, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        rows = read_table(folder / _TABLE)
         return tuple(row["id"] for row in rows if {"yes": False, "no": True}[row["kept"].strip().lower()])
     except UserError:
         raise

@@ -10,6 +10,7 @@ from selfsort.cli.app import app
 from selfsort.cli.inputs import check_outside, listed_images, loaded_images, resumable, told
 from selfsort.cli.options import (
     AsJson,
+    CsvBom,
     DataRoot,
     Download,
     Fold,
@@ -102,6 +103,7 @@ def audit(
     split: Split = None,
     data_root: DataRoot = None,
     download: Download = False,
+    csv_bom: CsvBom = False,
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with pictures before you train: damaged files, duplicates, leaks, borders, outliers."""
@@ -125,7 +127,7 @@ def audit(
     found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
     if write_clean:
         check_target(write_clean)  # somebody may have put something there meanwhile
-    auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)))
+    auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)), bom=csv_bom)
     clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
     summary = found.summary()
     answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from selfsort.tables import utf8_text
+
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
 
@@ -19,7 +21,16 @@ def shell_words(*values: object) -> list[str]:
 def answer(command: str, content: Mapping[str, Any], as_json: bool) -> None:
     """Print what a command found for programs, if they asked; docs/json.md describes it."""
     if as_json:
-        print(json.dumps({"format": JSON_FORMAT, "command": command, **content}))
+        print(json.dumps(_utf8({"format": JSON_FORMAT, "command": command, **content})))
+
+
+def _utf8(content: Any) -> Any:
+    """Write file names that are no UTF-8 as tables do: not every program reads half of a surrogate pair."""
+    if isinstance(content, str):
+        return utf8_text(content)
+    if isinstance(content, Mapping):
+        return {_utf8(name): _utf8(value) for name, value in content.items()}
+    return [_utf8(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def say(text: str, quiet: bool = False) -> None:

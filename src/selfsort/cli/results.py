@@ -11,6 +11,7 @@ from selfsort.cli.inputs import check_outside, model_folder, open_model, trainin
 from selfsort.cli.options import (
     AsJson,
     Clusters,
+    CsvBom,
     DataRoot,
     Map,
     Moved,
@@ -38,6 +39,7 @@ def predict(
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
+    csv_bom: CsvBom = False,
     as_json: AsJson = False,
 ) -> None:
     """Assign pictures to clusters: id, cluster, its name if it has one, confidence and probabilities."""
@@ -47,7 +49,7 @@ def predict(
     folder = model_folder(run, clusters, as_json)
     model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
     probabilities = model.predict_proba(images)
-    write_predictions(out, images.ids, probabilities, model.names_)
+    write_predictions(out, images.ids, probabilities, model.names_, bom=csv_bom)
     counts = count_clusters(probabilities.argmax(1), model.n_classes_)
     found = {"out": str(out), **image_facts(images), "clusters": counts, "names": list(model.names_)}
     answer("predict", found, as_json)

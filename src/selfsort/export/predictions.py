@@ -39,11 +39,17 @@ def check_table(path: str | Path) -> None:
 
 
 def write_predictions(
-    path: str | Path, ids: Sequence[str], probabilities: NDArray[np.floating[Any]], names: Sequence[str] = ()
+    path: str | Path,
+    ids: Sequence[str],
+    probabilities: NDArray[np.floating[Any]],
+    names: Sequence[str] = (),
+    *,
+    bom: bool = False,
 ) -> None:
     """Write id, cluster, confidence and p0 … p{K-1} for probabilities (N, K), in the format of the suffix.
 
-    With the `names` (K,) of the clusters, there is a column `name` after `cluster`.
+    With the `names` (K,) of the clusters, there is a column `name` after `cluster`. A CSV file begins with a `bom` if
+    asked for, by which Excel knows UTF-8; `selfsort.tables.read_table` gives ids and names back as they were.
 
     Raises
     ------
@@ -55,4 +61,4 @@ def write_predictions(
     check_table(path)
     if len(ids) != len(probabilities):
         raise ValueError(f"{len(ids)} ids do not fit {len(probabilities)} rows of probabilities.")
-    formats()[path.suffix.lower()].write(path, Predictions(ids, probabilities, names))
+    formats()[path.suffix.lower()].write(path, Predictions(ids, probabilities, names, bom))

@@ -28,9 +28,8 @@ class SortSummary:
     missing: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give the counts and the missing ids as JSON can hold them."""
-        missing = [name.encode("utf-8", "backslashreplace").decode() for name in self.missing]
-        return {"folders": dict(self.counts), "missing": missing}
+        """Give the counts and the missing ids as JSON holds them."""
+        return {"folders": dict(self.counts), "missing": list(self.missing)}
 
 
 def sort_images(

@@ -23,12 +23,13 @@ from selfsort.augment.patches import PatchMaker
 from selfsort.clustering.surrogates import check_cluster_distance, surrogate_classes
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, remove, write_table
+from selfsort.files import atomic_path, remove
 from selfsort.memory import available_bytes
 from selfsort.methods.base import Estimator, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output, ParameterGroup
 from selfsort.models.per_image import PerImage
+from selfsort.tables import write_table
 from selfsort.training.data import ImageData, TrainingData, ViewMaker
 from selfsort.training.loop import Validate
 from selfsort.training.recipe import OptimizerName, Recipe, Schedule, pick_device, seed_of

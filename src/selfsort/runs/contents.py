@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, write_json, write_table
+from selfsort.files import atomic_path, write_json
 from selfsort.runs.folder import RunFolder
+from selfsort.tables import read_table, write_table
 
 _LONGEST_HEADER = 100_000_000  # bytes, as the format says
 
@@ -87,11 +88,10 @@ def read_training_arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.fl
     folder = RunFolder(path)
     try:
         arrays = [np.load(each, allow_pickle=False) for each in (folder.embedding, folder.probabilities)]
-        with open(folder.assignments, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            ids = tuple(row["id"] for row in csv.DictReader(file))
+        ids = tuple(row["id"] for row in read_table(folder.assignments))
         if {len(array) for array in arrays} != {len(ids)}:
             raise ValueError("the files are of different runs")
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"Run folder {str(path)!r} is incomplete or damaged: {folder.way_out()}.") from error
     return arrays[0], arrays[1], ids
 
@@ -119,10 +119,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file, strict=True))
+    return list(read_table(path)) if path.exists() else []
 
 
 def _damaged(path: Path, problem: str = "is damaged") -> UserError:

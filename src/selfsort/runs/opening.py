@@ -7,10 +7,11 @@ from typing import Any
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, new_parents, remove, write_json, write_table
+from selfsort.files import atomic_path, new_parents, remove, write_json
 from selfsort.runs import manifest
 from selfsort.runs.folder import RunFolder
 from selfsort.runs.locks import is_empty, is_running, run_lock
+from selfsort.tables import write_table
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from selfsort.files import write_table
 from selfsort.progress import ProgressBar
 from selfsort.runs import RunFolder
+from selfsort.tables import write_table
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Predictions as Parquet, which holds text only: bytes of an id that are no UTF-8 become backslash escapes."""
+"""Predictions as Parquet, which holds text only: bytes of an id that are no UTF-8 are escaped as in CSV."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 
 from selfsort.export.table import Predictions
 from selfsort.files import atomic_path
+from selfsort.tables import utf8_text
 
 SUFFIX = ".parquet"
 LIBRARY, EXTRA = "pyarrow", "parquet"
@@ -19,7 +20,7 @@ def write(path: Path, predictions: Predictions) -> None:
 
     best, names = predictions.probabilities.argmax(axis=1), predictions.names
     columns: list[Any] = [
-        pa.array([name.encode("utf-8", "backslashreplace").decode() for name in predictions.ids], pa.string()),
+        pa.array([utf8_text(name) for name in predictions.ids], pa.string()),
         pa.array(best, pa.int64()),
         *([pa.array([names[cluster] for cluster in best], pa.string())] if names else []),
         pa.array(predictions.probabilities.max(axis=1)),

@@ -1,17 +1,15 @@
 """What the server tells the page, as JSON and CSV can hold it."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from selfsort.evaluation.group_quality import GroupQuality
-from selfsort.files import cell_text
 from selfsort.labelling.core.query_selection import groups_fit
 from selfsort.labelling.core.session import Group, Labels, Session, shown
 from selfsort.labelling.server.embedding_map import MapLayout
+from selfsort.tables import table_bytes
 
 if TYPE_CHECKING:
     from selfsort.labelling.checks import Checks
@@ -132,16 +130,15 @@ def check_payload(checks: "Checks") -> Json:
     }
 
 
-def labels_csv(labels: Labels, ids: Sequence[str]) -> bytes:
-    """Return id, name, confidence and given of all pictures as a CSV file."""
-    names = [*map(cell_text, labels.names), ""]
+def labels_csv(labels: Labels, ids: Sequence[str], bom: bool = False) -> bytes:
+    """Return id, name, confidence and given of all pictures as a CSV file; Excel needs the `bom` to know UTF-8."""
+    names = [*labels.names, ""]
     columns = labels.name_of.tolist(), labels.confidence.tolist(), labels.given.tolist()
-    with io.StringIO(newline="") as text:
-        writer = csv.writer(text)
-        writer.writerow(["id", "name", "confidence", "given"])
-        for image_id, number, confidence, given in zip(ids, *columns, strict=True):
-            writer.writerow([image_id, names[number], f"{confidence:.4g}" if number >= 0 else "", int(given)])
-        return text.getvalue().encode("utf-8", "surrogateescape")
+    rows = (
+        [image_id, names[number], f"{confidence:.4g}" if number >= 0 else "", int(given)]
+        for image_id, number, confidence, given in zip(ids, *columns, strict=True)
+    )
+    return table_bytes(["id", "name", "confidence", "given"], rows, bom=bom)
 
 
 def readable(name: str) -> str:

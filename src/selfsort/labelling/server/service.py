@@ -210,11 +210,11 @@ class LabelService:
         self._check_index(index)
         return self._files.original(index)
 
-    def labels_csv(self) -> bytes:
-        """Return id, name, confidence and given of all pictures as a CSV file."""
+    def labels_csv(self, bom: bool = False) -> bytes:
+        """Return id, name, confidence and given of all pictures as a CSV file, with a `bom` for Excel."""
         with self._lock:
             labels = self.session.labels()
-        return payloads.labels_csv(labels, self.images.ids)
+        return payloads.labels_csv(labels, self.images.ids, bom)
 
     # What people say; a key that was used before changes nothing
 

@@ -93,9 +93,9 @@ def names(service: LabelService) -> APIRouter:
         return JSONResponse(service.named(name, offset, limit, order))
 
     @router.get("/labels.csv")
-    def labels() -> Response:
+    def labels(bom: Annotated[bool, Query()] = False) -> Response:
         headers = {"Content-Disposition": 'attachment; filename="labels.csv"'}
-        return Response(service.labels_csv(), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(service.labels_csv(bom), media_type="text/csv; charset=utf-8", headers=headers)
 
     @router.post("/merge")
     def merge(sent: MergeBody) -> Response:
