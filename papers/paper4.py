@@ -26,7 +26,8 @@ from selfsort.clustering.neighbours import nearest
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import load_images
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Group, Session
+from selfsort.labelling.core.answers import Group
+from selfsort.labelling.core.session import Session
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.methods.base import Estimator, NamedNet

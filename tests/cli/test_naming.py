@@ -20,7 +20,7 @@ from commands import Cli, program
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import load_images
-from selfsort.labelling.core.session import Event
+from selfsort.labelling.core.answers import Event
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.rounds import refine_run
 from selfsort.labelling.locks import label_lock, refine_lock

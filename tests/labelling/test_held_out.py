@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.core.answers import Event, Group
+from selfsort.labelling.core.session import Session
 from selfsort.labelling.learning.held_out import HeldOutComparison, hold_out
 
 

@@ -11,8 +11,9 @@ from samples import kinds, pictures, quick
 from selfsort import methods
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
+from selfsort.labelling.core.answers import Event, Group, shown
 from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
-from selfsort.labelling.core.session import Event, Group, Session, Targets, shown
+from selfsort.labelling.core.session import Session, Targets
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.held_out import HeldOut, HeldOutComparison
 from selfsort.labelling.learning.label_session import LabelSession

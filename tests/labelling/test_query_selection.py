@@ -4,7 +4,8 @@ import pytest
 from selfsort.clustering import elbow, reduce_sampled
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
-from selfsort.labelling.core.session import Event, Session
+from selfsort.labelling.core.answers import Event
+from selfsort.labelling.core.session import Session
 
 
 def blobs(n_blobs: int = 6, each: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from selfsort.labelling.core import query_selection
+from selfsort.labelling.core.answers import Event, Group
 from selfsort.labelling.core.query_tree import QueryTree
-from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.core.session import Session
 
 
 def blobs(sizes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

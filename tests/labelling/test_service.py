@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Event, SimilarName, Taken
+from selfsort.labelling.core.answers import Event, SimilarName, Taken
 from selfsort.labelling.server.journal import Conflict
 from selfsort.labelling.server.refinement import refine_command
 from selfsort.labelling.server.service import LabelService, Missing

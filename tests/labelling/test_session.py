@@ -6,17 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import (
-    JUNK,
-    Event,
-    Group,
-    Session,
-    SimilarName,
-    Taken,
-    cleaned,
-    fair_sample,
-    shown,
-)
+from selfsort.labelling.core.answers import JUNK, Event, Group, SimilarName, Taken, cleaned, fair_sample, shown
+from selfsort.labelling.core.session import Session
 
 
 def group(number: int, members: list[int], distances: list[float] | None = None, **rest: object) -> Group:

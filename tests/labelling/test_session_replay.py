@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.core.answers import Event, Group
+from selfsort.labelling.core.session import Session
 
 N = 60
 NAMES = ("rose", "tulip", "daisy", "poppy", "aster")

@@ -16,7 +16,7 @@ import pytest
 from samples import pictures, quick
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Event, Group
+from selfsort.labelling.core.answers import Event, Group
 from selfsort.labelling.store import Store, Unwritable, load_session
 
 NAME = "labels.sqlite"
@@ -201,7 +201,7 @@ WRITER = """
 import sys
 import time
 from pathlib import Path
-from selfsort.labelling.core.session import Event
+from selfsort.labelling.core.answers import Event
 from selfsort.labelling.store import Store
 store = Store(Path(sys.argv[1]))
 for number in range(100_000):

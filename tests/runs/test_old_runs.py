@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import selfsort
 from selfsort.data.image_set import as_image_set
-from selfsort.labelling.core.session import Event
+from selfsort.labelling.core.answers import Event
 from selfsort.labelling.store import Store, load_session
 
 N = 12

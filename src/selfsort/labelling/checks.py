@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import Certificate, Sample, certify, draw_sample
-from selfsort.labelling.core.session import cleaned
+from selfsort.labelling.core.answers import cleaned
 from selfsort.spelling import folded
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from selfsort import runs
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.core.answers import Event, Group
+from selfsort.labelling.core.session import Session
 
 FORMAT = 1
 _APPLICATION = 0x73656C66  # "self": tells this file from other programs' databases

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from selfsort.clustering import elbow, kmeans
 from selfsort.clustering.neighbours import nearest
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Group, GroupKind, Session
+from selfsort.labelling.core.answers import Group, GroupKind
+from selfsort.labelling.core.session import Session
 
 _MOST_GROUPS = 16  # of one elbow: as many as paper 4 asks about after an epoch
 _SAMPLE = 20_000  # points that show where the groups are; a person waits for them

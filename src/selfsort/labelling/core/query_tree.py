@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from selfsort.clustering import kmeans
 from selfsort.clustering.neighbours import nearest
-from selfsort.labelling.core.session import Group, Session
+from selfsort.labelling.core.answers import Group
+from selfsort.labelling.core.session import Session
 
 _LEAVES = 3_000  # of the tree; more points than that are joined by k-means first
 _SAMPLE = 20_000

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Event, Group, shown
+from selfsort.labelling.core.answers import Event, Group, shown
 
 
 class SimulatedAnnotator:

@@ -11,9 +11,10 @@ from selfsort.clustering import Space, reduce_sampled
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
+from selfsort.labelling.core.answers import Event, Group, shown
 from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
 from selfsort.labelling.core.head import HeadSpace
-from selfsort.labelling.core.session import Event, Group, Session, shown
+from selfsort.labelling.core.session import Session
 from selfsort.labelling.learning.held_out import hold_out
 from selfsort.labelling.learning.refine import Progress, refine
 from selfsort.methods.base import Estimator

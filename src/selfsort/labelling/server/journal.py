@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import Event, Group
+from selfsort.labelling.core.answers import Event, Group
 from selfsort.labelling.store import Opinion, Store, Stored, load_session
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selfsort.evaluation.group_quality import GroupQuality
+from selfsort.labelling.core.answers import Group, shown
 from selfsort.labelling.core.query_selection import groups_fit
-from selfsort.labelling.core.session import Group, Labels, Session, shown
+from selfsort.labelling.core.replay import Labels
+from selfsort.labelling.core.session import Session
 from selfsort.labelling.server.embedding_map import MapLayout
 from selfsort.tables import table_bytes
 

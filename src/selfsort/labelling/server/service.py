@@ -16,8 +16,9 @@ from selfsort import runs
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
+from selfsort.labelling.core.answers import Event, Group
 from selfsort.labelling.core.query_tree import QueryTree
-from selfsort.labelling.core.session import Event, Group, Session
+from selfsort.labelling.core.session import Session
 from selfsort.labelling.label_space import Points
 from selfsort.labelling.learning.centres import Decode, decoder_or_none
 from selfsort.labelling.server import payloads

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.session import SimilarName, Taken
+from selfsort.labelling.core.answers import SimilarName, Taken
 from selfsort.labelling.server.journal import Conflict
 from selfsort.labelling.server.service import LabelService, Missing
 from selfsort.labelling.server.web import routes

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from selfsort.labelling.core.session import LONGEST_NAME
+from selfsort.labelling.core.answers import LONGEST_NAME
 
 _LARGEST = 2**53 - 1  # the integers that JavaScript holds exactly
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
-from selfsort.labelling.core.session import Event
+from selfsort.labelling.core.answers import Event
 from selfsort.labelling.server.image_files import ImageFile
 from selfsort.labelling.server.payloads import Order
 from selfsort.labelling.server.service import LabelService
