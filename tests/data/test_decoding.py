@@ -60,7 +60,7 @@ def test_workers_give_what_one_process_gives(at_once, monkeypatch, use_cache):
 def test_a_colour_picture_found_late_by_a_worker(at_once):
     data = [png(place % 256, mode="L") for place in range(400)]
     data[333] = png(200)
-    images, _ = decode(pictures(data), Request())
+    images, *_ = decode(pictures(data), Request())
     assert images.shape == (400, 8, 8, 3)
     assert images[333, 0, 0].tolist() == [200, 0, 0] and images[332, 0, 0].tolist() == [76, 76, 76]
 
@@ -68,7 +68,7 @@ def test_a_colour_picture_found_late_by_a_worker(at_once):
 def test_a_crash_of_the_decoder_costs_one_picture(at_once):
     data = [png(place % 256) for place in range(300)]
     data[100] = data[250] = b"crash"
-    images, failures = decode(pictures(data), Request(size=8, channels=3))
+    images, failures, _ = decode(pictures(data), Request(size=8, channels=3))
     assert failures == ((100, decoding.CRASHED), (250, decoding.CRASHED))
     kept = positions_without(300, failures)
     assert images[:, 0, 0, 0].tolist() == [place % 256 for place in kept] and len(kept) == 298
@@ -76,7 +76,7 @@ def test_a_crash_of_the_decoder_costs_one_picture(at_once):
 
 def test_without_workers_the_work_is_done_here(at_once, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    images, _ = decode(pictures([png(place) for place in range(50)]), Request())
+    images, *_ = decode(pictures([png(place) for place in range(50)]), Request())
     assert images[:, 0, 0, 0].tolist() == list(range(50))
 
 
@@ -84,7 +84,7 @@ def test_a_python_that_does_not_answer(at_once, monkeypatch):
     monkeypatch.setattr("selfsort.data.workers._BOOT", "raise SystemExit(1)")
     with pytest.raises(OSError, match="did not start"):
         Workers(2)
-    images, _ = decode(pictures([png(place) for place in range(50)]), Request())
+    images, *_ = decode(pictures([png(place) for place in range(50)]), Request())
     assert len(images) == 50
 
 

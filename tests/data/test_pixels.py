@@ -13,13 +13,12 @@ from PIL import Image, ImageFile
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.pixels import (
     MAX_PIXELS,
-    Unreadable,
-    explain,
     pillow_limits,
     read_header,
     read_image,
     to_pixels,
 )
+from selfsort.data.unreadable import Unreadable, explain
 
 ORIENTATION = 0x0112
 FINE_JPEG = {"quality": 99, "subsampling": 0}
@@ -43,7 +42,7 @@ def encode(image, format="PNG", **options):
 
 def read(data, size=8, resize="crop", channels=3, max_pixels=MAX_PIXELS):
     with pillow_limits(max_pixels):
-        return read_image(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels)
+        return read_image(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels)[:2]
 
 
 def reason(data, **options):

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from itertools import chain
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from PIL import Image
 
 from selfsort.audit.borders import Borders, find_borders, refine
 from selfsort.data.decoding import CRASHED
-from selfsort.data.listing import Open, Opened, read_bytes
-from selfsort.data.pixels import Scaled, explain, pillow_limits, read_scaled, to_image
+from selfsort.data.listing import Open, Opened, hash_content
+from selfsort.data.pixels import Scaled, pillow_limits, read_scaled, to_image
+from selfsort.data.reading import PLAIN, Facts
+from selfsort.data.unreadable import explain
 
 SIDE = 32  # of a thumbnail
 _LAYOUT = 4  # colours along one side of a layout
@@ -31,6 +34,7 @@ class Looks:
     Attributes
     ----------
     failures : place and reason of each that could not be read
+    facts : (N,) what of their files was changed or left out
     places : (N,) where the others stand
     sizes : (N, 2) width and height
     n_bytes : (N,) of their files, or of their pixels where they are arrays
@@ -48,6 +52,7 @@ class Looks:
     """
 
     failures: tuple[tuple[int, str], ...]
+    facts: tuple[Facts, ...]
     places: NDArray[np.int64]
     sizes: NDArray[np.int32]
     n_bytes: NDArray[np.int64]
@@ -86,8 +91,8 @@ class Looks:
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Put together what was noted of consecutive pictures."""
         columns = {each.name: [getattr(part, each.name) for part in parts] for each in fields(cls)}
-        failures = tuple(failure for failures in columns.pop("failures") for failure in failures)
-        return cls(failures, **{name: np.concatenate(values) for name, values in columns.items()})
+        failures, facts = (tuple(chain.from_iterable(columns.pop(name))) for name in ("failures", "facts"))
+        return cls(failures, facts, **{name: np.concatenate(values) for name, values in columns.items()})
 
 
 class _Seen(NamedTuple):
@@ -128,7 +133,7 @@ def crashed(place: int) -> Looks:
 def unreadable(*failures: tuple[int, str]) -> Looks:
     """Return what is noted of pictures that cannot be read."""
     none = {name: np.zeros((0, *shape), dtype) for name, (shape, dtype) in _COLUMNS.items()}
-    return Looks(failures, **none)
+    return Looks(failures, (), **none)
 
 
 _COLUMNS: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -154,11 +159,12 @@ def _see(place: int, opened: Opened, max_pixels: int) -> _Seen:
     if isinstance(opened, np.ndarray):
         pixels = np.ascontiguousarray(opened)
         digest = _digest(pixels)
-        return _Seen(place, Scaled(pixels, pixels.shape[1::-1]), pixels.nbytes, digest, digest)
-    data = read_bytes(opened)
-    scaled = read_scaled(data, _SHORTEST, max_pixels)
+        return _Seen(place, Scaled(pixels, pixels.shape[1::-1], PLAIN), pixels.nbytes, digest, digest)
+    with opened as stream:
+        scaled = read_scaled(stream, _SHORTEST, max_pixels)
+        file_digest, n_bytes = bytes.fromhex(hash_content(stream)), stream.tell()
     pixel_digest = _digest(scaled.pixels) if scaled.whole else bytes(_DIGEST)
-    return _Seen(place, scaled, len(data), hashlib.blake2b(data, digest_size=_DIGEST).digest(), pixel_digest)
+    return _Seen(place, scaled, n_bytes, file_digest, pixel_digest)
 
 
 def _digest(pixels: NDArray[np.uint8]) -> bytes:
@@ -180,6 +186,7 @@ def _noted(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first: 
     places = np.array([each.place for each in seen])
     return Looks(
         (),
+        tuple(each.scaled.facts for each in seen),
         places,
         np.array([each.scaled.size for each in seen], np.int32),
         np.array([each.n_bytes for each in seen]),
@@ -210,16 +217,17 @@ def _borders(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first
         depths[rows], colours[rows], certainty[rows] = found
     for index in np.flatnonzero(depths.any(1)).tolist():
         if not seen[index].scaled.whole:
-            depths[index] = _in_full(
-                seen[index].scaled, depths[index], read_bytes(open_image(refs[seen[index].place - first]))
-            )
+            opened = open_image(refs[seen[index].place - first])
+            assert not isinstance(opened, np.ndarray)  # such pictures are whole
+            depths[index] = _in_full(seen[index].scaled, depths[index], opened)
     return Borders(depths, colours, certainty)
 
 
-def _in_full(scaled: Scaled, depths: NDArray[np.int32], data: bytes) -> NDArray[np.int32]:
+def _in_full(scaled: Scaled, depths: NDArray[np.int32], opened: BinaryIO) -> NDArray[np.int32]:
     """Find borders that were found in the reduced picture again in all of its pixels."""
     factors = np.array(scaled.size * 2) / np.array(scaled.pixels.shape[1::-1] * 2)
-    pixels = read_scaled(data, max(scaled.size)).pixels
+    with opened as stream:
+        pixels = read_scaled(stream, max(scaled.size)).pixels
     return refine(pixels, np.rint(depths * factors).astype(np.int32), 2 * int(np.ceil(factors.max())))
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from selfsort.errors import UserError
 from selfsort.files import bytes_in, remove
 
-FORMAT = 1  # raise it whenever pictures are decoded differently
+FORMAT = 2  # raise it whenever pictures are decoded differently
 VARIABLE = "SELFSORT_CACHE"
 
 _log = logging.getLogger(__name__)

@@ -1,14 +1,13 @@
 """Many pictures: decoded on all cores, in order, into the cache, into memory, or block by block."""
 
 import hashlib
-import io
 import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 from selfsort.data import cache
 from selfsort.data.arrays import refit
 from selfsort.data.input_spec import InputSpec
-from selfsort.data.listing import Open, Originals, Skipped, hash_bytes, read_bytes, summarise_skipped
-from selfsort.data.pixels import explain, pillow_limits, read_header, read_image, to_image, to_pixels
+from selfsort.data.listing import Open, Originals, Skipped, hash_content, summarise_skipped
+from selfsort.data.pixels import Fitted, pillow_limits, read_header, read_image, to_image, to_pixels
+from selfsort.data.reading import PLAIN, Facts
 from selfsort.data.request import Request
+from selfsort.data.unreadable import explain
 from selfsort.data.workers import WorkerDied, Workers
 from selfsort.progress import ProgressBar
 
@@ -48,17 +49,18 @@ class Failure(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Pictures (N, H, W, C), and those that could not be read."""
+    """Pictures (N, H, W, C), those that could not be read, and by position the facts of those that have any."""
 
     images: NDArray[np.uint8]
     failures: tuple[Failure, ...]
+    facts: Mapping[int, Facts]
 
 
 class Block(NamedTuple):
     """Consecutive pictures, decoded.
 
-    `positions` (n,) of the readable ones, their `images` (n, H, W, C) and `content_hashes` (n,), which are empty where
-    nobody asked for them; the `failures`, and whether one picture had `colour`.
+    `positions` (n,) of the readable ones, their `images` (n, H, W, C), `facts` (n,) and `content_hashes` (n,), which
+    are empty where nobody asked for them; the `failures`, and whether one picture had `colour`.
     """
 
     positions: NDArray[np.intp]
@@ -66,6 +68,7 @@ class Block(NamedTuple):
     content_hashes: tuple[str, ...]
     failures: tuple[Failure, ...]
     colour: bool
+    facts: tuple[Facts, ...]
 
 
 class _ColourFound(Exception):
@@ -99,7 +102,7 @@ def decode(originals: Originals, request: Request, spec: InputSpec | None = None
     """
     if (rows := originals.array) is not None:
         images = refit(rows, spec or _spec_of_rows(rows, request))
-        return Decoded(images, ())
+        return Decoded(images, (), {})
     try:
         try:
             images, notes = _obtain(originals, request, spec, request.channels)
@@ -108,7 +111,8 @@ def decode(originals: Originals, request: Request, spec: InputSpec | None = None
     finally:
         originals.close()
     failures = tuple(Failure(int(position), reason) for position, reason in notes["failures"])
-    return Decoded(images, failures)
+    facts = {position: Facts(*values) for values, positions in notes["facts"] for position in positions}
+    return Decoded(images, failures, facts)
 
 
 def stream(originals: Originals, spec: InputSpec, request: Request) -> Iterator[Block]:
@@ -142,44 +146,43 @@ def decode_chunk(
     images = np.empty((len(refs), *spec.image_shape), np.uint8)
     positions: list[int] = []
     hashes: list[str] = []
+    facts: list[Facts] = []
     failures: list[Failure] = []
     any_colour = False
     with pillow_limits(max_pixels):
         for position, ref in enumerate(refs, first):
             try:
-                pixels, colour, content = _decoded(open_image, ref, spec, max_pixels, hashed)
+                found, content_hash = _decoded(open_image, ref, spec, max_pixels, hashed)
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append(Failure(position, explain(error)))
                 continue
-            images[len(positions)] = pixels
+            images[len(positions)] = found.pixels
             positions.append(position)
-            any_colour |= colour
-            if content is not None:
-                hashes.append(hash_bytes(content))
-    found = np.array(positions, np.intp)
-    return Block(found, images[: len(positions)], tuple(hashes), tuple(failures), any_colour)
+            facts.append(found.facts)
+            any_colour |= found.colour
+            if content_hash is not None:
+                hashes.append(content_hash)
+    places = np.array(positions, np.intp)
+    return Block(places, images[: len(positions)], tuple(hashes), tuple(failures), any_colour, tuple(facts))
 
 
-def _decoded(
-    open_image: Open, ref: Any, spec: InputSpec, max_pixels: int, hashed: bool
-) -> tuple[NDArray[np.uint8], bool, bytes | None]:
-    """Return the pixels of a picture, whether it has colour and, if it is to be hashed, its content."""
+def _decoded(open_image: Open, ref: Any, spec: InputSpec, max_pixels: int, hashed: bool) -> tuple[Fitted, str | None]:
+    """Return a picture and, if it is to be hashed, the hash of its content."""
     opened = open_image(ref)
     if isinstance(opened, np.ndarray):
-        content = read_bytes(opened) if hashed else None
-        return to_pixels(to_image(opened), spec), opened.shape[2] == 3, content
-    if hashed:
-        content = read_bytes(opened)
-        return *read_image(io.BytesIO(content), spec, max_pixels), content
-    with opened as file:
-        return *read_image(file, spec, max_pixels), None
+        found = Fitted(to_pixels(to_image(opened), spec), opened.shape[2] == 3, PLAIN)
+        return found, hash_content(opened) if hashed else None
+    with opened as stream:
+        return read_image(stream, spec, max_pixels), hash_content(stream) if hashed else None
 
 
 def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[str | None]:
     hashes: list[str | None] = []
     for ref in refs:
         try:
-            hashes.append(hash_bytes(read_bytes(open_image(ref))))
+            opened = open_image(ref)
+            with nullcontext() if isinstance(opened, np.ndarray) else opened:
+                hashes.append(hash_content(opened))
         except Exception:  # as in decoding
             hashes.append(None)
     return hashes
@@ -217,6 +220,7 @@ def _decode_into(
     wanted = spec or _settled(originals, request, channels)
     sure = spec is not None or channels is not None
     failures: list[Failure] = []
+    told: dict[Facts, list[int]] = {}
     work, crashed = partial(decode_chunk, wanted, request.max_pixels, False), partial(_crashed, wanted)
     with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
         for block in in_chunks(originals, work, crashed):
@@ -224,11 +228,14 @@ def _decode_into(
                 raise _ColourFound
             writer.append(block.images)
             failures += block.failures
+            for position, facts in zip(block.positions.tolist(), block.facts, strict=True):
+                if facts != PLAIN:
+                    told.setdefault(facts, []).append(position)
             bar.advance(len(block.images) + len(block.failures))
     if len(failures) == len(originals):
         reasons = summarise_skipped(Skipped("", reason) for _, reason in failures)
         raise NothingReadable(reasons)
-    return {"failures": failures}
+    return {"failures": failures, "facts": list(told.items())}
 
 
 class NothingReadable(Exception):
@@ -337,7 +344,7 @@ def _by_worker(
 
 def _crashed(spec: InputSpec, position: int) -> Block:
     failure = Failure(position, CRASHED)
-    return Block(np.empty(0, np.intp), np.empty((0, *spec.image_shape), np.uint8), (), (failure,), False)
+    return Block(np.empty(0, np.intp), np.empty((0, *spec.image_shape), np.uint8), (), (failure,), False, ())
 
 
 def _key(originals: Originals, request: Request, spec: InputSpec | None, channels: int | None) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +19,16 @@ from selfsort.data.listing import (
     Listing,
     Originals,
     Skipped,
-    hash_bytes,
+    hash_content,
     numbered,
     of_rows,
     open_file,
     positions_without,
-    read_bytes,
 )
-from selfsort.data.pixels import explain, pillow_limits, read_whole, reduced, to_image
+from selfsort.data.pixels import pillow_limits, read_whole, reduced, to_image
+from selfsort.data.reading import Facts
 from selfsort.data.request import Request
+from selfsort.data.unreadable import explain
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
@@ -137,6 +139,11 @@ class ImageSet:
         """Return what could not be read."""
         return self._listing.skipped
 
+    @property
+    def facts(self) -> Mapping[str, Facts]:
+        """Return, by id, what was changed or left out of the files of decoded pictures; none where nothing was."""
+        return self._listing.facts
+
     # The pictures as they are
 
     @property
@@ -184,7 +191,9 @@ class ImageSet:
         `blocks` gives the same along with the pixels. Raises `UserError` when the picture cannot be read.
         """
         try:
-            return hash_bytes(read_bytes(self.originals.open(self.originals.refs[i])))
+            opened = self.originals.open(self.originals.refs[i])
+            with nullcontext() if isinstance(opened, np.ndarray) else opened:
+                return hash_content(opened)
         except Exception as error:  # as in `open`
             reason = explain(error)
             raise UserError(f"The picture {self.ids[i]!r} of {self.source!r} cannot be read: {reason}.") from error
@@ -255,7 +264,8 @@ class ImageSet:
         return self._decoded_to(self._decode(spec), spec)
 
     def _decoded_to(self, found: decoding.Decoded, spec: InputSpec | None) -> ImageSet:
-        listing = self._listing.without(found.failures)
+        facts = {self.ids[position]: facts for position, facts in found.facts.items()}
+        listing = replace(self._listing.without(found.failures), facts=facts)
         as_listed = spec is None and self.originals.array is not None  # then the options say it all
         if not as_listed and found.images is not self.originals.array:
             height, _, channels = found.images.shape[1:]

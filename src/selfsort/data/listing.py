@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, NamedTuple, Self, cast, overload
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.data.input_spec import Resize
-from selfsort.data.pixels import MAX_BYTES, Unreadable
+from selfsort.data.reading import Facts
 
 Opened = BinaryIO | NDArray[np.uint8]
 Open = Callable[[Any], Opened]
 Labels = tuple[NDArray[np.int64] | None, tuple[str, ...]]
 
 _DIGEST_BYTES = 16
+_BLOCK = 1 << 20
 
 
 class Skipped(NamedTuple):
@@ -109,6 +110,7 @@ class Listing:
     skipped : what could not be read, or not even be looked at
     elsewhere : ids that belong to other splits of the source
     label : labels some of the ids anew, where a label's number depends on which ids there are
+    facts : of the pictures decoded so far, by id, of whose files anything was changed or left out
 
     """
 
@@ -121,6 +123,7 @@ class Listing:
     skipped: tuple[Skipped, ...] = ()
     elsewhere: Collection[str] = ()
     label: Callable[[Sequence[str]], Labels] | None = None
+    facts: Mapping[str, Facts] = field(default_factory=dict)
 
     def subset(self, positions: NDArray[np.intp]) -> Self:
         """Return the pictures at some positions, in that order; labels keep their numbers."""
@@ -174,20 +177,16 @@ def open_file(path: str) -> BinaryIO:
     return open(path, "rb")
 
 
-def read_bytes(opened: Opened) -> bytes:
-    """Read an opened picture whole: its file, or the shape and the pixels of an array."""
+def hash_content(opened: Opened) -> str:
+    """Return the hash of an opened picture's content, hexadecimal; a stream stays open."""
+    found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     if isinstance(opened, np.ndarray):
-        return repr(opened.shape).encode() + np.ascontiguousarray(opened).tobytes()
-    with opened as stream:
-        data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise Unreadable("too many bytes")
-    return data
-
-
-def hash_bytes(data: bytes) -> str:
-    """Return the hash of a picture's content, hexadecimal."""
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+        found.update(repr(opened.shape).encode() + np.ascontiguousarray(opened).tobytes())
+        return found.hexdigest()
+    opened.seek(0)
+    while block := opened.read(_BLOCK):
+        found.update(block)
+    return found.hexdigest()
 
 
 def digest(*parts: object) -> bytes:

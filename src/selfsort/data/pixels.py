@@ -1,5 +1,7 @@
 """One picture: from the bytes of its file to upright `uint8` pixels of the wanted size.
 
+There is one decoder, whatever is wanted of a picture: what one caller can read, all can, and they see the same.
+
 Only the first frame or page counts. What has more than eight bits a channel comes to eight like this:
 
 - 16-bit grey: the full range, v / 257, so that 65,535 becomes 255;
@@ -8,31 +10,42 @@ Only the first frame or page counts. What has more than eight bits a channel com
 - floats: 255 v if within 0..1, as they are if within 0..255, else stretched likewise.
 
 Transparent pixels show white. Palettes and CMYK become grey or RGB; colour profiles are not applied.
+
+The memory for one picture is bounded before it is decoded: Pillow's image, and what its decoder needs beside it, take
+at most four bytes for each of `max_pixels`. What is made of large pictures is made strip by strip.
 """
 
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from selfsort.data import gif, jpeg, tiff, values
 from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.data.reading import Facts
+from selfsort.data.unreadable import Unreadable
 
 MAX_PIXELS = 178_956_970  # twice PIL's own limit, where it stops warning and refuses
-MAX_BYTES = 1 << 30  # of one encoded picture that is read into memory
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+MAX_BYTES = 1 << 28  # of one encoded picture that is read into memory
+FORMATS = ("PNG", "WEBP", "BMP", "TIFF", "GIF")  # beside JPEG
 
+_HEAD = 16  # bytes that tell a format
 # BMP's two letters also begin ordinary text, so they prove nothing.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
-_JPEG = _SIGNATURES[0]
+_SIGNATURES = (jpeg.SIGNATURE, b"\x89PNG\r\n", b"GIF8", *tiff.SIGNATURES)
 _GREY_MODES = ("1", "L", "LA", "I", "F")
-_FULL_SCALES = {"I": (255, 65_535), "F": (1, 255)}
+_DEEP_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": "uint16", "I": "int32", "F": "float32"}
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow's memory, 4 in other modes
+_DECODER_BYTES = {"WEBP": 8, "TIFF": 4}  # of a pixel, which the decoder needs beside them
+_LARGE = 1 << 24  # pixels from which on a picture is reduced by whole factors before it is resized
+_LARGEST_FACTOR = 64  # Pillow's sums overflow from some hundreds on
+_STRIP = 1 << 22  # pixels of a large picture that are converted at a time
 _EXIF_ORIENTATION = 0x0112
 # Not Pillow's `exif_transpose`: it writes the metadata anew, and damaged tags beside the orientation raise there.
 _TURNS = {
@@ -44,13 +57,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-_limits_lock = threading.RLock()
 _SIDEWAYS = {_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]}
 
+_limits_lock = threading.RLock()
 
-class Unreadable(Exception):
-    """A picture cannot be read; the message is the reason that the user is shown."""
+Size = tuple[int, int]
+Needed = Callable[[Size], Size]  # of the (width, height) that is needed of a picture, by its own
 
 
 @contextmanager
@@ -71,32 +83,56 @@ def pillow_limits(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def read_image(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], bool]:
-    """Decode a picture inside `pillow_limits`.
+class Fitted(NamedTuple):
+    """A picture brought to a network's input: pixels (height, width, channels), whether it has colour, and facts.
 
-    Returns its pixels (height, width, channels) and whether it has colour: RGB counts as colour even if it looks grey,
-    a palette only if one of its colours is not grey. Raises `Unreadable`, and whatever else PIL raises on damaged data;
-    see `explain`.
+    RGB counts as colour even if it looks grey, a palette only if one of its colours is not grey.
     """
-    jpeg = _read_if_jpeg(stream)
-    if jpeg is None or (pixels := _decode_jpeg(jpeg, spec, max_pixels)) is None:
-        image = _decode_with_pil(stream, spec, max_pixels)
-    else:
-        turn = _turn_of_jpeg(jpeg)
-        if turn is None and pixels.shape == spec.image_shape:
-            return pixels, spec.channels == 3
-        image = _turned(to_image(pixels), turn)
-    return to_pixels(image, spec), image.mode == "RGB"
+
+    pixels: NDArray[np.uint8]
+    colour: bool
+    facts: Facts
 
 
-def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], bool]:
+class Scaled(NamedTuple):
+    """A picture's pixels (height, width, 1 or 3), perhaps fewer than it has, its own (width, height), and facts."""
+
+    pixels: NDArray[np.uint8]
+    size: Size
+    facts: Facts
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether these are all pixels."""
+        return self.pixels.shape[1::-1] == self.size
+
+
+def read_image(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS) -> Fitted:
+    """Decode a picture inside `pillow_limits` to what a network takes.
+
+    Raises `Unreadable`, and whatever else PIL raises on damaged data; see `explain`.
+    """
+    stored = _decode(stream, lambda size: _needed(size, spec), max_pixels)
+    content = stored.content
+    if stored.turn is None and isinstance(content, np.ndarray) and content.shape == spec.image_shape:
+        return Fitted(content, spec.channels == 3, stored.facts)
+    image = _turned(_as_image(content), stored.turn)
+    return Fitted(to_pixels(image, spec), image.mode == "RGB", stored.facts)
+
+
+def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[Size, bool]:
     """Return a picture's (width, height) and whether it has colour, decoding no more than that takes.
 
     Raises as `read_image` does.
     """
+    if _begin(stream).startswith(jpeg.SIGNATURE):
+        head = jpeg.read_head(read_content(stream))
+        _check_size(head.size, max_pixels)
+        return head.size, len(head.sampling) > 1
     image = _open(stream, max_pixels)
     if image.mode in ("P", "PA"):
-        return image.size, to_grey_or_rgb(image).mode == "RGB"
+        image.load()
+        return image.size, _shown(image, 1)[0].mode == "RGB"
     return image.size, not _is_grey(image)
 
 
@@ -105,11 +141,33 @@ def read_whole(stream: BinaryIO, longest: int | None = None, max_pixels: int = M
 
     Raises as `read_image` does.
     """
-    image = _open(stream, max_pixels)
-    if longest is not None:
-        image.draft(None, (2 * longest, 2 * longest))
-    image.load()
-    return reduced(to_grey_or_rgb(_turned(image, _turn(image))), longest)
+
+    def needed(size: Size) -> Size:
+        wanted = max(size) if longest is None else 2 * longest
+        width, height = (-(-length * wanted // max(size)) for length in size)
+        return width, height
+
+    stored = _decode(stream, needed, max_pixels)
+    return reduced(_turned(_as_image(stored.content), stored.turn), longest)
+
+
+def read_scaled(stream: BinaryIO, shortest: int, max_pixels: int = MAX_PIXELS) -> Scaled:
+    """Decode a picture inside `pillow_limits`: upright, uncut, and down to `shortest` pixels for its shorter side.
+
+    That is by whole factors only, so that it may keep nearly twice as many, and never more than it has. Raises as
+    `read_image` does.
+    """
+
+    def needed(size: Size) -> Size:
+        width, height = (-(-length * shortest // min(size)) for length in size)
+        return width, height
+
+    content, size, turn, facts = _decode(stream, needed, max_pixels)
+    factor = min(_size_of(content)) // shortest
+    if factor > 1 or turn is not None:
+        image = _as_image(content)
+        content = _turned(image.reduce(factor) if factor > 1 else image, turn)
+    return Scaled(_as_pixels(content), size[::-1] if turn in _SIDEWAYS else size, facts)
 
 
 def reduced(image: Image.Image, longest: int | None) -> Image.Image:
@@ -124,120 +182,154 @@ def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-class Scaled(NamedTuple):
-    """A picture's pixels (height, width, 1 or 3), perhaps fewer than it has, and its own (width, height)."""
-
-    pixels: NDArray[np.uint8]
-    size: tuple[int, int]
-
-    @property
-    def whole(self) -> bool:
-        """Tell whether these are all pixels."""
-        return self.pixels.shape[1::-1] == self.size
-
-
-def read_scaled(data: bytes, shortest: int, max_pixels: int = MAX_PIXELS) -> Scaled:
-    """Decode a picture inside `pillow_limits`: upright, uncut, and down to `shortest` pixels for its shorter side.
-
-    That is by whole factors only, so that it may keep nearly twice as many, and never more than it has. Raises as
-    `read_image` does.
-    """
-    spec = InputSpec(-(-shortest // 2), 3)  # twice as many pixels are kept for it
-    if not data.startswith(_JPEG) or (pixels := _decode_jpeg(data, spec, max_pixels)) is None:
-        image = _open(io.BytesIO(data), max_pixels)
-        size, turn = image.size, _turn(image)
-        image.draft(None, _needed(size, spec))
-        image.load()
-        image = to_grey_or_rgb(image)
-        pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    else:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        size, turn = (width, height), _turn_of_jpeg(data)
-    factor = min(pixels.shape[:2]) // shortest
-    if factor > 1 or turn is not None:
-        image = to_image(pixels)
-        image = _turned(image.reduce(factor) if factor > 1 else image, turn)
-        pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    return Scaled(pixels, size[::-1] if turn in _SIDEWAYS else size)
-
-
 def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """Return a grey or RGB image as pixels (height, width, channels) of the shape that `spec` wants."""
     height, width, channels = spec.image_shape
     if image.size != (width, height):
         image = _fit(image, (width, height), spec.resize)
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return pixels if channels == 3 else pixels[:, :, None]
+    return _as_pixels(image.convert("L" if channels == 1 else "RGB"))
 
 
-def to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any mode as 8-bit grey ("L") or "RGB"."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bit(image))
-    grey, palette = _is_grey(image), image.mode in ("P", "PA")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    image = image.convert("L" if grey else "RGB")
-    return image.convert("L") if palette and _looks_grey(image) else image
-
-
-def _read_if_jpeg(stream: BinaryIO) -> bytes | None:
-    if stream.read(len(_JPEG)) != _JPEG:
-        return None
-    if stream.seek(0, io.SEEK_END) > MAX_BYTES:
-        raise Unreadable("too many bytes")
+def read_content(stream: BinaryIO) -> bytes:
+    """Read an encoded picture whole; raise `Unreadable` for more than `MAX_BYTES`."""
+    _check_bytes(stream)
     stream.seek(0)
     return stream.read()
 
 
-def _decode_jpeg(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[np.uint8] | None:
-    """Decode a grey or RGB JPEG, only as large as `spec` needs, to (H, W, 1 or 3); None: leave it to PIL.
-
-    libjpeg-turbo is fast, and unlike PIL it always notices that data is missing.
-    """
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if height * width > max_pixels:
-            raise _too_many_pixels(max_pixels)
-        if colours not in ("Gray", "YCbCr", "RGB"):
-            return None
-        min_width, min_height = _needed((width, height), spec)
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data, "GRAY" if colours == "Gray" else "RGB", min_width=min_width, min_height=min_height
-        )
-        return pixels
-    except ValueError as error:
-        if "premature end" in str(error).lower():
-            raise Unreadable("truncated") from error
-        return None
+Content = Image.Image | NDArray[np.uint8]
 
 
-def _turn_of_jpeg(data: bytes) -> Image.Transpose | None:
-    if b"Exif\0\0" in data or b"tiff:Orientation" in data:
-        return _turn(Image.open(io.BytesIO(data), formats=("JPEG",)))
-    return None
+class _Stored(NamedTuple):
+    """A picture as it lies in its file: 8-bit grey or RGB, perhaps reduced, its own (width, height), and its turn."""
+
+    content: Content
+    size: Size
+    turn: Image.Transpose | None
+    facts: Facts
 
 
-def _decode_with_pil(stream: BinaryIO, spec: InputSpec, max_pixels: int) -> Image.Image:
+def _as_image(content: Content) -> Image.Image:
+    return content if isinstance(content, Image.Image) else to_image(content)
+
+
+def _as_pixels(content: Content) -> NDArray[np.uint8]:
+    if isinstance(content, Image.Image):
+        return np.asarray(content).reshape(content.height, content.width, -1)
+    return content
+
+
+def _size_of(content: Content) -> Size:
+    return content.size if isinstance(content, Image.Image) else (content.shape[1], content.shape[0])
+
+
+def _decode(stream: BinaryIO, needed: Needed, max_pixels: int) -> _Stored:
+    """Decode a picture, whatever it is wanted for, to at least the size that is needed of it."""
+    if _begin(stream).startswith(jpeg.SIGNATURE):
+        return _decode_jpeg(read_content(stream), needed, max_pixels)
     image = _open(stream, max_pixels)
-    image.draft(None, _needed(image.size, spec))
+    return _loaded(image, needed, Facts(pages=_count_pages(image, stream)))
+
+
+def _decode_jpeg(data: bytes, needed: Needed, max_pixels: int) -> _Stored:
+    head = jpeg.read_head(data)
+    _check_size(head.size, max_pixels)
+    least = needed(head.size)
+    output = 4 * min(head.size[0] * head.size[1], 4 * least[0] * least[1])
+    _check_memory(head.size, head.coefficient_bytes + output, max_pixels)
+    pixels = jpeg.decode_fast(data, head, least)
+    if pixels is not None:
+        turn = _turn(_open_as(io.BytesIO(data), ("JPEG",))) if head.orientation else None
+        return _Stored(pixels, head.size, turn, Facts(turned=turn is not None))
+    guessed = ""
+    if len(head.sampling) == 4 and not head.adobe:
+        ycck = len(set(head.sampling)) > 1  # nobody stores ink more coarsely than ink
+        data = jpeg.marked_as_ycck(data) if ycck else data
+        guessed = f"four channels are {'YCCK' if ycck else 'inverted CMYK'}"
+    image = _open_as(io.BytesIO(data), ("JPEG",))
+    image.draft(None, least)
+    return _loaded(image, needed, Facts(guessed=guessed))._replace(size=head.size)
+
+
+def _loaded(image: Image.Image, needed: Needed, facts: Facts) -> _Stored:
+    """Decode an opened image."""
+    size, turned = image.size, _turned_by_pillow(image)
     image.load()
-    return to_grey_or_rgb(_turned(image, _turn(image)))
+    # Asked for its metadata before, Pillow may load a picture, and when it is loaded again hide what was wrong with it.
+    turn = _turn(image)
+    content, flattened = _shown(image, _factor(image.size, needed))
+    if image.mode == "RGBA" and _opaque(image):
+        facts = facts._replace(channels=4, used=(0, 1, 2))
+    depth = _DEEP_MODES.get(image.mode, "")
+    facts = facts._replace(depth=depth, turned=turned or turn is not None, flattened=flattened)
+    return _Stored(content, size, turn, facts)
+
+
+def _begin(stream: BinaryIO) -> bytes:
+    """Return the first bytes of a picture, which tell its format."""
+    stream.seek(0)
+    return stream.read(_HEAD)
+
+
+def _check_bytes(stream: BinaryIO) -> None:
+    if stream.seek(0, io.SEEK_END) > MAX_BYTES:
+        raise Unreadable(f"too many bytes (more than {MAX_BYTES:,})")
+
+
+def _check_size(size: Size, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise _too_many_pixels(max_pixels)
+
+
+def _check_memory(size: Size, needed: int, max_pixels: int) -> None:
+    """Refuse what would need more memory than four bytes for each of `max_pixels`."""
+    if needed > 4 * max_pixels:
+        raise _too_many_pixels(4 * max_pixels * size[0] * size[1] // needed)
 
 
 def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:
+    """Open a picture that is no JPEG, and check that decoding it will not need too much memory."""
+    head = _begin(stream)
+    if head.startswith(tiff.SIGNATURES):
+        tiff.silence()
+    elif head.startswith(b"RIFF"):
+        _check_bytes(stream)  # Pillow reads it whole
+    image = _open_as(stream, FORMATS)
+    _check_size(image.size, max_pixels)
+    bytes_each = _BYTES.get(image.mode, 4) + _DECODER_BYTES.get(image.format or "", 0)
+    _check_memory(image.size, image.size[0] * image.size[1] * bytes_each, max_pixels)
+    return image
+
+
+def _open_as(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    head = _begin(stream)
     stream.seek(0)
     try:
-        return Image.open(stream, formats=FORMATS)
+        return Image.open(stream, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(max_pixels) from error
+        raise _too_many_pixels(Image.MAX_IMAGE_PIXELS or 0) from error
     except UnidentifiedImageError as error:
-        stream.seek(0)
-        raise _unidentified(stream.read(12)) from error
+        raise _unidentified(head) from error
 
 
-def _needed(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+def _count_pages(image: Image.Image, stream: BinaryIO) -> int:
+    """Count the pages or frames of an image that is not decoded yet."""
+    if image.format == "TIFF":
+        place = stream.tell()
+        head = tiff.read_head(stream)
+        stream.seek(place)
+        if head.raw:
+            raise Unreadable("RAW camera picture (export it as JPEG or TIFF)")
+        return len(head.pages)
+    if image.format == "GIF":
+        place = stream.tell()
+        count = gif.count_frames(stream)
+        stream.seek(place)
+        return count
+    return int(getattr(image, "n_frames", 1))
+
+
+def _needed(size: Size, spec: InputSpec) -> Size:
     """Return the (width, height) from which a good reduction can still be made: twice what is wanted."""
     wanted = 2 * spec.image_shape[1], 2 * spec.image_shape[0]
     if spec.resize == "squash":
@@ -247,7 +339,15 @@ def _needed(size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     return width, height
 
 
-def _leading_side(size: tuple[int, int], wanted: tuple[int, int], covering: bool) -> int:
+def _factor(size: Size, needed: Needed) -> int:
+    """Return by which whole factor a large picture can be reduced so that what is needed of it is left."""
+    if size[0] * size[1] < _LARGE:
+        return 1
+    least = needed(size)
+    return max(1, min(size[0] // least[0], size[1] // least[1], _LARGEST_FACTOR))
+
+
+def _leading_side(size: Size, wanted: Size, covering: bool) -> int:
     """Tell whether the width (0) or the height (1) decides by how much a picture is scaled.
 
     `covering` scales it until it covers what is wanted, else until it lies inside.
@@ -257,18 +357,23 @@ def _leading_side(size: tuple[int, int], wanted: tuple[int, int], covering: bool
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what brings an image upright according to its metadata."""
+    """Return what brings a decoded image upright according to its metadata."""
     try:
         return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # damaged metadata is no reason to lose the picture
         return None
 
 
+def _turned_by_pillow(image: Image.Image) -> bool:
+    """Tell whether Pillow will turn an image while it decodes it, as it does with TIFF alone."""
+    return image.format == "TIFF" and image.tag_v2.get(_EXIF_ORIENTATION, 1) in _TURNS  # type: ignore[attr-defined]
+
+
 def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _fit(image: Image.Image, wanted: tuple[int, int], resize: Resize) -> Image.Image:
+def _fit(image: Image.Image, wanted: Size, resize: Resize) -> Image.Image:
     width, height = image.size
     box, inner = None, wanted
     leading = _leading_side(image.size, wanted, resize == "crop")
@@ -286,6 +391,78 @@ def _fit(image: Image.Image, wanted: tuple[int, int], resize: Resize) -> Image.I
     return canvas
 
 
+def _shown(image: Image.Image, factor: int) -> tuple[Image.Image, bool]:
+    """Return a decoded image of any mode as 8-bit grey ("L") or "RGB", reduced, and whether parts were transparent."""
+    if image.mode in _DEEP_MODES:
+        low, high = values.range_by_type(np.asarray(strip) for strip in _strips(image, factor))
+        inverted = image.format == "TIFF" and tiff.is_inverted(image)
+
+        def to_8_bit(strip: Image.Image) -> Image.Image:
+            found = values.to_8_bit(np.asarray(strip), low, high)
+            return Image.fromarray(255 - found if inverted else found)
+
+        return _by_strips(image, factor, to_8_bit), False
+    transparent = False
+
+    def on_white(strip: Image.Image) -> Image.Image:
+        nonlocal transparent
+        shown, found = _on_white(strip, not _opaque(image))
+        transparent |= found
+        return shown
+
+    if image.mode in ("L", "RGB") and not image.has_transparency_data:
+        return image.reduce(factor) if factor > 1 else image, False
+    palette = image.mode in ("P", "PA")
+    if palette and image.format == "TIFF":
+        image = tiff.with_own_colours(image)
+    shown = _by_strips(image, factor, on_white)
+    return shown.convert("L") if palette and _looks_grey(shown) else shown, transparent
+
+
+def _opaque(image: Image.Image) -> bool:
+    """Tell whether the fourth channel of an image is something else than transparency."""
+    return image.format == "TIFF" and image.mode == "RGBA" and not tiff.has_alpha(image)
+
+
+def _on_white(image: Image.Image, transparency: bool) -> tuple[Image.Image, bool]:
+    """Return an 8-bit image as grey or RGB, and whether parts of it were transparent."""
+    wanted = "L" if _is_grey(image) else "RGB"
+    if transparency and image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        if np.asarray(coloured.getchannel("A")).min() < 255:
+            white = Image.new("RGBA", image.size, "white")
+            return Image.alpha_composite(white, coloured).convert(wanted), True
+    return image if image.mode == wanted else image.convert(wanted), False
+
+
+def _strips(image: Image.Image, factor: int = 1) -> Iterator[Image.Image]:
+    """Yield an image in parts, along its longer side, of which all but the last are a multiple of `factor` long."""
+    longer = 0 if image.width > image.height else 1
+    step = max(1, _STRIP // (image.size[1 - longer] * factor)) * factor
+    if step >= image.size[longer]:
+        yield image
+        return
+    for start in range(0, image.size[longer], step):
+        box = [0, 0, *image.size]
+        box[longer], box[2 + longer] = start, min(start + step, image.size[longer])
+        yield image.crop((box[0], box[1], box[2], box[3]))
+
+
+def _by_strips(image: Image.Image, factor: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert an image strip by strip, and reduce it, so that what is made on the way is never large."""
+    parts = (convert(strip) for strip in _strips(image, factor))
+    first = next(parts)
+    if first.size == image.size:
+        return first.reduce(factor) if factor > 1 else first
+    made = Image.new(first.mode, (-(-image.width // factor), -(-image.height // factor)))
+    across, place = image.width > image.height, 0
+    for part in chain([first], parts):
+        small = part.reduce(factor)
+        made.paste(small, (place, 0) if across else (0, place))
+        place += small.width if across else small.height
+    return made
+
+
 def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES or image.mode.startswith("I;16")
 
@@ -295,17 +472,6 @@ def _looks_grey(image: Image.Image) -> bool:
     return bool((pixels == pixels[:, :, :1]).all())
 
 
-def _to_8_bit(image: Image.Image) -> NDArray[np.uint8]:
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise Unreadable("not finite (it holds NaN or infinity)")
-    low, high = float(values.min()), float(values.max())
-    tops = [top for top in _FULL_SCALES.get(image.mode, (65_535,)) if low >= 0 and high <= top]
-    begin, end = (0.0, tops[0]) if tops else (low, high)
-    scaled = (values.astype(np.float64) - begin) * (255 / ((end - begin) or 1))
-    return np.rint(scaled).astype(np.uint8)
-
-
 def _too_many_pixels(limit: int) -> Unreadable:
     return Unreadable(f"too many pixels (more than {limit:,})")
 
@@ -313,18 +479,6 @@ def _too_many_pixels(limit: int) -> Unreadable:
 def _unidentified(head: bytes) -> Unreadable:
     if not head:
         return Unreadable("empty")
-    known = head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head.endswith(b"WEBP"))
+    known = head.startswith(_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
     known_formats = "JPEG, PNG, WebP, BMP, TIFF or GIF"
     return Unreadable("damaged (its header cannot be read)" if known else f"not a picture (no {known_formats})")
-
-
-def explain(error: Exception) -> str:
-    """Say in a few words, details in brackets, why a picture could not be opened or decoded."""
-    if isinstance(error, Unreadable):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "too large for the memory"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"not readable ({error.strerror})"
-    message = " ".join(str(error).split()) or type(error).__name__
-    return "truncated" if "truncated" in message.lower() else f"damaged ({message})"

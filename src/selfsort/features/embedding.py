@@ -229,9 +229,14 @@ def _joined(blocks: Sequence[Block]) -> Block:
         tuple(each for block in blocks for each in block.content_hashes),
         tuple(each for block in blocks for each in block.failures),
         any(block.colour for block in blocks),
+        tuple(each for block in blocks for each in block.facts),
     )
 
 
 def _part(block: Block, start: int, stop: int) -> Block:
-    hashes = block.content_hashes[start:stop]
-    return block._replace(positions=block.positions[start:stop], images=block.images[start:stop], content_hashes=hashes)
+    return block._replace(
+        positions=block.positions[start:stop],
+        images=block.images[start:stop],
+        content_hashes=block.content_hashes[start:stop],
+        facts=block.facts[start:stop],
+    )

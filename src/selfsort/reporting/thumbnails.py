@@ -12,7 +12,7 @@ from PIL import Image
 
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
-from selfsort.data.listing import Open, read_bytes
+from selfsort.data.listing import Open
 from selfsort.data.pixels import pillow_limits, read_scaled, reduced, to_image
 from selfsort.errors import UserError
 
@@ -87,7 +87,8 @@ def _encoded(side: int, quality: int, open_image: Open, refs: Sequence[Any], fir
 
 
 def _scaled(opened: BinaryIO, side: int) -> NDArray[np.uint8]:
-    return read_scaled(read_bytes(opened), side, _ANY_SIZE).pixels
+    with opened as stream:
+        return read_scaled(stream, side, _ANY_SIZE).pixels
 
 
 def _of_pixels(images: ImageSet, position: int, side: int, quality: int) -> Thumbnail | None:

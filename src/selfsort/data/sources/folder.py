@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from selfsort.data.class_folders import hidden, labels_of, split_chooser
 from selfsort.data.listing import Listing, Originals, Skipped, digest, open_file
-from selfsort.data.pixels import explain
 from selfsort.data.request import Request
 from selfsort.data.sources import path_of
+from selfsort.data.unreadable import explain
 from selfsort.errors import UserError
 
 ORDER = 35

@@ -9,9 +9,10 @@ from typing import Any, BinaryIO
 
 from selfsort.data.class_folders import SPLIT_FOLDERS, hidden, labels_of, split_chooser
 from selfsort.data.listing import Listing, Originals, digest
-from selfsort.data.pixels import MAX_BYTES, Unreadable
+from selfsort.data.pixels import MAX_BYTES
 from selfsort.data.request import Request
 from selfsort.data.sources import path_of
+from selfsort.data.unreadable import Unreadable
 from selfsort.errors import UserError
 
 ORDER = 40

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.data.image_set import ImageSet
-from selfsort.data.listing import read_bytes
-from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_header, to_image
+from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_content, read_header, to_image
 from selfsort.errors import UserError
 
 _THUMBNAIL = 256  # pixels of the longer side
@@ -68,8 +67,11 @@ class ImageFiles:
         originals = self._images.originals
         try:
             opened = originals.open(originals.refs[index])
-            content = None if isinstance(opened, np.ndarray) else read_bytes(opened)
-            if content is None or len(content) > _LARGEST_FILE or (media_type := _media_type(content)) is None:
+            if isinstance(opened, np.ndarray):
+                return None
+            with opened as stream:
+                content = read_content(stream)
+            if len(content) > _LARGEST_FILE or (media_type := _media_type(content)) is None:
                 return None
             with pillow_limits(MAX_PIXELS):
                 read_header(io.BytesIO(content))

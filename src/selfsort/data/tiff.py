@@ -1,0 +1,142 @@
+"""TIFF files: their chain of pages, read in bounded time and memory, and what Pillow makes of the unusual ones."""
+
+import ctypes
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image, _imaging
+
+from selfsort.data.unreadable import Unreadable
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_MOST_PAGES = 1 << 16
+_MOST_ENTRIES = 1 << 12  # of one page
+_MOST_PARTS = 1 << 18  # strips or tiles of one page; Pillow makes a Python object of each
+_WHITE_IS_ZERO, _PALETTE = 0, 3
+# Tags
+_SUBFILE, _PHOTOMETRIC, _STRIPS, _SAMPLES, _COLOURS, _TILES, _SUB_IFDS, _EXTRA = 254, 262, 273, 277, 320, 324, 330, 338
+_DNG_VERSION, _COLOUR_FILTER = 50706, 32803
+_SMALL_VERSION, _MASK = 1, 4  # bits of the subfile's kind
+
+
+class _Layout(NamedTuple):
+    """How numbers are written, as `struct` names it: the byte order, the number of entries, and offsets."""
+
+    order: str
+    entries: str
+    offset: str
+
+    def read(self, stream: BinaryIO, kind: str) -> int:
+        size = struct.calcsize(self.order + kind)
+        return int(struct.unpack(self.order + kind, stream.read(size))[0])
+
+
+class _Entry(NamedTuple):
+    """An entry of a page's directory, its value as the bytes that stand in it."""
+
+    kind: int
+    numbers: int
+    value: bytes
+
+
+class TiffHead(NamedTuple):
+    """What the directories of a TIFF file say.
+
+    Attributes
+    ----------
+    pages : place in the file of each page that is no small version of another, and no mask
+    channels : of the first page
+    raw : whether it is the preview of a camera's raw picture
+
+    """
+
+    pages: tuple[int, ...]
+    channels: int
+    raw: bool
+
+
+def read_head(stream: BinaryIO) -> TiffHead:
+    """Read the directories of a TIFF file; raise `Unreadable` where one is damaged beyond use."""
+    pages, first, order = [], dict[int, _Entry](), "<"
+    with suppress(struct.error):  # what the file has of a chain that is cut off
+        for place, (order, entries) in enumerate(_directories(stream)):
+            if any(entries[tag].numbers > _MOST_PARTS for tag in (_STRIPS, _TILES) if tag in entries):
+                raise Unreadable(f"damaged (it has more than {_MOST_PARTS:,} parts)")
+            first = first or entries
+            if place == 0 or not _number(entries, _SUBFILE, order) & (_SMALL_VERSION | _MASK):
+                pages.append(place)
+    small = bool(_number(first, _SUBFILE, order) & _SMALL_VERSION)
+    raw = _DNG_VERSION in first or (small and _SUB_IFDS in first)
+    raw |= _number(first, _PHOTOMETRIC, order) == _COLOUR_FILTER
+    return TiffHead(tuple(pages), _number(first, _SAMPLES, order) or 1, raw)
+
+
+def _directories(stream: BinaryIO) -> Iterator[tuple[str, dict[int, _Entry]]]:
+    """Yield the byte order and the entries of each page."""
+    stream.seek(0)
+    head = stream.read(4)
+    order = ">" if head[:1] == b"M" else "<"
+    big = b"+" in head
+    layout = _Layout(order, *("QQ" if big else "HI"))
+    if big:
+        stream.seek(8)
+    place, seen = layout.read(stream, layout.offset), set[int]()
+    while place and place not in seen and len(seen) < _MOST_PAGES:
+        seen.add(place)
+        stream.seek(place)
+        count = layout.read(stream, layout.entries)
+        if count > _MOST_ENTRIES:
+            return
+        width = 20 if big else 12
+        table = stream.read(count * width)
+        yield order, dict(_entry(layout, table[i : i + width]) for i in range(0, len(table) - width + 1, width))
+        place = layout.read(stream, layout.offset)
+
+
+def _entry(layout: _Layout, data: bytes) -> tuple[int, _Entry]:
+    tag, kind, count = struct.unpack_from(f"{layout.order}HH{layout.offset}", data)
+    return tag, _Entry(kind, count, data[4 + struct.calcsize(layout.order + layout.offset) :])
+
+
+def _number(entries: dict[int, _Entry], tag: int, order: str) -> int:
+    """Return the first number of a tag whose value stands in its entry, 0 where there is none."""
+    entry = entries.get(tag)
+    kind = {1: "B", 3: "H", 4: "I"}.get(entry.kind) if entry else None
+    if entry is None or kind is None or entry.numbers != 1:
+        return 0
+    return int(struct.unpack_from(order + kind, entry.value)[0])
+
+
+def with_own_colours(image: Image.Image) -> Image.Image:
+    """Give a decoded TIFF picture the palette that is meant where its colours have 8 bits, 16 being the rule."""
+    colours = image.tag_v2.get(_COLOURS, (256,))  # type: ignore[attr-defined]
+    if image.mode == "P" and max(colours) < 256:
+        image.putpalette(np.array(colours, np.uint8).reshape(3, -1).T.tobytes())
+    return image
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Tell whether a fourth channel is transparency: only if the file says so."""
+    return _EXTRA in image.tag_v2  # type: ignore[attr-defined]
+
+
+def is_inverted(image: Image.Image) -> bool:
+    """Tell whether low values of more than eight bits mean white, which Pillow does not heed."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
+@lru_cache(maxsize=1)
+def silence() -> None:
+    """Keep libtiff from writing on standard error what Pillow tells by an exception, where it can be reached."""
+    with suppress(OSError, AttributeError):  # as where it is a part of Pillow's own library
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            handler = getattr(library, name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
