@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import stat
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,28 @@ def data_root():
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder} (set SELFSORT_DATA)")
     return folder
+
+
+@pytest.fixture
+def closed(tmp_path):
+    """Return a folder that this process may not look into, and a block in which that holds."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+
+    @contextmanager
+    def held():
+        before = os.geteuid()
+        try:
+            folder.chmod(0)
+            if before == 0:  # who may look everywhere, but for somebody else
+                os.seteuid(65534)
+            yield
+        finally:
+            if before == 0:
+                os.seteuid(before)
+            folder.chmod(stat.S_IRWXU)
+
+    return folder, held
 
 
 @pytest.fixture(scope="module")  # while it runs, asyncio cannot be used in this thread

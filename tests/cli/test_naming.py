@@ -1,6 +1,7 @@
 """What `label`, `refine` and their exports answer when a run, its pictures or its answers are not as they were left."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -147,6 +148,18 @@ class TestTwoAtOnce:
             assert cli.run("refine", named, "--frozen") == 0
         with refine_lock(named), label_lock(named):
             pass
+
+
+def test_a_run_of_an_earlier_version_lists_its_pictures_as_it_did(folder: Path, tmp_path: Path, cli: Cli) -> None:
+    (folder / "@eaDir").mkdir()
+    shutil.copy(folder / "kind-0" / "00.png", folder / "@eaDir" / "00.png")
+    images = load_images(folder, cache=False, listing=1)
+    quick("kmeans").fit(images, run_dir=tmp_path / "old")
+    manifest = json.loads((tmp_path / "old" / "run.json").read_text())
+    assert manifest["data"]["options"].pop("listing") == 1 and manifest["data"]["n_images"] == 31
+    (tmp_path / "old" / "run.json").write_text(json.dumps(manifest))
+    assert cli.run("label", tmp_path / "old", "--simulate", folder, "--answers", 6) == 0
+    assert cli.run("refine", tmp_path / "old", "--frozen") == 0
 
 
 class TestExports:

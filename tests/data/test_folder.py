@@ -1,15 +1,17 @@
 import os
 import stat
+import struct
 import sys
 import tarfile
+import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from selfsort.data.class_folders import labels_of
 from selfsort.data.loading import load_images
 from selfsort.errors import UserError
 
@@ -77,24 +79,6 @@ def test_class_folders_become_labels(tmp_path):
     assert images.labels.dtype == np.int64
 
 
-@pytest.mark.parametrize(
-    ("ids", "split", "labels", "names"),
-    [
-        (["1.png", "2.png"], None, None, ()),
-        (["train/1.png", "unlabeled/2.png"], None, None, ()),
-        (["train/cat/1.png", "test/cat/2.png", "val/dog/3.png"], None, [0, 0, 1], ("cat", "dog")),
-        (["Train/cat/1.png", "unlabelled/2.png"], None, [0, -1], ("cat",)),
-        (["train/1.png", "car/2.png"], None, [1, 0], ("car", "train")),  # toys, not splits
-        (["train/1.png", "train/car/2.png"], "train", [-1, 0], ("car",)),
-        (["train/test/1.png", "test/train/2.png"], None, [0, 1], ("test", "train")),
-    ],
-)
-def test_split_folders_are_no_labels(ids, split, labels, names):
-    found, found_names = labels_of(ids, split)
-    assert found_names == names
-    assert (None if found is None else found.tolist()) == labels
-
-
 def test_a_class_that_lost_all_its_pictures_is_no_label(tmp_path):
     fill(tmp_path, "cat/1.png")
     (tmp_path / "dog").mkdir()
@@ -143,11 +127,29 @@ def test_what_cannot_be_read_is_skipped_with_its_reason(tmp_path, cache):
     assert images.skipped == tuple(sorted(images.skipped))
 
 
-def test_hidden_files_are_passed_over_silently(tmp_path):
-    fill(tmp_path, "a.png", ".b.png", ".thumbnails/c.png", "__MACOSX/._a.png")
-    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
-    images = load_images(tmp_path)
-    assert images.ids == ("a.png",) and images.skipped == ()
+@pytest.mark.parametrize("make", ["folder", "zip"])
+def test_what_is_no_picture_of_the_user_is_passed_over(tmp_path, make):
+    names = [".b.png", "._a.png", "Thumbs.db", "desktop.ini", "x/Thumbs.db"]
+    folders = [
+        ".thumbnails",
+        "__MACOSX",
+        "@eaDir",
+        "x/@eaDir/a.png",
+        "$RECYCLE.BIN",
+        "lost+found",
+        ".ipynb_checkpoints",
+    ]
+    folder = fill(tmp_path / "photos", "a.png", "x/1.png", *(f"{name}/c.png" for name in folders))
+    for name in names:
+        (folder / name).write_bytes(b"\0\0\0\1Bud1")
+    source = folder if make == "folder" else pack(tmp_path / "photos.zip", folder)
+    images = load_images(source)
+    assert images.ids == ("a.png", "x/1.png") and images.skipped == () and images.label_names == ("x",)
+    reasons = dict(images.listing.passed_over)
+    assert set(reasons.values()) == {"hidden", "of another program"}
+    expected = {*names, *(folders if make == "folder" else (f"{name}/c.png" for name in folders))}
+    assert reasons.keys() == {name.replace("@eaDir/a.png", "@eaDir") if make == "folder" else name for name in expected}
+    assert "@eaDir/c.png" in load_images(source, listing=1).ids
 
 
 def test_a_hidden_folder_may_be_named_itself(tmp_path):
@@ -188,6 +190,10 @@ def test_links_to_folders_are_followed_once_and_loops_end(tmp_path):
     images = load_images(root)
     assert images.ids == ("away/3.png", "picture", "real/1.png", "real/2.png")
     assert reasons(images) == {"itself": "not readable", "nowhere": "not readable"}
+    second = [("a_second_way", "real"), ("away/back", "."), ("real/up", ".")]
+    expected = tuple((name, f"a second way to a folder ({first})") for name, first in second)
+    assert images.listing.passed_over == expected
+    assert images.listing.remarks == {"away/3.png": "below a link", "picture": "a link"}
 
 
 @posix
@@ -207,6 +213,28 @@ def test_what_may_not_be_read(tmp_path):
         assert reasons(load_images(tmp_path)) == {"b.png": "not readable", "closed": "not readable"}
     finally:
         (tmp_path / "closed").chmod(stat.S_IRWXU)
+
+
+@posix
+@pytest.mark.parametrize("name", ["", "photos", "a.zip", "a.npy", "a.npz", "a.png"])
+def test_another_users_folder(closed, name):
+    folder, held = closed
+    with held(), pytest.raises(UserError, match="cannot be (read|looked at): Permission denied"):
+        load_images(folder / name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="needs Linux")
+def test_what_the_kernel_makes_up_is_no_source(tmp_path):
+    for made_up in ("/proc", "/proc/self", "/sys/kernel"):
+        with pytest.raises(UserError, match="is a folder of the kernel, not on a disk"):
+            load_images(made_up)
+    fill(tmp_path, "a.png")
+    (tmp_path / "processes").symlink_to("/proc")
+    (tmp_path / "messages.png").symlink_to("/proc/kmsg")
+    images = load_images(tmp_path)
+    assert images.ids == ("a.png",)
+    expected = (("messages.png", "of the kernel, not on a disk"), ("processes", "of the kernel, not on a disk"))
+    assert images.listing.passed_over == expected
 
 
 def test_a_folder_that_cannot_be_entered(tmp_path, monkeypatch):
@@ -326,7 +354,73 @@ def test_no_id_from_a_zip_leads_out_of_a_folder(tmp_path):
     with zipfile.ZipFile(archive, "a") as file:
         for name in ("/etc/2.png", "../3.png", "cat/../../4.png"):
             file.writestr(name, (tmp_path / "photos" / "cat" / "1.png").read_bytes())
-    assert load_images(archive).ids == ("etc/2.png", "cat/1.png")
+    images = load_images(archive)
+    assert images.ids == ("cat/1.png", "etc/2.png")
+    outside = "its path leads out of the zip"
+    assert images.listing.passed_over == (("../3.png", outside), ("cat/../../4.png", outside))
+
+
+def test_of_two_files_of_one_path_the_later_counts_as_it_would_unpacked(tmp_path):
+    one, other = save(tmp_path / "1.png", 10).read_bytes(), save(tmp_path / "2.png", 200).read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, content in (("cat/a.png", one), ("cat/a.png", other), ("dog/b.png", other), ("/dog/b.png", one)):
+            file.writestr(name, content)
+    images = load_images(tmp_path / "a.zip")
+    assert images.ids == ("cat/a.png", "dog/b.png") and images.images[:, 0, 0, 0].tolist() == [200, 10]
+    assert images.listing.passed_over == tuple(
+        (name, "another file of this path follows it in the zip") for name in ("cat/a.png", "dog/b.png")
+    )
+
+
+def named_as(archive, stored, extra=b""):
+    """Pack a picture in a folder whose name has these bytes, without saying what encoding they are in."""
+    info = zipfile.ZipInfo("?" * len(stored) + "/1.png")
+    info.extra = extra
+    picture = save(archive.parent / "1.png").read_bytes()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(info, picture)
+        file.writestr("dog/1.png", picture)
+    archive.write_bytes(archive.read_bytes().replace(b"?" * len(stored), stored))
+    return load_images(archive)
+
+
+def test_names_in_utf_8_that_a_zip_does_not_mark(tmp_path):
+    images = named_as(tmp_path / "a.zip", "caf\u00e9".encode())
+    assert images.ids == ("caf\u00e9/1.png", "dog/1.png") and images.label_names == ("caf\u00e9", "dog")
+    assert images.listing.remarks == {}
+    earlier = load_images(tmp_path / "a.zip", listing=1)
+    assert earlier.ids == ("caf\u251c\u2310/1.png", "dog/1.png") and len(earlier.images) == 2
+
+
+def test_names_in_no_known_encoding_are_told_of(tmp_path):
+    images = named_as(tmp_path / "a.zip", "\u732b".encode("cp932"))
+    assert images.listing.remarks == {images.ids[1]: "its name is in an unknown encoding, read as cp437"}
+
+
+def test_the_name_that_a_zip_gives_beside_one_of_an_older_encoding(tmp_path):
+    field = struct.pack("<BI", 1, zlib.crc32(b"\x94/1.png")) + "\u732b/1.png".encode()
+    images = named_as(tmp_path / "a.zip", b"\x94", struct.pack("<HH", 0x7075, len(field)) + field)
+    assert images.ids == ("dog/1.png", "\u732b/1.png") and images.listing.remarks == {}
+
+
+def test_a_zip_made_by_windows_with_its_own_separators(tmp_path):
+    picture = save(tmp_path / "1.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in ("photos\\cat\\1.png", "photos\\dog\\2.png", "photos\\@eaDir\\3.png", "..\\4.png"):
+            file.writestr(name, picture)
+    images = load_images(tmp_path / "a.zip")
+    assert images.ids == ("photos\\cat\\1.png", "photos\\dog\\2.png") and images.label_names == ("cat", "dog")
+    assert len(images.listing.passed_over) == 2
+
+
+def test_a_link_in_a_zip_is_no_picture(tmp_path):
+    info = zipfile.ZipInfo("link.png")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive = pack(tmp_path / "a.zip", fill(tmp_path / "photos", "1.png"))
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(info, "1.png")
+    assert load_images(archive).listing.passed_over == (("link.png", "a link in a zip"),)
 
 
 def test_a_changed_zip_is_read_again(tmp_path):
@@ -355,7 +449,7 @@ def test_an_encrypted_zip(tmp_path):
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
     archive.write_bytes(data)
-    with pytest.raises(UserError, match=r"1 file skipped: damaged \(1\)"):
+    with pytest.raises(UserError, match=r"1 file skipped: encrypted \(1\)"):
         load_images(archive)
 
 

@@ -90,6 +90,14 @@ def test_full_disk_leaves_nothing(tmp_path, suffix):
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("name", ["p.csv", "new/p.parquet"])
+def test_another_users_folder(closed, name):
+    folder, held = closed
+    with held(), pytest.raises(UserError, match="Cannot write .*: permission is denied"):
+        write_predictions(folder / name, ["a"], some_probabilities(1))
+
+
 def test_ids_must_fit(tmp_path):
     with pytest.raises(ValueError, match="2 ids"):
         write_predictions(tmp_path / "p.csv", ["a", "b"], some_probabilities(3))

@@ -11,7 +11,6 @@ from selfsort.audit.folder import read_rejected, write_audit
 from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, crashed, look, unreadable
 from selfsort.audit.result import Audit, DuplicateGroup
-from selfsort.data.class_folders import splits_of
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
 from selfsort.data.listing import Skipped
@@ -30,6 +29,7 @@ def audit(
     data_root: str | Path | None = None,
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
+    classes_from: str | int | None = None,
     keep: Iterable[str] = (),
     progress: bool = False,
     random_state: int = 0,
@@ -46,11 +46,13 @@ def audit(
     if unknown := kept - frozenset(kinds):
         raise UserError(f"keep={min(unknown)!r} is none of {', '.join(kinds)}.")
     began = time.monotonic()
-    images = list_images(source, split=split, data_root=data_root, download=download, max_pixels=max_pixels)
+    where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
+    images = list_images(source, max_pixels=max_pixels, classes_from=classes_from, **where)
     looks = _looks(images, max_pixels, progress)
     ids = [images.ids[place] for place in looks.places]
     failures = [Skipped(images.ids[place], reason) for place, reason in looks.failures]
-    splits = splits_of(ids) if split is None else ("",) * len(ids)
+    split_of = images.listing.split if split is None else None
+    splits = ("",) * len(ids) if split_of is None else tuple(map(split_of, ids))
     return Audit(
         images=images,
         unreadable=tuple(sorted([*images.skipped, *failures])),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def write_audit(
     appears whole or not at all. Raises UserError when there is something already, or it cannot be written.
     """
     out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
+    if os.path.exists(out) and not (out.is_dir() and next(out.iterdir(), None) is None):
         raise UserError(f"{str(out)!r} exists and is not an empty folder: choose a new one, nothing is overwritten.")
     with atomic_path(out) as partial:
         partial.mkdir()
@@ -40,7 +41,7 @@ def read_rejected(folder: str | Path) -> tuple[str, ...]:
     Raises UserError when the folder holds no audit, or one that is damaged or of a newer format.
     """
     folder = Path(folder)
-    if not (folder / _FACTS).is_file():
+    if not os.path.isfile(folder / _FACTS):
         raise UserError(f"{str(folder)!r} is not an audit (it has no {_FACTS}): give one that `selfsort audit` made.")
     try:
         if json.loads((folder / _FACTS).read_bytes())["format"] > FORMAT:

@@ -37,6 +37,8 @@ def told(images: "ImageSet", quiet: bool) -> "ImageSet":
         height, width, channels = images.image_shape
         count += f", {height}x{width}, {'grey' if channels == 1 else 'colour'}"
     say(count, quiet)
+    for line in images.told:
+        say(line, quiet)
     if images.skipped:
         say(summarise_skipped(images.skipped), quiet)
     return images
@@ -68,8 +70,14 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
     if not moved and found.is_absolute() and not found.exists():
         raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
+    source = moved or data["source"]
     try:
-        images, fingerprint = _as_trained(listed_images(moved or data["source"], quiet, **options), folder, run, quiet)
+        listed = listed_images(source, quiet, **options)
+        images, fingerprint = _as_trained(listed, folder, run, quiet)
+        if fingerprint != data["fingerprint"]:
+            earlier = listed_images(source, quiet, **options | {"listing": 1})
+            if earlier.ids != listed.ids:
+                images, fingerprint = _as_trained(earlier, folder, run, quiet)
     except UserError as error:
         if moved:
             raise

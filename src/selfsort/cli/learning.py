@@ -10,6 +10,7 @@ from selfsort.cli.app import app
 from selfsort.cli.inputs import check_outside, listed_images, loaded_images, resumable, told
 from selfsort.cli.options import (
     AsJson,
+    ClassesFrom,
     CsvBom,
     DataRoot,
     Download,
@@ -23,6 +24,7 @@ from selfsort.cli.options import (
     Source,
     Split,
     check_seed,
+    level_or_name,
     settings_from,
 )
 from selfsort.cli.output import answer, count_clusters, print_table, say, shell_words
@@ -101,6 +103,7 @@ def audit(
         typer.Option(help="Do not leave pictures out as exact or near duplicates, or blank; may be repeated."),
     ] = None,
     split: Split = None,
+    classes_from: ClassesFrom = None,
     data_root: DataRoot = None,
     download: Download = False,
     csv_bom: CsvBom = False,
@@ -123,6 +126,7 @@ def audit(
             raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
         check_linkable(source, has_files(source))
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
+    where["classes_from"] = level_or_name(classes_from)
     kept = [finding.value for finding in keep or []]
     found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
     if write_clean:
@@ -131,6 +135,8 @@ def audit(
     clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
     summary = found.summary()
     answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
+    for line in found.images.told:
+        say(line, as_json)
     rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
     say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
     print_table(["finding", "pictures", "proposed"], rows, as_json or not rows)
@@ -140,7 +146,7 @@ def audit(
     if clean:
         say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
     words = shell_words(source, "--audit", out, "--out", Path("runs") / out.name)
-    for option, value in (("--split", split), ("--data-root", data_root)):
+    for option, value in (("--split", split), ("--classes-from", classes_from), ("--data-root", data_root)):
         words += [] if value is None else [option, *shell_words(value)]
     say(f"Next: selfsort fit {' '.join(words)}", as_json)
 
@@ -190,6 +196,7 @@ def fit(
         Resize | None, typer.Option(help="How pictures become square.", show_default="squash for a backbone, else crop")
     ] = None,
     split: Split = None,
+    classes_from: ClassesFrom = None,
     fold: Fold = None,
     audit: Annotated[
         Path | None, typer.Option(help="Folder that `selfsort audit` made of SOURCE: train without what it leaves out.")
@@ -218,7 +225,8 @@ def fit(
         "download": download,
         "cache": not no_cache,
     }
-    where |= {"resize": resize or Resize.crop, "exclude": _rejected(audit, as_json)}
+    where |= {"classes_from": level_or_name(classes_from), "resize": resize or Resize.crop}
+    where["exclude"] = _rejected(audit, as_json)
     if method is not None:
         methods.make(method, given)  # what is wrong is said before the pictures are looked for
     images = listed_images(source, size=size, quiet=as_json, **where)

@@ -51,6 +51,14 @@ Size = Annotated[
 ]
 ResizeBy = Annotated[Resize, typer.Option(help="How pictures become square.")]
 Split = Annotated[str | None, typer.Option(help="Part of the source: train, test, unlabeled …")]
+ClassesFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Which folders are classes: auto, parent (of a picture), a level of its path such as 2, a folder that "
+        "they lie in, or none; on the hub a column.",
+        show_default="auto",
+    ),
+]
 Fold = Annotated[int | None, typer.Option(help="One of STL-10's ten training folds, 0 to 9.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is missing.")]
@@ -73,6 +81,11 @@ Simulate = Annotated[
     str | None,
     typer.Option(metavar="SOURCE", help="Answer by the labels of SOURCE instead of a person, without a page."),
 ]
+
+
+def level_or_name(given: str | None) -> str | int | None:
+    """Return what `--classes-from` means: a number is a level, "./2" a folder."""
+    return int(given) if given is not None and given.isdecimal() else given
 
 
 def check_seed(seed: int) -> None:

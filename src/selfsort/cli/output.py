@@ -60,8 +60,9 @@ def _cell(value: Any) -> str:
 
 
 def image_facts(images: "ImageSet") -> dict[str, Any]:
-    """Return how many pictures there are and which were skipped."""
-    return {"pictures": len(images), "skipped": [row._asdict() for row in images.skipped]}
+    """Return how many pictures there are, which were skipped, and what the source was taken for."""
+    skipped = [row._asdict() for row in images.skipped]
+    return {"pictures": len(images), "skipped": skipped, "told": list(images.told)}
 
 
 def count_clusters(clusters: Any, n_classes: int) -> list[int]:

@@ -10,6 +10,7 @@ from selfsort.cli.app import app
 from selfsort.cli.inputs import check_outside, model_folder, open_model, training_images
 from selfsort.cli.options import (
     AsJson,
+    ClassesFrom,
     Clusters,
     CsvBom,
     DataRoot,
@@ -22,6 +23,7 @@ from selfsort.cli.options import (
     Source,
     Split,
     check_seed,
+    level_or_name,
 )
 from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say
 from selfsort.errors import UserError
@@ -112,6 +114,7 @@ def evaluate(
     ] = None,
     clusters: Clusters = False,
     split: Split = None,
+    classes_from: ClassesFrom = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
     seed: Seed = 0,
@@ -134,7 +137,7 @@ def evaluate(
     folder = model_folder(run, clusters, as_json)
 
     def labelled(source: str, split: str | None, fold: int | None = None) -> tuple["Labelled", Any, tuple[str, ...]]:
-        options = {"split": split, "fold": fold, "data_root": data_root}
+        options = {"split": split, "fold": fold, "data_root": data_root, "classes_from": level_or_name(classes_from)}
         model, images = open_model(folder, source, as_json, cache=not no_cache, **options)
         embedding, probabilities = model.transform_and_predict(images)
         labels = np.full(len(images), -1) if images.labels is None else images.labels

@@ -4,6 +4,7 @@ import re
 
 # Parameters that every command which can meet them has as a flag.
 _FLAGS = {
+    "classes_from": "--classes-from",
     "data_root": "--data-root",
     "download": "--download",
     "mode": "--copy",

@@ -1,66 +1,236 @@
-"""What the paths of pictures below a folder say: labels and splits."""
+"""What the paths of pictures say: splits and labels, by one rule for folders, zips and hubs.
 
-from collections.abc import Callable, Sequence
+A folder in which all pictures lie says nothing, so that it does not matter how a source is wrapped. The folders in it
+that are named for splits (train, test, val, unlabeled, …) are splits if all are, or if two kinds of split are among
+them; pictures beside those have no label. The folders inside are the classes, less one that holds all pictures. Two
+names that differ in nothing but case, spaces and letters that cannot be seen are one class, called by the more frequent
+one; single letters differ by their case.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
+from selfsort.spelling import counting_order, folded, visible
 
-SPLITS = (("train",), ("test",), ("val", "valid", "validation"), ("unlabeled", "unlabelled"))
+SPLITS = (("train", "training"), ("test", "testing"), ("val", "valid", "validation"), ("unlabeled", "unlabelled"))
 SPLIT_FOLDERS = frozenset(name for names in SPLITS for name in names)
+_KINDS = {name: kind for kind, names in enumerate(SPLITS) for name in names}
+_LISTED = 8  # names in a line
+
+# What lies beside pictures without being one. Any other file may be a picture, whatever it is called.
+_NO_PICTURES = frozenset(
+    "txt md rst csv tsv json jsonl xml yaml yml toml ini cfg htm html css js pdf doc docx xls xlsx ppt pptx odt ods "
+    "rtf tex bib log db sqlite sql pkl pickle npy npz mat h5 hdf5 parquet arrow zip tar gz tgz bz2 xz 7z rar py ipynb "
+    "sh bat mp3 wav mp4 mov avi mkv exe dll lnk url".split()
+)
+_NOTES = frozenset("readme license licence notice changelog authors citation manifest version makefile".split())
+
+Folder = tuple[str, ...]
+ClassesFrom = str | int | None
 
 
-def labels_of(ids: Sequence[str], split: str | None) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Return (N,) labels and their names, from the first folder of every id: -1 without one, None if no id has one.
+@dataclass(frozen=True)
+class ClassFolders:
+    """Which folders of a source are splits and classes.
 
-    A leading folder named for a split (train, test, val, unlabeled, …) is no label if `split` chose it, or if all
-    leading folders are named so.
+    Attributes
+    ----------
+    splits : the split, in small letters, of each folder in which pictures of one lie
+    classes : the class of each folder whose pictures have one
+    told : what was taken for splits and classes, in a line each
+    separator : of the folders in a path
 
-    >>> labels_of(["train/cat/1.jpg", "train/dog/2.jpg", "unlabeled/3.jpg"], None)
-    (array([ 0,  1, -1]), ('cat', 'dog'))
     """
-    folders = [name.split("/")[:-1] for name in ids]
-    if split is not None or {parts[0].lower() for parts in folders if parts} <= SPLIT_FOLDERS:
-        folders = [parts[1:] for parts in folders]
-    names = sorted({parts[0] for parts in folders if parts})
-    if not names:
-        return None, ()
-    numbers = {name: number for number, name in enumerate(names)}
-    return np.array([numbers[parts[0]] if parts else -1 for parts in folders], np.int64), tuple(names)
+
+    splits: Mapping[str, str]
+    classes: Mapping[str, str]
+    told: tuple[str, ...]
+    separator: str
+
+    def split(self, path: str) -> str:
+        """Return the split that a picture belongs to, "" for none."""
+        return self.splits.get(path.rpartition(self.separator)[0], "")
+
+    def is_in(self, path: str, split: str | None) -> bool:
+        """Tell whether a picture belongs to a split, or to one of another name for it; all belong to None."""
+        return split is None or _KINDS.get(self.split(path)) == _KINDS[split.lower()]
+
+    def labels(self, paths: Iterable[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        """Return (N,) labels and their names: -1 without one, None if no picture has one."""
+        classes = [self.classes.get(path.rpartition(self.separator)[0], "") for path in paths]
+        names = sorted(set(classes) - {""}, key=counting_order)
+        numbers = {name: number for number, name in enumerate(names)} | {"": -1}
+        return np.array([numbers[name] for name in classes], np.int64) if names else None, tuple(names)
 
 
-def splits_of(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the name (N,) of the split that each id begins with, "" where the leading folders are not all splits.
+def class_folders(
+    paths: Collection[str], source: str, split: str | None = None, classes_from: ClassesFrom = None
+) -> ClassFolders:
+    r"""Find out which folders of a source are splits and classes, from the paths of all its files.
 
-    >>> splits_of(["Train/cat/1.jpg", "test/2.jpg"]), splits_of(["train/1.jpg", "cats/2.jpg"])
-    (('train', 'test'), ('', ''))
+    `classes_from` says what the classes are: what the rule finds ("auto" or None), the folder that a picture lies in
+    ("parent"), the folder at a level of its path (1 for the first), the folders below one that is named, or nothing
+    ("none"). In paths without any "/", "\" separates folders.
+
+    Raises `UserError` when no picture is in `split`, or `classes_from` gives no class.
+
+    >>> found = class_folders(["x/train/Cat/1.jpg", "x/train/cat/2.jpg", "x/test/dog/3.jpg", "x/README"], "photos")
+    >>> found.told
+    ('splits: train, test below x/; classes: Cat, dog', "'Cat', 'cat' are one class")
+    >>> found.labels(["x/train/cat/2.jpg", "x/test/dog/3.jpg", "x/README"])
+    (array([ 0,  1, -1]), ('Cat', 'dog'))
     """
-    leading = [name.partition("/")[0].lower() if "/" in name else "" for name in ids]
-    return tuple(leading) if {name for name in leading if name} <= SPLIT_FOLDERS else ("",) * len(leading)
+    separator = "\\" if not any("/" in path for path in paths) and any("\\" in path for path in paths) else "/"
+    folders = {folder: _parts(folder, separator) for folder in {path.rpartition(separator)[0] for path in paths}}
+    pictures = Counter(path.rpartition(separator)[0] for path in _pictures(paths, separator))
+    tree = _Tree.of([folders[name] for name in pictures], source, split)
+    given = {name: tree.class_name(folder, classes_from) for name, folder in folders.items()}
+    counts = Counter[str]()
+    for name, count in pictures.items():
+        counts[given[name]] += count
+    del counts[""]
+    if not counts and classes_from not in (None, "auto", "none"):
+        raise UserError(
+            f"classes_from={classes_from!r} gives no class of {source!r}, where no picture lies in such a folder; "
+            "choose another one, or leave it out."
+        )
+    spelt = _spelt(counts)
+    return ClassFolders(
+        {name: found for name, folder in folders.items() if (found := tree.split(folder))},
+        {name: spelt.get(class_name, class_name) for name, class_name in given.items()},
+        tuple(_told(tree, spelt, classes_from, [folders[name] for name in pictures])),
+        separator,
+    )
 
 
-def split_chooser(ids: Sequence[str], split: str | None, source: str) -> Callable[[str], bool]:
-    """Return the test whether an id belongs to a split, that is, begins with the folder of its name.
+class _Tree(NamedTuple):
+    """How the folders of pictures lie: `around` all of them, the `splits` in it, and `inside` these around all."""
 
-    Raises `UserError` when none of `ids` does.
-    """
-    if split is None:
-        return lambda name: True
-    folders = next((names for names in SPLITS if split.lower() in names), ())
+    around: Folder
+    splits: frozenset[str]
+    inside: Folder
 
-    def chosen(name: str) -> bool:
-        first, slash, _ = name.partition("/")
-        return bool(slash) and first.lower() in folders
+    @classmethod
+    def of(cls, folders: Iterable[Folder], source: str, split: str | None) -> Self:
+        around = _shared(folders)
+        below = [folder[len(around) :] for folder in folders]
+        splits = _splits({folder[0] for folder in below if folder}, source, split)
+        return cls(around, splits, _shared([folder[1:] for folder in below if folder and folder[0] in splits]))
 
-    if not any(map(chosen, ids)):
-        leading = {name.partition("/")[0] for name in ids if "/" in name}
-        there = sorted(name for name in leading if name.lower() in SPLIT_FOLDERS)
-        has = f"it has {', '.join(there)}" if there else "no folder in it is named for a split, so leave split out"
-        raise UserError(f"{source!r} has no split {split!r}; {has}.")
-    return chosen
+    def split(self, folder: Folder) -> str:
+        rest = _below(folder, self.around)
+        return rest[0].lower() if rest and rest[0] in self.splits else ""
+
+    def class_name(self, folder: Folder, classes_from: ClassesFrom) -> str:
+        """Return the name of the folder that is the class of pictures in a folder, "" for none."""
+        if classes_from in (None, "auto"):
+            rest = _below(folder, self.around)
+            if self.splits:
+                rest = _below(rest[1:], self.inside) if self.split(folder) else ()
+        elif classes_from == "parent":
+            rest = () if self.split(folder) and len(folder) == len(self.around) + 1 else folder[-1:]
+        elif isinstance(classes_from, int):
+            rest = folder[classes_from - 1 :]
+        else:
+            rest = () if classes_from == "none" else _below(folder, _named_folder(str(classes_from)))
+        return rest[0] if rest else ""
 
 
-def hidden(name: str) -> bool:
-    """Tell whether a file or folder is none of the user's own pictures."""
-    return name.startswith(".") or name == "__MACOSX"
+def _parts(folder: str, separator: str) -> Folder:
+    return tuple(folder.split(separator)) if folder else ()
+
+
+def _named_folder(name: str) -> Folder:
+    return tuple(part for part in name.split("/") if part not in ("", "."))
+
+
+def _below(folder: Folder, above: Folder) -> Folder:
+    return folder[len(above) :] if folder[: len(above)] == above else ()
+
+
+def _pictures(paths: Collection[str], separator: str) -> Collection[str]:
+    """Return the files that may be pictures, as far as their names tell; all if none may."""
+    found = [path for path in paths if not _is_beside(path.rpartition(separator)[2].lower())]
+    return found or paths
+
+
+def _is_beside(name: str) -> bool:
+    stem, dot, suffix = name.rpartition(".")
+    return suffix in _NO_PICTURES if dot and stem else name in _NOTES
+
+
+def _shared(folders: Iterable[Folder]) -> Folder:
+    """Return the innermost folder in which all lie, but none that is named for a split."""
+    shared: Folder = ()
+    known = set(folders)
+    while known and () not in known and len(first := {folder[0] for folder in known}) == 1:
+        (name,) = first
+        if name.lower() in _KINDS:
+            break
+        shared, known = (*shared, name), {folder[1:] for folder in known}
+    return shared
+
+
+def _splits(names: Collection[str], source: str, wanted: str | None) -> frozenset[str]:
+    found = frozenset(name for name in names if name.lower() in _KINDS)
+    kinds = {_KINDS[name.lower()] for name in found}
+    if wanted is None:
+        return found if found == set(names) or len(kinds) > 1 else frozenset()
+    if _KINDS.get(wanted.lower()) not in kinds:
+        none = "no folder in it is named for a split, so leave split out"
+        has = f"it has {', '.join(sorted(found))}" if found else none
+        raise UserError(f"{source!r} has no split {wanted!r}; {has}.")
+    return found
+
+
+def _spelt(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return the class that each name of a folder means: the most frequent of those that people take for the same."""
+    classes: dict[str, str] = {}
+    spelt: dict[str, str] = {}
+    for name in sorted(counts, key=lambda name: (-counts[name], counting_order(name))):
+        seen = visible(name)
+        same = seen if len(seen) == 1 else folded(name) or name
+        spelt[name] = classes.setdefault(same, seen or name)
+    return spelt
+
+
+def _told(tree: _Tree, spelt: Mapping[str, str], classes_from: ClassesFrom, folders: Iterable[Folder]) -> Iterator[str]:
+    """Say what was taken for splits and classes."""
+    auto = classes_from in (None, "auto")
+    splits = ", ".join(sorted(tree.splits, key=lambda name: (_KINDS[name.lower()], name)))
+    parts = [f"splits: {splits}{_at('below', tree.around)}"] if splits else []
+    if spelt:
+        found = _at("in", tree.inside) if tree.splits else _at("below", tree.around)
+        parts.append(f"classes: {listed(set(spelt.values()))}{found if auto else _where(classes_from)}")
+    if parts:
+        yield "; ".join(parts)
+    for name in sorted(set(spelt.values()), key=counting_order):
+        if len(same := sorted(other for other in spelt if spelt[other] == name)) > 1:
+            yield f"{', '.join(map(repr, same))} are one class"
+    if auto and tree.splits:
+        if beside := {folder[0] for each in folders if (folder := _below(each, tree.around))} - tree.splits:
+            yield f"no splits, so without labels: {listed(beside)}"
+
+
+def _at(where: str, folder: Folder) -> str:
+    return f" {where} {'/'.join(map(visible, folder))}/" if folder else ""
+
+
+def _where(classes_from: ClassesFrom) -> str:
+    """Say where classes were looked for that a caller asked for."""
+    if classes_from == "parent":
+        return ", the folders that pictures lie in"
+    return f" at level {classes_from}" if isinstance(classes_from, int) else f" below {classes_from}"
+
+
+def listed(names: Collection[str]) -> str:
+    """Write names for a line, the first of them in the order of counting."""
+    shown = [visible(name) or repr(name) for name in sorted(names, key=counting_order)]
+    more = f" … ({len(shown):,})" if len(shown) > _LISTED else ""
+    return ", ".join(shown[:_LISTED]) + more

@@ -104,6 +104,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self._listing.ids)
 
+    def __repr__(self) -> str:
+        labels = f", {len(self.label_names)} labels" if self.labels is not None else ""
+        shape = f", {' x '.join(map(str, self.image_shape))}" if self.is_decoded else ""
+        return f"<ImageSet of {len(self):,} pictures{shape}{labels} from {self.source!r}>"
+
     @property
     def listing(self) -> Listing:
         """Return the pictures as their source listed them."""
@@ -143,6 +148,11 @@ class ImageSet:
     def facts(self) -> Mapping[str, Facts]:
         """Return, by id, what was changed or left out of the files of decoded pictures; none where nothing was."""
         return self._listing.facts
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Return what the source was taken for, in a line each, such as "classes: cat, dog below data/"."""
+        return self._listing.told
 
     # The pictures as they are
 

@@ -21,7 +21,7 @@ _BLOCK = 1 << 20
 
 
 class Skipped(NamedTuple):
-    """A picture that could not be read, and why."""
+    """A file that is left out, and why."""
 
     id: str
     reason: str
@@ -31,7 +31,7 @@ def _nothing() -> None:
     """Close nothing."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Originals:
     """N pictures as they are, opened one by one.
 
@@ -96,7 +96,7 @@ class _Selected(Sequence[Any]):
         return self._items[int(self._positions[place])]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Listing:
     """What is in a source.
 
@@ -108,9 +108,13 @@ class Listing:
     labels, label_names : as in `ImageSet`
     options : the arguments, beside those of `size`, `resize` and `channels`, that list the same again
     skipped : what could not be read, or not even be looked at
+    passed_over : what is none of the source's pictures, such as hidden files, and what was asked to be left out
     elsewhere : ids that belong to other splits of the source
+    remarks : what is to be said of where some of the ids come from, such as "a link"
+    told : what the source was taken for, in a line each
     label : labels some of the ids anew, where a label's number depends on which ids there are
     facts : of the pictures decoded so far, by id, of whose files anything was changed or left out
+    split : the split that an id belongs to, "" for none; None where the source has no folders
 
     """
 
@@ -121,9 +125,16 @@ class Listing:
     label_names: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
+    passed_over: tuple[Skipped, ...] = ()
     elsewhere: Collection[str] = ()
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
     label: Callable[[Sequence[str]], Labels] | None = None
     facts: Mapping[str, Facts] = field(default_factory=dict)
+    split: Callable[[str], str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Listing of {len(self.ids):,} pictures in {self.source!r}>"
 
     def subset(self, positions: NDArray[np.intp]) -> Self:
         """Return the pictures at some positions, in that order; labels keep their numbers."""

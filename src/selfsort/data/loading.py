@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from selfsort.data import sources as package
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec, Resize
-from selfsort.data.listing import Listing
+from selfsort.data.listing import Listing, Skipped
 from selfsort.data.pixels import MAX_PIXELS
 from selfsort.data.request import Request
 from selfsort.errors import UserError
@@ -36,6 +36,8 @@ def load_images(
     max_pixels: int = MAX_PIXELS,
     progress: bool = False,
     exclude: Iterable[str] = (),
+    classes_from: str | int | None = None,
+    listing: int = 2,
 ) -> ImageSet:
     """Load a set of pictures as `uint8`.
 
@@ -52,6 +54,11 @@ def load_images(
     Pictures with more than `max_pixels` pixels are skipped. `progress` draws a bar on standard error. `exclude` names
     the ids of pictures to leave out.
 
+    `classes_from` says which folders are the labels: by default, or with "auto", those below the folder that holds all
+    pictures and below splits (`ImageSet.told` says which); "parent", the one that a picture lies in; a number, the one
+    at that level of its id; a path, those below this folder; "none", no labels. Of a set on the hub it names the
+    column. `listing` 1 lists files as version 0.1 did, for a run of that version.
+
     Raises `UserError` when the source cannot be read, nothing readable is in it, or it lacks an id of `exclude`.
     """
     return list_images(
@@ -67,6 +74,8 @@ def load_images(
         max_pixels=max_pixels,
         progress=progress,
         exclude=exclude,
+        classes_from=classes_from,
+        listing=listing,
     ).decoded()
 
 
@@ -84,6 +93,8 @@ def list_images(
     max_pixels: int = MAX_PIXELS,
     progress: bool = False,
     exclude: Iterable[str] = (),
+    classes_from: str | int | None = None,
+    listing: int = 2,
 ) -> ImageSet:
     """List a set of pictures, with their ids and labels, without decoding one.
 
@@ -105,11 +116,12 @@ def list_images(
         max_pixels=max_pixels,
         progress=progress,
         exclude=tuple(exclude),
+        classes_from=classes_from,
+        listing=listing,
     )
     if isinstance(source, ImageSet):
         return _anew(source, request)
-    listing = source_of(source).list_source(source, request)
-    return ImageSet.listed(_prepared(listing, request), request)
+    return ImageSet.listed(_prepared(source_of(source).list_source(source, request), request), request)
 
 
 class Source(Protocol):
@@ -152,7 +164,8 @@ def _prepared(listing: Listing, request: Request) -> Listing:
         left_out = _left_out(listing, request.exclude)
         listing = listing.keep(np.flatnonzero([name not in left_out for name in listing.ids]))
         skipped = tuple(item for item in listing.skipped if item.id not in left_out)
-        listing = replace(listing, skipped=skipped)
+        asked = [Skipped(name, "left out as asked for") for name in sorted(left_out)]
+        listing = replace(listing, skipped=skipped, passed_over=tuple(sorted([*listing.passed_over, *asked])))
     if not listing.ids:
         left = "no other files than those left out" if request.exclude else "no files"
         raise UserError(f"{listing.source!r} holds {left}; name a folder with pictures in it.")
@@ -171,7 +184,7 @@ def _left_out(listing: Listing, exclude: Sequence[str]) -> frozenset[str]:
 
 def _anew(images: ImageSet, request: Request) -> ImageSet:
     """Return what is asked for of pictures that are a set already."""
-    request.refuse("An ImageSet", "split", "fold")
+    request.refuse("An ImageSet", "split", "fold", "classes_from")
     if request.exclude:
         left_out = _left_out(images.listing, request.exclude)
         images = images.subset([name not in left_out for name in images.ids])
@@ -183,6 +196,8 @@ def _anew(images: ImageSet, request: Request) -> ImageSet:
 
 
 def _unknown(given: str) -> str:
+    if reason := _why_not_looked_at(os.path.expanduser(given)):
+        return f"{given!r} cannot be looked at: {reason}; choose another place, or ask its owner."
     names = [name for source in sources() for name in getattr(source, "NAMES", ())]
     takes = [source.TAKES for source in sources() if hasattr(source, "TAKES")]
     if given and os.path.exists(os.path.expanduser(given)):
@@ -191,3 +206,14 @@ def _unknown(given: str) -> str:
     if close := difflib.get_close_matches(given.lower(), names, n=1):
         ways_out = f"did you mean {close[0]!r}?"
     return f"There is no file, folder or data set {given!r}; {ways_out}"
+
+
+def _why_not_looked_at(path: str) -> str:
+    """Return why the system does not even say whether there is a file, "" where it does."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -25,6 +25,8 @@ class Request:
     max_pixels: int = MAX_PIXELS
     progress: bool = False
     exclude: tuple[str, ...] = ()
+    classes_from: str | int | None = None
+    listing: int = 2
 
     def __post_init__(self) -> None:
         if self.size is not None and not (_is_integer(self.size) and 1 <= self.size <= MAX_SIZE):
@@ -39,6 +41,14 @@ class Request:
             raise UserError(f"fold={self.fold!r} must be one of STL-10's ten folds, 0 to 9.")
         if not (_is_integer(self.max_pixels) and self.max_pixels >= 1):
             raise UserError(f"max_pixels={self.max_pixels!r} must be a whole number of at least 1.")
+        if not (self.classes_from is None or isinstance(self.classes_from, str) and self.classes_from) and not (
+            _is_integer(self.classes_from) and 1 <= int(self.classes_from or 0)
+        ):
+            raise UserError(
+                f"classes_from={self.classes_from!r} must be 'auto', 'parent', 'none', a level from 1 or a folder."
+            )
+        if self.listing not in (1, 2):
+            raise UserError(f"listing={self.listing!r} must be 1, as by version 0.1, or 2.")
 
     def options(self, *names: str, **resolved: Any) -> dict[str, Any]:
         """Return the arguments called `names` that differ from their defaults, and those given as `resolved`."""
@@ -50,7 +60,8 @@ class Request:
         """Raise `UserError` if one of the arguments called `names`, which mean nothing for `source`, was given."""
         for name in names:
             if (value := getattr(self, name)) is not None:
-                raise UserError(f"{source} has no {name}s, so {name}={value!r} cannot be chosen; leave it out.")
+                has = "class folders" if name == "classes_from" else f"{name}s"
+                raise UserError(f"{source} has no {has}, so {name}={value!r} cannot be chosen; leave it out.")
 
 
 def _is_integer(value: object) -> bool:

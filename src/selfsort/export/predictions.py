@@ -1,5 +1,6 @@
 """Tables of predictions, in the format that the file's suffix tells."""
 
+import os
 import pkgutil
 from collections.abc import Sequence
 from functools import cache
@@ -34,7 +35,7 @@ def check_table(path: str | Path) -> None:
     if library and find_spec(library) is None:
         way = f"pip install 'selfsort[{formats()[suffix].EXTRA}]', or write a .csv"
         raise UserError(f"{str(path)!r} needs the library {library!r}: {way}.")
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{str(path)!r} is a folder; choose the name of a file.")
 
 

@@ -6,6 +6,7 @@ decoding one. It may also say what it takes, for the error that tells the user w
 as "a folder", or `NAMES`, of data sets. `FILES` is True where every picture is a file of its own.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,3 +14,9 @@ from typing import Any
 def path_of(given: Any) -> Path | None:
     """Return the absolute path that a text or a path means, None for anything else."""
     return Path(given).expanduser().absolute() if isinstance(given, (str, Path)) and str(given) else None
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is something that is no folder; not where the system does not say."""
+    # Not by pathlib, which raises what keeps it from looking.
+    return os.path.exists(path) and not os.path.isdir(path)

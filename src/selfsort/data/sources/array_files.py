@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from selfsort.data.arrays import to_uint8_images
 from selfsort.data.listing import Listing, numbered, of_rows
 from selfsort.data.request import Request
-from selfsort.data.sources import path_of
+from selfsort.data.sources import is_file, path_of
 from selfsort.errors import UserError
 
 ORDER = 50
@@ -24,7 +24,7 @@ _MOST_CLASSES = 100_000  # larger numbers are no classes, and a list of them wou
 def claims(given: Any) -> bool:
     """Tell whether this is a file whose name ends in .npy or .npz."""
     path = path_of(given)
-    return path is not None and path.suffix.lower() in (".npy", ".npz") and path.exists() and not path.is_dir()
+    return path is not None and path.suffix.lower() in (".npy", ".npz") and is_file(path)
 
 
 def list_source(given: Any, request: Request) -> Listing:
@@ -33,7 +33,7 @@ def list_source(given: Any, request: Request) -> Listing:
     The pictures are the array called `images`, else the file's first array that is not called `labels`.
     """
     path = Path(given).expanduser().absolute()
-    request.refuse(f"The array file {str(path)!r}", "split", "fold")
+    request.refuse(f"The array file {str(path)!r}", "split", "fold", "classes_from")
     array, labels = _read(path)
     pixels = to_uint8_images(array, f"The array in {str(path)!r}")
     known = None if labels is None else _to_labels(labels, len(pixels), path)

@@ -28,7 +28,7 @@ def list_source(given: Any, request: Request) -> Listing:
     """
     from sklearn import datasets
 
-    request.refuse("The set 'digits'", "fold")
+    request.refuse("The set 'digits'", "fold", "classes_from")
     split = request.split or "all"
     if split not in _SPLITS:
         raise UserError(f"'digits' has no split {split!r}; it has {', '.join(_SPLITS)}.")

@@ -17,6 +17,6 @@ def claims(given: Any) -> bool:
 
 def list_source(given: Any, request: Request) -> Listing:
     """List the pictures in an array; see `as_image_set` for what it may be."""
-    request.refuse("An array", "split", "fold")
+    request.refuse("An array", "split", "fold", "classes_from")
     pixels = to_uint8_images(given, "The array")
     return Listing("array", numbered("array", len(pixels)), of_rows(pixels))

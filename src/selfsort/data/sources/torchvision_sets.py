@@ -75,6 +75,7 @@ def list_source(given: Any, request: Request) -> Listing:
     split = (request.split or "train").lower().replace("unlabelled", "unlabeled")
     if split not in known.splits:
         raise UserError(f"{name!r} has no split {request.split!r}; it has {', '.join(known.splits)}.")
+    request.refuse(f"The set {name!r}", "classes_from")
     if not known.folds:
         request.refuse(f"The set {name!r}", "fold")
     elif request.fold is not None and not split.startswith("train"):

@@ -2,71 +2,152 @@
 
 import io
 import os
+import stat
+import struct
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache, partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from selfsort.data.class_folders import SPLIT_FOLDERS, hidden, labels_of, split_chooser
-from selfsort.data.listing import Listing, Originals, digest
+from selfsort.data.class_folders import SPLIT_FOLDERS, class_folders
+from selfsort.data.listing import Listing, Originals, Skipped, digest
+from selfsort.data.other_files import passed_over
 from selfsort.data.pixels import MAX_BYTES
 from selfsort.data.request import Request
-from selfsort.data.sources import path_of
+from selfsort.data.sources import is_file, path_of
 from selfsort.data.unreadable import Unreadable
 from selfsort.errors import UserError
 
 ORDER = 40
 TAKES = "a .zip file"
 
+_UTF_8, _ENCRYPTED = 0x800, 0x1  # flags of a member
+_UNICODE_PATH = 0x7075  # a field beside a name that is no UTF-8
+
+
+class Member(NamedTuple):
+    """A file in a zip: its path, what the zip itself calls it, and what is to be said of it."""
+
+    path: str
+    info: zipfile.ZipInfo
+    remark: str
+
 
 def claims(given: Any) -> bool:
     """Tell whether this is a file whose name ends in .zip."""
     path = path_of(given)
-    return path is not None and path.suffix.lower() == ".zip" and path.exists() and not path.is_dir()
+    return path is not None and path.suffix.lower() == ".zip" and is_file(path)
 
 
 def list_source(given: Any, request: Request) -> Listing:
     """List the files in a zip file."""
     source = str(path_of(given))
     request.refuse(f"{source!r}", "fold")
-    members, changed = _members(source)
-    shared = _shared_folder(members)
-    ids = {name: name[len(shared) :].lstrip("/") for name in members}
-    chosen = split_chooser([name[len(shared) :] for name in members], request.split, source)
-    refs = sorted(name for name in members if chosen(name[len(shared) :]))
-    stamps = [f"{members[name].file_size} {members[name].CRC:08x}" for name in refs]
-    label = partial(labels_of, split=request.split)
-    listed = tuple(ids[name] for name in refs)
+    infos, changed = _infos(source)
+    found, left_out = _members(infos, request.listing)
+    members, replaced = _by_id(found)
+    ids = sorted(members, key=lambda name: members[name].info.filename if request.listing == 1 else name)
+    folders = class_folders(ids, source, request.split, request.classes_from)
+    listed = tuple(name for name in ids if folders.is_in(name, request.split))
+    refs = [members[name].info.filename for name in listed]
+    stamps = [f"{members[name].info.file_size} {members[name].info.CRC:08x}" for name in listed]
     return Listing(
         source,
         listed,
         Originals(refs, partial(open_member, source), digest(source, changed), stamps, _archive.cache_clear),
-        *label(listed),
-        options=request.options("split", "max_pixels"),
-        elsewhere=[ids[name] for name in members if not chosen(name[len(shared) :])],
-        label=label,
+        *folders.labels(listed),
+        options=request.options("split", "max_pixels", "classes_from", "listing"),
+        passed_over=tuple(sorted([*left_out, *replaced])),
+        elsewhere=[name for name in ids if not folders.is_in(name, request.split)],
+        remarks={name: remark for name in listed if (remark := members[name].remark)},
+        told=folders.told,
+        label=folders.labels,
+        split=folders.split,
     )
 
 
 def open_member(archive: str, name: str) -> BinaryIO:
     """Open a file in a zip file, whole in memory."""
-    with _archive(archive).open(name) as member:
+    opened = _archive(archive)
+    if opened.getinfo(name).flag_bits & _ENCRYPTED:
+        raise Unreadable("encrypted (unpack the zip with its password)")
+    with opened.open(name) as member:
         data = member.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise Unreadable("too many bytes")
     return io.BytesIO(data)
 
 
-def _members(source: str) -> tuple[dict[str, zipfile.ZipInfo], tuple[int, int]]:
-    """Return the files in a zip file by name, and what changes when that does."""
+def _infos(source: str) -> tuple[list[zipfile.ZipInfo], tuple[int, int]]:
+    """Return what is in a zip file, and what changes when that does."""
     try:
         with zipfile.ZipFile(source) as archive:
-            members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+            infos = [info for info in archive.infolist() if not info.is_dir()]
         status = os.stat(source)
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise UserError(f"{source!r} is not a readable zip file ({error}); pack it again.") from error
-    shown = {name: info for name, info in members.items() if not any(map(hidden, name.split("/")))}
-    return shown, (status.st_size, status.st_mtime_ns)
+    return infos, (status.st_size, status.st_mtime_ns)
+
+
+def _members(infos: Iterable[zipfile.ZipInfo], listing: int) -> tuple[list[Member], list[Skipped]]:
+    """Return the files that may be pictures, in the order of the zip, and what is left out."""
+    members: list[Member] = []
+    left_out: list[Skipped] = []
+    for info in infos:
+        name, remark = _name(info, listing)
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        if why := _why_passed_over(parts, info, listing):
+            left_out.append(Skipped(name, why))
+        else:
+            members.append(Member("/".join(parts) if "." in name.split("/") else name, info, remark))
+    return members, left_out
+
+
+def _by_id(members: Sequence[Member]) -> tuple[dict[str, Member], list[Skipped]]:
+    """Return the files by their ids, of several of one id the last, as it would lie there unpacked; and the others."""
+    shared = len(_shared_folder([member.path for member in members]))
+    found: dict[str, Member] = {}
+    replaced: list[Skipped] = []
+    for member in members:
+        name = member.path[shared:].lstrip("/")
+        if name in found:
+            replaced.append(Skipped(name, "another file of this path follows it in the zip"))
+        found[name] = member
+    return found, replaced
+
+
+def _why_passed_over(parts: Collection[str], info: zipfile.ZipInfo, listing: int) -> str:
+    if ".." in parts:
+        return "its path leads out of the zip"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "a link in a zip"
+    return next((why for part in parts if (why := passed_over(part, listing))), "")
+
+
+def _name(info: zipfile.ZipInfo, listing: int) -> tuple[str, str]:
+    """Return the name of a file in a zip, and what is to be said of it.
+
+    A zip that does not say so may still hold names in UTF-8; cp437, which Python takes them for, fits anything.
+    """
+    name = info.filename
+    if listing == 1 or info.flag_bits & _UTF_8 or name.isascii():
+        return name, ""
+    stored = name.encode("cp437")
+    try:
+        return _unicode_path(info.extra, stored) or stored.decode("utf-8"), ""
+    except UnicodeDecodeError:
+        return name, "its name is in an unknown encoding, read as cp437"
+
+
+def _unicode_path(extra: bytes, stored: bytes) -> str:
+    """Return the name that a zip gives beside that of an older encoding, "" where there is none."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and len(field) > 5 and struct.unpack("<I", field[1:5])[0] == zlib.crc32(stored):
+            return field[5:].decode("utf-8")
+    return ""
 
 
 def _shared_folder(names: Iterable[str]) -> str:
