@@ -73,6 +73,32 @@ class TestSort:
         assert links == {name: str(tmp_path / "in" / source) for name, source in zip(expected, names, strict=True)}
         assert len({name.casefold() for name in links}) == 6
 
+    @pytest.mark.parametrize(
+        "leaf", ["x" * 254, "x" * 250 + ".png", "a." + "x" * 252, "é" * 127, "é" * 120 + "." + "y" * 14]
+    )
+    @pytest.mark.parametrize("mode", ["link", "copy"])
+    def test_names_as_long_as_a_file_system_takes(self, tmp_path, leaf, mode):
+        images = folder_set(tmp_path / "in", [f"{folder}/{leaf}" for folder in "123"])
+        summary = sort_images(images, np.zeros(3, int), tmp_path / "out", mode=mode, n_clusters=1)
+        assert summary.missing == () and len(left_in(tmp_path / "out/cluster-00")) == 3
+
+    def test_any_name_in_the_plainest_locale(self, tmp_path):
+        folder_set(tmp_path / "in", ["1/日本.jpg", "2/日本.jpg"])
+        script = """
+import sys
+import numpy as np
+from selfsort.data.loading import load_images
+from selfsort.export.sort import sort_images
+assert sys.getfilesystemencoding() == "ascii"
+for mode in ("link", "copy"):
+    sort_images(load_images("in"), np.zeros(2, int), mode, mode=mode, n_clusters=1, names={0: "caf\\xe9"})
+"""
+        plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, timeout=60, check=True, env=os.environ | plain)
+        for mode in ("link", "copy"):
+            assert left_in(tmp_path / mode) == ["café"]
+            assert left_in(tmp_path / mode / "café") == ["日本.jpg", "日本__1.jpg"]
+
     def test_ids_cannot_escape(self, tmp_path):
         ids = [
             "../../evil",

@@ -1,12 +1,13 @@
 """Names of files and folders that any file system takes, and that differ within a folder."""
 
+import os
 import re
 from collections.abc import Mapping
 from itertools import count
 
 _RESERVED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-_LONGEST_STEM = 230  # bytes: file systems take 255, and a number and a suffix have to fit behind
+_LONGEST_STEM, _LONGEST_SUFFIX = 230, 16  # bytes: file systems take 255, and a number has to fit between
 
 
 def folder_names(n_clusters: int, names: Mapping[int, str]) -> list[str]:
@@ -31,10 +32,19 @@ def safe_name(name: str) -> str:
     return f"_{name}" if _DEVICES.fullmatch(name) else name
 
 
+def stem_and_suffix(file: str) -> tuple[str, str]:
+    """Return the two parts of a file's name, so short that a number fits between them."""
+    stem, suffix = os.path.splitext(file)
+    return (shortened(stem), suffix) if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else (shortened(file), "")
+
+
 def shortened(stem: str) -> str:
-    """Return a name short enough that a number and a suffix fit behind it."""
+    """Return a name short enough that a number and a suffix fit behind it, whatever the locale's encoding."""
     stored = stem.encode("utf-8", "surrogateescape")
-    return stem if len(stored) <= _LONGEST_STEM else stored[:_LONGEST_STEM].decode("utf-8", "ignore")
+    end = min(len(stored), _LONGEST_STEM)
+    while end < len(stored) and stored[end] & 0xC0 == 0x80:  # in the middle of a letter
+        end -= 1
+    return os.fsdecode(stored[:end])
 
 
 class DistinctNames:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.export.file_names import DistinctNames, folder_names, safe_name, shortened
+from selfsort.export.file_names import DistinctNames, folder_names, safe_name, stem_and_suffix
 from selfsort.export.links import check_target, link
 from selfsort.files import atomic_path, remove
 
@@ -78,7 +78,7 @@ def _fill(root: Path, images: ImageSet, folders: Sequence[str], mode: str) -> tu
             images.open(index).save(target, format="PNG")
         else:
             source = Path(os.path.abspath(images.files[index]))
-            target = root / folder / distinct[folder].take(shortened(source.stem), source.suffix)
+            target = root / folder / distinct[folder].take(*stem_and_suffix(source.name))
             if not _placed(source, target, link if mode == "link" else shutil.copy2):
                 missing.append(images.ids[index])
                 continue
