@@ -1,13 +1,19 @@
+import io
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from selfsort.data.image_set import as_image_set
 from selfsort.data.loading import load_images
 from selfsort.errors import UserError
+from selfsort.methods.kmeans import KMeans
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 6, 7, 3), np.uint8)
@@ -228,3 +234,74 @@ def test_pictures_can_be_left_out_of_arrays_and_data_sets(tmp_path):
             load_images(source, exclude=["array/00003"])
     assert load_images(tmp_path / "set.npz", exclude=["array/00001"]).labels.tolist() == [0, 2]
     assert len(load_images("digits", exclude=["digits/00000"])) == 1796
+
+
+class Pictures(torch.utils.data.Dataset):
+    """A data set of torch, as users write them."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return torch.zeros(3, 8, 8), 0
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (Pictures(), "A torch Dataset"),
+        (torch.utils.data.DataLoader(Pictures()), "A torch DataLoader"),
+        (["a.png", "b.png"], "A list of paths"),
+        ((Path("a.png"),), "A list of paths"),
+        (pd.Series(["a.png"]), "A pandas Series"),
+        (pd.DataFrame({"path": ["a.png"]}), "A pandas DataFrame"),
+        ({"a.png": 1}, "A dict"),
+        (iter([GREY]), "A list_iterator"),
+        (None, "Nothing"),
+    ],
+)
+@pytest.mark.parametrize("take", [load_images, as_image_set, KMeans(n_classes=2).fit])
+def test_what_holds_pictures_but_is_no_array_is_refused_by_its_name(given, named, take):
+    with pytest.raises(
+        UserError, match=rf"^{named}.* cannot be taken for pictures; load the folder .* load_images\(folder"
+    ):
+        take(given)
+
+
+def test_a_hugging_face_data_set_is_refused_by_its_name():
+    datasets = pytest.importorskip("datasets")
+    with pytest.raises(UserError, match="A Hugging Face Dataset"):
+        load_images(datasets.Dataset.from_dict({"a": [1]}))
+
+
+def test_pil_images_are_taken_as_a_folder_of_them_would_be(tmp_path):
+    colour = Image.fromarray(COLOUR[0]).resize((30, 20))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    colour.save(tmp_path / "0.png", exif=turned)
+    for number, mode in enumerate(("L", "P", "1", "LA", "RGBA", "I;16"), 1):
+        picture = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)) if mode == "I;16" else colour
+        (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / f"{number}.png")
+    files = [Image.open(path) for path in sorted(tmp_path.iterdir())]
+    given, folder = load_images(files, size=12), load_images(tmp_path, size=12)
+    np.testing.assert_array_equal(given.images, folder.images)
+    assert given.open(0).size == (20, 30)
+    for mode in ("CMYK", "YCbCr", "HSV", "PA", "RGBX", "RGBa", "F", "I", "LAB"):
+        (image,) = load_images(
+            [colour.convert("RGBA").convert("RGBa") if mode == "RGBa" else colour.convert(mode)], size=9
+        ).images
+        assert image.shape[:2] == (9, 9)
+
+
+def test_a_pil_image_that_cannot_be_read_is_left_out():
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR[0]).resize((64, 64)).save(buffer, "JPEG")
+    half = Image.open(io.BytesIO(buffer.getvalue()[:-200]))
+    images = load_images([half, Image.fromarray(COLOUR[0])])
+    assert images.ids == ("array/00001",) and [skipped.id for skipped in images.skipped] == ["array/00000"]
+
+
+def test_a_set_is_written_in_one_line(tmp_path):
+    many = as_image_set(np.zeros((500, 8, 8), np.uint8))
+    assert repr(many) == "<ImageSet of 500 pictures, 8 x 8 x 1 from 'array'>"
+    assert len(repr(many.listing)) < 100 and len(repr(many.originals)) < 200

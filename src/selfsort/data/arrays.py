@@ -1,5 +1,7 @@
 """Arrays and tensors as `uint8` pictures, and pictures in an array at another size."""
 
+from collections.abc import Iterator, Mapping, Set
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,19 @@ from selfsort.data.pixels import to_image, to_pixels
 from selfsort.errors import UserError
 
 _BLOCK = 1024
+# What people have their pictures in, by the package and the class that it is, or is made from.
+_CONTAINERS = {
+    ("torch", "Dataset"): "a torch Dataset",
+    ("torch", "DataLoader"): "a torch DataLoader",
+    ("datasets", "Dataset"): "a Hugging Face Dataset",
+    ("datasets", "DatasetDict"): "a Hugging Face DatasetDict",
+    ("datasets", "IterableDataset"): "a Hugging Face IterableDataset",
+    ("pandas", "DataFrame"): "a pandas DataFrame",
+    ("pandas", "Series"): "a pandas Series",
+    ("polars", "DataFrame"): "a polars DataFrame",
+    ("polars", "Series"): "a polars Series",
+    ("tensorflow", "DatasetV2"): "a TensorFlow Dataset",
+}
 
 
 def refit(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
@@ -27,10 +42,33 @@ def to_uint8_images(array: Any, name: str) -> NDArray[np.uint8]:
 
     `name` begins the sentence of the `UserError` that bad shapes, types and values raise.
     """
+    if other := container(array):
+        raise UserError(
+            f"{other[0].upper()}{other[1:]} cannot be taken for pictures; load the folder or data set that they are in "
+            "with load_images(folder), or give one array or a list of PIL images."
+        )
     tensor = hasattr(array, "detach") and hasattr(array, "cpu")
     values = _from_tensor(array) if tensor else _from_array(array, name)
     images = _to_uint8(_channel_last(values, tensor, name), name)
     return _on_white(images) if images.shape[3] == 4 else images
+
+
+def container(given: Any) -> str:
+    """Say what it is that pictures are in, where that is no array; "" for what may be one.
+
+    >>> container(["a.png", "b.png"]), container({"a": 1}), container([[1, 2], [3, 4]])
+    ('a list of paths', 'a dict', '')
+    """
+    for base in type(given).__mro__:
+        if found := _CONTAINERS.get((base.__module__.partition(".")[0], base.__name__)):
+            return found
+    if isinstance(given, (str, PurePath)):
+        return "a path"
+    if isinstance(given, (list, tuple)):
+        return "a list of paths" if given and isinstance(given[0], (str, PurePath)) else ""
+    if isinstance(given, (Mapping, Set, Iterator)):
+        return f"a {type(given).__name__}"
+    return "nothing (None)" if given is None else ""
 
 
 def _from_tensor(tensor: Any) -> NDArray[Any]:

@@ -20,6 +20,8 @@ from selfsort.data.listing import (
     Originals,
     Skipped,
     hash_content,
+    is_images,
+    list_images_of_pillow,
     numbered,
     of_rows,
     open_file,
@@ -379,7 +381,7 @@ def as_image_set(images: ImageSet | ArrayLike | Any) -> ImageSet:
 
     An `ImageSet` is returned as it is. Arrays are (N, H, W), (N, H, W, C) with C 1, 3 or 4 (alpha, put on white), or
     (N, C, H, W) with C 1 or 3; torch tensors (N, H, W) or (N, C, H, W) with C 1, 3 or 4. Values are `uint8`, `bool`, or
-    floats in [0, 1].
+    floats in [0, 1]. A list of PIL images, of any sizes and modes, is taken as a folder of them would be.
 
     Raises `UserError` for any other shape or type, NaN, infinity, and floats outside [0, 1].
 
@@ -388,5 +390,7 @@ def as_image_set(images: ImageSet | ArrayLike | Any) -> ImageSet:
     """
     if isinstance(images, ImageSet):
         return images
+    if is_images(images):
+        return ImageSet.listed(list_images_of_pillow(images), Request())
     pixels = to_uint8_images(images, "The array")
     return ImageSet(pixels, numbered("array", len(pixels)))

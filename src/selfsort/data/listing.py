@@ -1,16 +1,19 @@
 """What a source lists: its pictures as they are, still to be opened, with their ids and, kept apart, their labels."""
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, NamedTuple, Self, cast, overload
+from typing import Any, BinaryIO, NamedTuple, Self, TypeGuard, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from selfsort.data.input_spec import Resize
 from selfsort.data.reading import Facts
+from selfsort.data.unreadable import explain
 
 Opened = BinaryIO | NDArray[np.uint8]
 Open = Callable[[Any], Opened]
@@ -18,6 +21,9 @@ Labels = tuple[NDArray[np.int64] | None, tuple[str, ...]]
 
 _DIGEST_BYTES = 16
 _BLOCK = 1 << 20
+_ORIENTATION = 0x0112
+_TIFF_MODES = frozenset("1 L LA P RGB RGBA CMYK YCbCr LAB I F I;16 I;16B I;16L".split())
+_STORED_AS = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}  # modes of Pillow without a file format
 
 
 class Skipped(NamedTuple):
@@ -176,6 +182,33 @@ def positions_without(count: int, failures: Iterable[tuple[int, str]]) -> NDArra
 def of_rows(pixels: NDArray[np.uint8]) -> Originals:
     """Return the rows (H, W, C) of an array as pictures."""
     return Originals(cast(Sequence[Any], pixels), as_it_is)
+
+
+def is_images(given: object) -> TypeGuard[Sequence[Image.Image]]:
+    """Tell whether this is a list of images of Pillow."""
+    return isinstance(given, (list, tuple)) and bool(given) and all(isinstance(each, Image.Image) for each in given)
+
+
+def list_images_of_pillow(images: Sequence[Image.Image]) -> Listing:
+    """List images of Pillow as if each was a file, so that they are decoded as any other picture."""
+    encoded, skipped = dict[str, bytes](), []
+    for name, image in zip(numbered("array", len(images)), images, strict=True):
+        try:
+            encoded[name] = _encoded(image)
+        except Exception as error:  # an image is read from its file only now
+            skipped.append(Skipped(name, explain(error)))
+    return Listing("array", tuple(encoded), Originals(list(encoded.values()), io.BytesIO), skipped=tuple(skipped))
+
+
+def _encoded(image: Image.Image) -> bytes:
+    exif = Image.Exif()
+    exif[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    mode = _STORED_AS.get(image.mode, "RGB" if image.mode not in _TIFF_MODES else image.mode)
+    if image.has_transparency_data and mode in ("L", "P", "RGB"):
+        mode = "RGBA"
+    buffer = io.BytesIO()
+    image.convert(mode).save(buffer, "TIFF", exif=exif, icc_profile=image.info.get("icc_profile"))
+    return buffer.getvalue()
 
 
 def as_it_is(row: NDArray[np.uint8]) -> Opened:

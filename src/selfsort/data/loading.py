@@ -43,7 +43,7 @@ def load_images(
 
     `source` is a folder of pictures, a zip of one, an `.npy` or `.npz` file, the name of a data set ("digits", "mnist",
     "fashion-mnist", "kmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"), "hf:owner/name" on the Hugging Face hub,
-    or an array. A name wins over a folder of the same name; write "./digits" for the folder.
+    an array, or a list of PIL images. A name wins over a folder of the same name; write "./digits" for the folder.
 
     `size` is the side, in pixels, of the square that every picture is brought to by `resize`: "crop" (the centre),
     "pad" (with black) or "squash". By default arrays and data sets keep theirs, and so do files that are all square, of

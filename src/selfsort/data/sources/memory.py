@@ -1,10 +1,10 @@
-"""Arrays and tensors in memory."""
+"""Arrays, tensors and lists of PIL images in memory."""
 
 from pathlib import Path
 from typing import Any
 
 from selfsort.data.arrays import to_uint8_images
-from selfsort.data.listing import Listing, numbered, of_rows
+from selfsort.data.listing import Listing, is_images, list_images_of_pillow, numbered, of_rows
 from selfsort.data.request import Request
 
 ORDER = 90
@@ -16,7 +16,9 @@ def claims(given: Any) -> bool:
 
 
 def list_source(given: Any, request: Request) -> Listing:
-    """List the pictures in an array; see `as_image_set` for what it may be."""
+    """List the pictures in an array or a list; see `as_image_set` for what it may be."""
     request.refuse("An array", "split", "fold", "classes_from")
+    if is_images(given):
+        return list_images_of_pillow(given)
     pixels = to_uint8_images(given, "The array")
     return Listing("array", numbered("array", len(pixels)), of_rows(pixels))
