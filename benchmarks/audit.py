@@ -77,7 +77,7 @@ def run(arguments: list[str]) -> Run:
 def run_selfsort(source: Path) -> Run:
     """Audit a folder with the command."""
     with tempfile.TemporaryDirectory() as folder:
-        return run([*SELFSORT, str(source), "--out", str(Path(folder, "audit")), "--json"])
+        return run([*SELFSORT, str(source), "--out", str(Path(folder, "audit")), "--backbone", "none", "--json"])
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:

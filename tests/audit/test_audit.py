@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,9 +15,17 @@ from samples import pictures
 from selfsort.audit import audit, read_rejected, write_audit
 from selfsort.audit.finding import Finding, Found
 from selfsort.audit.findings import all_findings
+from selfsort.data.loading import list_images
 from selfsort.errors import UserError
 from selfsort.export.links import link_kept
 from selfsort.reporting.audit_page import write_audit_page
+
+
+class Given(NamedTuple):
+    """Features as `selfsort.embed` gives them."""
+
+    values: np.ndarray
+    ids: tuple[str, ...]
 
 
 def found(source, **options):
@@ -204,6 +213,34 @@ class TestOtherFindings:
         images[17] = np.indices((32, 32)).sum(0)[..., None] % 2 * 255
         result = audit(images)
         assert np.flatnonzero(result.found["outlier"].pictures).tolist() == [17]
+
+    def test_with_features_something_else_is_what_a_network_finds_so(self):
+        images = list_images(photos(200, width=32, height=32))
+        rng = np.random.default_rng(0)
+        kinds = rng.normal(size=(3, 64))
+        kind = np.where(np.arange(200) == 17, 2, np.arange(200) % 2)
+        values = (kinds[kind] + 0.3 * rng.normal(size=(200, 64))).astype(np.float32)
+        features = Given(values[::-1], images.ids[::-1])  # in another order: they are matched by id
+        outlier = audit(images, features=features).found["outlier"]
+        assert outlier.score.argmax() == 17 and outlier.pictures[17] and outlier.pictures.sum() < 20
+
+    def test_pictures_without_features_are_no_outliers(self):
+        images = list_images(photos(200, width=32, height=32))
+        values = np.random.default_rng(0).normal(size=(199, 8)).astype(np.float32)
+        result = audit(images, features=Given(values, images.ids[1:]))
+        assert not result.found["outlier"].pictures[0] and result.found["outlier"].score[0] == 0
+
+    def test_with_features_a_mirrored_copy_is_a_near_duplicate(self, tmp_path):
+        images = {f"{seed}": photo(seed) for seed in range(40)}
+        images["mirrored"] = photo(7).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        folder = folder_of(tmp_path, images)
+        listed = list_images(folder)
+        values = np.eye(41, dtype=np.float32)
+        values[listed.ids.index("mirrored.png")] = values[listed.ids.index("7.png")]
+        found = audit(listed, features=Given(values, listed.ids))
+        pairs = [{found.id(one), found.id(int(found.groups.keepers[one]))} for one in np.flatnonzero(found.near)]
+        assert pairs == [{"7.png", "mirrored.png"}]
+        assert not audit(listed).near.any()
 
     def test_borders_come_with_a_crop_box(self, tmp_path):
         images = {f"{seed}": photo(seed) for seed in range(4)}

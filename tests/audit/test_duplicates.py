@@ -16,6 +16,7 @@ from selfsort.audit.duplicates import (
     same_colours,
     similar_pairs,
     similarity,
+    turned_pairs,
 )
 
 
@@ -198,3 +199,26 @@ def test_the_radius_shrinks_where_there_would_be_too_many_candidates(monkeypatch
     found = similar_pairs(images)
     assert len(found.first) == 0 or found.similarity.min() > 0.99
     assert "near duplicates may have been missed" in found.warning
+
+
+def test_a_mirrored_or_turned_copy_is_found_among_the_nearest_by_features() -> None:
+    originals = np.stack([thumbnail(photo(seed)) for seed in range(12)])
+    copies = [originals[0][:, ::-1], originals[1][::-1], np.rot90(originals[2]), np.rot90(originals[3], 2)]
+    copies += [originals[4]]  # as it is: for `similar_pairs` to find
+    thumbnails = np.concatenate([originals, np.stack(copies)])
+    layouts = np.full((17, 4, 4, 3), 128, np.uint8)
+    features = np.eye(12, dtype=np.float32)[[*range(12), 0, 1, 2, 3, 4]]
+    found = turned_pairs(thumbnails, layouts, features, 0.86)
+    assert sorted(zip(found.first, found.second, strict=True)) == [(0, 12), (1, 13), (2, 14), (3, 15)]
+
+
+def test_turned_copies_of_other_colours_or_without_features_are_none() -> None:
+    one = thumbnail(photo(0))
+    thumbnails = np.stack([one, one[:, ::-1]])
+    grey = np.full((2, 4, 4, 3), 128, np.uint8)
+    red = grey.copy()
+    red[1, ..., 0] = 255
+    near, none = np.ones((2, 1), np.float32), np.zeros((2, 1), np.float32)
+    assert len(turned_pairs(thumbnails, grey, near, 0.86).first) == 1
+    assert len(turned_pairs(thumbnails, red, near, 0.86).first) == 0
+    assert len(turned_pairs(thumbnails, grey, none, 0.86).first) == 0

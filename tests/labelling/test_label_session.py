@@ -17,7 +17,7 @@ from selfsort.labelling.core.session import Session, Targets
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.held_out import HeldOut, HeldOutComparison
 from selfsort.labelling.learning.label_session import LabelSession
-from selfsort.labelling.learning.refine import _Learner, default_epochs, refine
+from selfsort.labelling.learning.refine import NameLearner, default_epochs, refine
 from selfsort.methods.base import Estimator, NamedNet
 from selfsort.models.base import Batch
 
@@ -92,12 +92,17 @@ def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
         own, shares = named.loss(batch).item(), torch.softmax(named(images).logits, 1).tolist()
     rows = enumerate(indices.tolist())
     by_hand = sum(-targets.weights[i] * np.log(shares[row][kinds()[i]]) for row, i in rows)
-    assert _Learner(named, targets, 150.0, True).loss(batch).item() == pytest.approx(own + 150 * by_hand / 6, rel=1e-5)
-    assert _Learner(named, targets, 2.0, False).loss(batch).item() == pytest.approx(2 * by_hand / 6, rel=1e-5)
+    assert NameLearner(named.net, named.head, targets, 150.0, True).loss(batch).item() == pytest.approx(
+        own + 150 * by_hand / 6, rel=1e-5
+    )
+    assert NameLearner(named.net, named.head, targets, 2.0, False).loss(batch).item() == pytest.approx(
+        2 * by_hand / 6, rel=1e-5
+    )
 
 
 def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> None:
-    learner = _Learner(NamedNet(fitted["kmeans"].net_, (16, 16, 3), NAMES), perfect(3), 1.0, True)
+    named = NamedNet(fitted["kmeans"].net_, (16, 16, 3), NAMES)
+    learner = NameLearner(named.net, named.head, perfect(3), 1.0, True)
     learner.evidence.rows.zero_()
     learner.reconsider(torch.tensor([[1.0, 0, 0], [0.4, 0.35, 0.25], [0.8, 0.1, 0.1]]))
     sums = learner.targets.rows.sum(1)

@@ -1,16 +1,21 @@
 """What is wrong with pictures, told before training: functions of decoded pictures; no torch, and no page."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from selfsort.audit.findings import all_findings
 from selfsort.audit.folder import read_rejected, write_audit
 from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, crashed, look, unreadable
 from selfsort.audit.result import Audit, DuplicateGroup
+from selfsort.clustering.space import centred
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
 from selfsort.data.listing import Skipped
@@ -22,6 +27,18 @@ from selfsort.progress import ProgressBar
 __all__ = ["Audit", "DuplicateGroup", "audit", "read_rejected", "write_audit"]
 
 
+class HasFeatures(Protocol):
+    """What `selfsort.embed` gives: features (N, D) of the pictures with N ids."""
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """Return the features."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids."""
+
+
 def audit(
     source: Any,
     *,
@@ -30,12 +47,15 @@ def audit(
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
     classes_from: str | int | None = None,
+    features: HasFeatures | None = None,
     keep: Iterable[str] = (),
     progress: bool = False,
     random_state: int = 0,
 ) -> Audit:
     """Look for what is wrong with the pictures of a source, as `load_images` takes it, at their own size.
 
+    With the `features` that `selfsort.embed` gives for the same source, outliers are pictures of unlike things, not of
+    unlike colours, and near duplicates are found also where one is mirrored or turned.
     `keep` names findings, "exact" and "near" duplicates and "blank" pictures, that are no reason to leave a
     picture out. Labels are looked at to find leaks, and for nothing else.
 
@@ -49,6 +69,8 @@ def audit(
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     images = list_images(source, max_pixels=max_pixels, classes_from=classes_from, **where)
     looks = _looks(images, max_pixels, progress)
+    if features is not None:
+        looks = replace(looks, features=_matched(features, [images.ids[place] for place in looks.places]))
     ids = [images.ids[place] for place in looks.places]
     failures = [Skipped(images.ids[place], reason) for place, reason in looks.failures]
     split_of = images.listing.split if split is None else None
@@ -64,6 +86,17 @@ def audit(
         rejecting=frozenset(kind for kind in kinds if kind not in kept),
         seconds=time.monotonic() - began,
     )
+
+
+def _matched(features: HasFeatures, ids: Sequence[str]) -> NDArray[np.float32]:
+    """Return the features (N, D) of the pictures with these (N,) ids, less their mean and of unit length."""
+    rows = {name: row for row, name in enumerate(features.ids)}
+    there = [(place, rows[name]) for place, name in enumerate(ids) if name in rows]
+    found = np.zeros((len(ids), features.values.shape[1]), np.float32)
+    if there:
+        places, chosen = np.array(there).T
+        found[places] = centred(features.values[chosen])[0]
+    return found
 
 
 def _looks(images: ImageSet, max_pixels: int, progress: bool) -> Looks:

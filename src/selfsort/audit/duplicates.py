@@ -1,12 +1,13 @@
 """Near duplicates: candidates by a perceptual hash, each compared pixel by pixel after being laid over the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.audit.look import SIDE
+from selfsort.clustering.neighbours import nearest
 
 Floats = NDArray[np.float32]
 
@@ -29,6 +30,10 @@ _COLOUR_DISTANCE, _COLOUR_SHARE = 40, 0.75
 _LARGEST_CONTRAST = 2.5  # times that of the other picture; beyond, one of them is another in grey
 _HIGHEST = 12  # half waves across a picture that are compared: finer detail does not outlive compression and scaling
 _QUERIES = 4096
+_TURNED_NEIGHBOURS, _TURNED_DISTANCE = (
+    5,
+    1.2,
+)  # of pictures that may be mirrored or turned copies; squared, features of length 1
 _PAIRS_AT_ONCE = 4096
 _SAMPLE = 20_000
 _SAMPLED_IMAGES = 2000
@@ -120,6 +125,38 @@ def similar_pairs(
     first, second = (column.astype(np.int64) for column in pairs[:2])
     least = min(least, _LEAST_IN_PILE) if piles else least
     return Similar(first, second, np.minimum(pairs.similarity, 1), least, _warning(radius, wanted))
+
+
+def turned_pairs(thumbnails: NDArray[np.uint8], layouts: NDArray[np.uint8], features: Floats, least: float) -> Similar:
+    """Find the pairs of pictures of which one is the other mirrored, or turned by a quarter or half of a circle.
+
+    Candidates are the nearest ones by the features (N, D) of a network, of unit length; they are compared as
+    `similar_pairs` compares, and count from a similarity of `least` on.
+    """
+    squared, near = nearest(features, features, min(_TURNED_NEIGHBOURS + 1, len(features)))
+    first, second = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel()
+    seen = np.asarray(features.any(1), bool)
+    close = (squared.ravel() <= _TURNED_DISTANCE) & seen[first] & (first != second)
+    pairs = np.unique(np.sort(np.stack([first[close], second[close]], 1), 1), axis=0)
+    first, second = pairs[:, 0], pairs[:, 1]
+    found = np.zeros(len(pairs), np.float32)
+    for turn in _TURNS:
+        other = _Thumbnails(np.concatenate([thumbnails, turn(thumbnails)]), np.concatenate([layouts, turn(layouts)]))
+        np.maximum(found, other.similarities(first, second + len(thumbnails)), out=found)
+    enough = found >= least
+    return Similar(first[enough], second[enough], np.minimum(found[enough], 1), least)
+
+
+def _turn(quarters: int, mirrored: bool) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return what turns pictures (N, H, W, ...), after mirroring them or not."""
+
+    def turn(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.rot90(pictures[:, :, ::-1] if mirrored else pictures, quarters, axes=(1, 2))
+
+    return turn
+
+
+_TURNS = [_turn(quarters, mirrored) for mirrored in (False, True) for quarters in range(4) if mirrored or quarters]
 
 
 def _alike(pictures: _Thumbnails, candidates: _Candidates, most_bits: int, least: float) -> _Pairs:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.audit.duplicates import Similar, similar_pairs
+from selfsort.audit.duplicates import Similar, similar_pairs, turned_pairs
 from selfsort.audit.look import Looks
 from selfsort.data.class_folders import SPLITS
 
@@ -85,9 +85,14 @@ def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Si
     thumbnails = np.concatenate([looks.thumbnails[chosen], looks.inner[inner]])
     layouts = np.concatenate([looks.layouts[chosen], looks.inner_layouts[inner]])
     found = similar_pairs(thumbnails, random_state, layouts)
-    first, second = owners[found.first], owners[found.second]
+    first, second, similarity = owners[found.first], owners[found.second], found.similarity
+    if looks.features is not None:
+        turned = turned_pairs(looks.thumbnails[chosen], looks.layouts[chosen], looks.features[chosen], found.least)
+        first = np.concatenate([first, chosen[turned.first]])
+        second = np.concatenate([second, chosen[turned.second]])
+        similarity = np.concatenate([similarity, turned.similarity])
     other = first != second
-    return found._replace(first=first[other], second=second[other], similarity=found.similarity[other])
+    return found._replace(first=first[other], second=second[other], similarity=similarity[other])
 
 
 def _choose(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -48,6 +48,7 @@ class Looks:
     layouts, inner_layouts : (N, 4, 4, 3) mean colours, and (M, 4, 4, 3) without the borders
     contrast : (N,) standard deviation of a thumbnail's levels, in the channel where it is largest
     colourfulness : (N,) largest difference between the channels of a thumbnail's pixels, but for a few of them
+    features : (N, D) of unit length, of a pre-trained network, 0 where it gave none; None where nobody asked it
 
     """
 
@@ -68,6 +69,7 @@ class Looks:
     inner_layouts: NDArray[np.uint8]
     contrast: NDArray[np.float32]
     colourfulness: NDArray[np.uint8]
+    features: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -90,9 +92,11 @@ class Looks:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Put together what was noted of consecutive pictures."""
-        columns = {each.name: [getattr(part, each.name) for part in parts] for each in fields(cls)}
-        failures, facts = (tuple(chain.from_iterable(columns.pop(name))) for name in ("failures", "facts"))
-        return cls(failures, facts, **{name: np.concatenate(values) for name, values in columns.items()})
+        failures, facts = (
+            tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in ("failures", "facts")
+        )
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+        return cls(failures, facts, **columns)
 
 
 class _Seen(NamedTuple):

@@ -1,6 +1,7 @@
 """Commands up to a trained model: methods, views, audit, fit; and the cache of decoded pictures."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ from selfsort.errors import UserError
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
+    from selfsort.features.embedding import Features
     from selfsort.methods.base import Estimator
     from selfsort.methods.choice import Choice
 
@@ -102,6 +104,13 @@ def audit(
         list[KeepReason] | None,
         typer.Option(help="Do not leave pictures out as exact or near duplicates, or blank; may be repeated."),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Pre-trained network whose features tell outliers and turned duplicates; none goes by colours alone.",
+            show_default="what fit starts from",
+        ),
+    ] = None,
     split: Split = None,
     classes_from: ClassesFrom = None,
     data_root: DataRoot = None,
@@ -128,7 +137,9 @@ def audit(
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     where["classes_from"] = level_or_name(classes_from)
     kept = [finding.value for finding in keep or []]
-    found = auditing.audit(source, keep=kept, progress=not as_json and sys.stderr.isatty(), **where)
+    progress = not as_json and sys.stderr.isatty()
+    features = _features_of(source, backbone, where, progress)
+    found = auditing.audit(source, features=features, keep=kept, progress=progress, **where)
     if write_clean:
         check_target(write_clean)  # somebody may have put something there meanwhile
     auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)), bom=csv_bom)
@@ -149,6 +160,24 @@ def audit(
     for option, value in (("--split", split), ("--classes-from", classes_from), ("--data-root", data_root)):
         words += [] if value is None else [option, *shell_words(value)]
     say(f"Next: selfsort fit {' '.join(words)}", as_json)
+
+
+def _features_of(source: str, backbone: str | None, where: Mapping[str, Any], progress: bool) -> "Features | None":
+    """Return the features that an audit goes by: those that fitting takes up again."""
+    if backbone == "none":
+        return None
+    from selfsort.data.loading import list_images
+    from selfsort.methods.choice import choose
+    from selfsort.methods.frozen import Frozen
+
+    images = list_images(source, **where)
+    chosen = backbone or choose(images).settings.get("backbone")
+    try:
+        return Frozen(backbone=chosen).features(images, progress) if chosen else None
+    except UserError:
+        if backbone:
+            raise
+        return None  # no picture can be read, which is for the audit to tell
 
 
 def _number_or_auto(value: str | None) -> str | None:

@@ -114,3 +114,19 @@ def _neighbor_graph(points: NDArray[np.float32], n_neighbors: int) -> tuple[NDAr
     centered = points - points.mean(axis=0)
     squared, indices = faiss.knn(centered, centered, n_neighbors)
     return indices, np.sqrt(np.maximum(squared, 0.0))
+
+
+def centred(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (N, D) features less their mean, of unit length, and the (D,) mean.
+
+    All features of a set point the same way; what tells pictures apart is what they do beside their mean.
+    """
+    mean = features.mean(0, dtype=np.float64).astype(np.float32)
+    return unit_rows(features - mean), mean
+
+
+def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return rows scaled to unit length; a row of zeros stays one."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return scaled

@@ -1,7 +1,7 @@
 """What every head has in common."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +27,3 @@ class Head(Groups, Protocol):
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
         """Restore what `state` returned; raise `UserError` for arrays that it cannot have returned."""
-
-
-def centred(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (N, D) features less their mean, of unit length, and the (D,) mean.
-
-    All features of a set point the same way; what tells pictures apart is what they do beside their mean.
-    """
-    mean = features.mean(0, dtype=np.float64).astype(np.float32)
-    return unit_rows(features - mean), mean
-
-
-def unit_rows(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Return rows scaled to unit length; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return scaled

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.clustering.assign import Clustering, fit_clustering
+from selfsort.clustering.space import centred, unit_rows
 from selfsort.errors import UserError
-from selfsort.heads.base import centred, unit_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from selfsort.clustering.kmeans import check_n_clusters
 from selfsort.clustering.neighbours import as_points, nearest
+from selfsort.clustering.space import centred, unit_rows
 from selfsort.errors import UserError
-from selfsort.heads.base import centred, unit_rows
 
 _COMPONENTS = 64  # principal axes kept: what lies beyond is mostly noise, and costs five times the work
 _BATCH_SIZE = 512

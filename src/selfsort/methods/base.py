@@ -30,7 +30,7 @@ from selfsort.models.base import Batch, Net, Output
 from selfsort.models.weights.frozen import References, architecture_only, fill_state, split_state
 from selfsort.parameters import matches, plain_params, readable
 from selfsort.training.callbacks import History, OnEpoch, write_metrics
-from selfsort.training.data import ImageData
+from selfsort.training.data import ImageData, TrainingData
 from selfsort.training.outputs import outputs
 from selfsort.training.recipe import (
     MILESTONES,
@@ -506,8 +506,12 @@ class TrainedEstimator(Estimator):
         """Return how to train on with names that a person gave; the number of epochs is another one then."""
         return self.recipe()
 
-    def unfreeze(self, net: Net) -> None:
-        """Let a network of this method learn names; there is nothing to do where all of it learns anyway."""
+    def learning_part(self, net: Net, images: ImageSet, progress: bool = False) -> tuple[Net, TrainingData]:
+        """Return what of a network of this method learns names, its weights the network's own, and what it learns from.
+
+        That is the network and the pictures, where all of it learns.
+        """
+        return net, self.image_data(images)
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
         """Train `net_` once, on random views of the pictures."""

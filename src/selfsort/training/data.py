@@ -39,9 +39,10 @@ class _Rows:
         if device.type == "cuda" and rows.nbytes < _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:
             self.resident = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
 
-    def __getitem__(self, indices: Indices) -> Tensor:
+    def __getitem__(self, indices: Indices | tuple[Indices, ...]) -> Tensor:
         if self.resident is not None:
-            return self.resident[torch.from_numpy(indices).to(self.device)]
+            places = indices if isinstance(indices, tuple) else (indices,)
+            return self.resident[tuple(torch.from_numpy(each).to(self.device) for each in places)]
         return torch.from_numpy(self.rows[indices]).to(self.device)
 
 
@@ -72,9 +73,9 @@ class ImageData:
 
 
 class FeatureData:
-    """Stored features (N, D), each its own only view."""
+    """Stored features (N, V, ...) of V views of each picture, the first of the picture as it is."""
 
-    def __init__(self, features: NDArray[np.float32], device: torch.device):
+    def __init__(self, features: NDArray[np.floating], device: torch.device):
         self.device = device
         self._rows = _Rows(features, device)
 
@@ -83,13 +84,14 @@ class FeatureData:
         return len(self._rows.rows)
 
     def inputs(self, indices: Indices) -> Tensor:
-        """Return the (B, D) float32 features at (B,) positions."""
-        return self._rows[indices].float()
+        """Return the (B, ...) float32 features of the pictures at (B,) positions as they are."""
+        return self._rows[indices, np.zeros_like(indices)].float()
 
     def batch(self, indices: Indices) -> Batch:
-        """Return features and (B,) positions."""
-        features = self.inputs(indices)
-        return Batch(features, (features,), torch.from_numpy(indices).to(self.device))
+        """Return features, those of one view of each picture drawn at random, and (B,) positions."""
+        drawn = torch.randint(self._rows.rows.shape[1], (len(indices),)).numpy()
+        views = (self._rows[indices, drawn].float(),)
+        return Batch(self.inputs(indices), views, torch.from_numpy(indices).to(self.device))
 
 
 class NeighbourPairs:

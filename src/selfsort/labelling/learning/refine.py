@@ -21,7 +21,7 @@ from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.per_image import PerImage
 from selfsort.training.callbacks import History
-from selfsort.training.data import ImageData
+from selfsort.training.data import ImageData, TrainingData
 from selfsort.training.outputs import outputs
 from selfsort.training.recipe import pick_device, seed_of
 
@@ -84,7 +84,7 @@ def refine(
         if trained is not net:
             net = trained
             embedding = outputs(net, ImageData(images.pixels(model.input_), pick_device(model.device)))[0]
-            _normalise_by(net, torch.tensor(embedding))
+            _normalise_by(net.head, torch.tensor(embedding))
     facts = _facts(model, targets, history, comparison, time.monotonic() - started)
     return model.with_net(net, images, history, facts, embedding)
 
@@ -126,16 +126,16 @@ def _fit_head(net: NamedNet, space: HeadSpace, targets: Targets, random_state: i
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(head.weight))
         linear.bias.copy_(torch.from_numpy(head.bias))
-    _normalise_by(net, torch.tensor(space.embedding))
+    _normalise_by(net.head, torch.tensor(space.embedding))
     return head
 
 
-class _Learner(Net):
-    """A named network with the targets it learns; they reach the loss by the pictures' indices."""
+class NameLearner(Net):
+    """What of a named network learns, with the targets; they reach the loss by the pictures' indices."""
 
-    def __init__(self, named: NamedNet, targets: Targets, weight: float, own_loss: bool):
+    def __init__(self, part: Net, head: nn.Sequential, targets: Targets, weight: float, own_loss: bool):
         super().__init__()
-        self.named, self.weight, self.own_loss = named, weight, own_loss
+        self.part, self.head, self.weight, self.own_loss = part, head, weight, own_loss
         evidence = torch.from_numpy(targets.soft * targets.weights[:, None])
         self.evidence, self.targets = PerImage(evidence), PerImage(evidence)
 
@@ -152,13 +152,14 @@ class _Learner(Net):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the method's own loss plus the weighted cross-entropy with the targets."""
-        log_shares = torch.log_softmax(cast(Tensor, self.named(batch.views[0]).logits).float(), 1)
+        log_shares = torch.log_softmax(cast(Tensor, self(batch.views[0]).logits).float(), 1)
         named = -self.weight * (self.targets[batch.indices] * log_shares).sum(1).mean()
-        return named + self.named.loss(batch) if self.own_loss else named
+        return named + self.part.loss(batch) if self.own_loss else named
 
     def forward(self, inputs: Tensor) -> Output:
         """Return the embedding and the scores of the names."""
-        return self.named(inputs)
+        embedding = self.part(inputs).embedding
+        return Output(embedding, cast(Tensor, self.head(embedding)))
 
 
 class _Training:
@@ -179,15 +180,15 @@ class _Training:
         epochs: int,
         progress: Progress | None,
     ):
-        self.model, self.weight, self.own_loss, self.epochs, self.progress = model, weight, own_loss, epochs, progress
-        self.data, self.history = model.image_data(images), History()
+        self.model, self.images, self.weight, self.own_loss = model, images, weight, own_loss
+        self.epochs, self.progress, self.history = epochs, progress, History()
 
     def run(
         self, net: NamedNet, space: HeadSpace, targets: Targets, held_out: HeldOut | None, random_state: int
     ) -> tuple[NamedNet, HeldOutComparison | None]:
         """Return a trained copy of a network whose head was fitted, or itself where training made it worse."""
         trained, comparison = copy.deepcopy(net), None
-        self.model.unfreeze(trained.net)
+        self.part, self.data = self.model.learning_part(trained.net, self.images)
         if held_out is not None and self.epochs > 1:
             head = _fit_head(trained, space, held_out.rest, random_state)
             before = space.probabilities(head).argmax(1)
@@ -204,7 +205,7 @@ class _Training:
 
     def _train(self, net: NamedNet, targets: Targets, epochs: int, seed: int) -> Tensor:
         """Train for some epochs and return the (N, K) shares that the network gives the names then."""
-        learner = _Learner(net, targets, self.weight, self.own_loss)
+        learner = NameLearner(self.part, net.head, targets, self.weight, self.own_loss)
         done = len(self.history.rows)
 
         def on_epoch(history: History) -> None:
@@ -223,22 +224,22 @@ class _Training:
         return _shares(learner, self.data)
 
 
-def _shares(learner: _Learner, data: ImageData, batch_size: int = 1024) -> Tensor:
+def _shares(learner: NameLearner, data: TrainingData, batch_size: int = 1024) -> Tensor:
     """Return the (N, K) shares that the network gives the names of all pictures."""
     learner.eval()
     batches = np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size))
     with torch.no_grad():
-        embedding = torch.cat([learner(data.inputs(indices)).embedding.float() for indices in batches])
-        _normalise_by(learner.named, embedding)
-        return torch.softmax(learner.named.head(embedding).float(), 1)
+        embedding = torch.cat([learner.part(data.inputs(indices)).embedding.float() for indices in batches])
+        _normalise_by(learner.head, embedding)
+        return torch.softmax(learner.head(embedding).float(), 1)
 
 
-def _normalise_by(net: NamedNet, embedding: Tensor) -> None:
+def _normalise_by(head: nn.Sequential, embedding: Tensor) -> None:
     """Let the head normalise by the (N, D) embedding of all pictures.
 
     Its running means lag behind an embedding that changes, far behind in the few steps that few pictures make.
     """
-    norm = cast(nn.BatchNorm1d, net.head[0])
+    norm = cast(nn.BatchNorm1d, head[0])
     with torch.no_grad():
         cast(Tensor, norm.running_mean).copy_(embedding.mean(0))
         cast(Tensor, norm.running_var).copy_(embedding.var(0, unbiased=False))
