@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,9 @@ def test_resizing_and_channels(tmp_path):
     assert load_images(path, size=12, resize="squash").image_shape == (12, 12, 3)
 
 
+SHAPES = {"huge": f"({10**30}, 8, 8)", "no number": "(10**30, 8)", "true": "(True, 8, 8)", "negative": "(-1, 8, 8)"}
+
+
 def bad_file(tmp_path, kind):
     path = tmp_path / ("a.npz" if "npz" in kind else "a.npy")
     if kind == "objects":
@@ -190,7 +194,20 @@ def bad_file(tmp_path, kind):
         np.savez(path, images=COLOUR, labels=np.full(5, 2**60))
     elif kind == "labels that are objects in npz":
         np.savez(path, images=COLOUR, labels=np.array([None] * 5))
+    elif kind in SHAPES:
+        path.write_bytes(array_header(SHAPES[kind]))
+    elif kind == "bomb in npz":
+        with ZipFile(path, "w", ZIP_DEFLATED) as archive, archive.open("images.npy", "w", force_zip64=True) as member:
+            member.write(array_header("(500000, 64, 64, 3)"))
+            for _ in range(4):
+                member.write(bytes(1 << 20))
     return path
+
+
+def array_header(shape):
+    """Return the beginning of an .npy file of bytes."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
 
 
 @pytest.mark.parametrize(
@@ -207,6 +224,8 @@ def bad_file(tmp_path, kind):
         ("labels that are floats in npz", "must be 5 whole numbers"),
         ("labels that are no classes in npz", "number the classes from 0"),
         ("labels that are objects in npz", "holds Python objects"),
+        ("bomb in npz", "declares an array of 5.7 GiB in"),
+        *((kind, "is not a readable array file") for kind in SHAPES),
     ],
 )
 def test_bad_files(tmp_path, kind, message):

@@ -217,3 +217,33 @@ def test_no_worker_outlives_its_process(tmp_path, cache_folder, end):
     if end == signal.SIGINT:
         assert list(cache_folder.rglob("pixels")) == []
     assert len(load_images(source, size=4)) == 200
+
+
+def open_slowly(data):
+    """Open a picture in memory, taking for ever over one of them."""
+    while data == b"slow":
+        time.sleep(0.1)
+    return io.BytesIO(data)
+
+
+def test_a_picture_that_takes_too_long_costs_that_picture(at_once, monkeypatch):
+    monkeypatch.setattr(decoding, "_SECONDS_PER_PICTURE", 1.0)
+    data = [png(place % 256) for place in range(100)]
+    data[50] = b"slow"
+    images, failures, _ = decode(pictures(data, open_slowly), Request(size=8, channels=3))
+    assert failures == ((50, "took too long (more than 30 seconds)"),) and len(images) == 99
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_picture_that_may_take_long_is_decoded_where_it_can_be_stopped(monkeypatch, cores):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    run, asked = Workers.run, []
+
+    def noted(self, task, *arguments, seconds):
+        asked.append((len(self), seconds))
+        return run(self, task, *arguments, seconds=seconds)
+
+    monkeypatch.setattr(Workers, "run", noted)
+    data = [png(1), png(2), png(3, size=6000), png(4)]
+    images, *_ = decode(pictures(data), Request(size=8, channels=3))
+    assert images[:, 0, 0, 0].tolist() == [1, 2, 3, 4] and asked == [(1, 30.0)]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.audit.borders import Borders, find_borders, refine
-from selfsort.data.decoding import CRASHED
 from selfsort.data.listing import Open, Opened, hash_content
 from selfsort.data.pixels import Scaled, pillow_limits, read_scaled, to_image
 from selfsort.data.reading import PLAIN, Facts
@@ -129,9 +128,9 @@ def look(max_pixels: int, open_image: Open, refs: Sequence[Any], first: int) -> 
     return Looks.joined([*parts, unreadable(*failures)])
 
 
-def crashed(place: int) -> Looks:
+def crashed(place: int, reason: str) -> Looks:
     """Return what is noted of a picture that made its decoder crash."""
-    return unreadable((place, CRASHED))
+    return unreadable((place, reason))
 
 
 def unreadable(*failures: tuple[int, str]) -> Looks:

@@ -19,11 +19,11 @@ from selfsort.data import cache
 from selfsort.data.arrays import refit
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import Open, Originals, Skipped, hash_content, summarise_skipped
-from selfsort.data.pixels import Fitted, pillow_limits, read_header, read_image, to_image, to_pixels
+from selfsort.data.pixels import Fitted, Heavy, only_light, pillow_limits, read_header, read_image, to_image, to_pixels
 from selfsort.data.reading import PLAIN, Facts
 from selfsort.data.request import Request
 from selfsort.data.unreadable import explain
-from selfsort.data.workers import WorkerDied, Workers
+from selfsort.data.workers import TookTooLong, WorkerDied, Workers
 from selfsort.progress import ProgressBar
 
 SAMPLE = 32
@@ -34,7 +34,9 @@ _SECONDS_ALONE = 0.4  # about what starting other processes costs
 _FIRST_CHUNK, _LARGEST_CHUNK = 8, 256
 _SECONDS_PER_CHUNK = 0.25
 _BYTES_PER_CHUNK = 1 << 24
+_SECONDS_PER_PICTURE = 30.0  # on a busy machine, too
 CRASHED = "damaged (it made the decoder crash)"
+TOO_SLOW = f"took too long (more than {_SECONDS_PER_PICTURE:.0f} seconds)"
 
 Result = TypeVar("Result")
 Work = Callable[[Open, Sequence[Any], int], Result]
@@ -188,7 +190,7 @@ def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[str |
     return hashes
 
 
-def _no_hash(position: int) -> list[str | None]:
+def _no_hash(position: int, reason: str) -> list[str | None]:
     return [None]
 
 
@@ -222,8 +224,9 @@ def _decode_into(
     failures: list[Failure] = []
     told: dict[Facts, list[int]] = {}
     work, crashed = partial(decode_chunk, wanted, request.max_pixels, False), partial(_crashed, wanted)
+    most = max(1, _BYTES_PER_CHUNK // math.prod(wanted.image_shape))
     with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
-        for block in in_chunks(originals, work, crashed):
+        for block in in_chunks(originals, work, crashed, most):
             if block.colour and wanted.channels == 1 and not sure:
                 raise _ColourFound
             writer.append(block.images)
@@ -280,21 +283,25 @@ def _header(open_image: Open, ref: Any, max_pixels: int) -> tuple[tuple[int, int
 
 
 def in_chunks(
-    originals: Originals, work: Work[Result], crashed: Callable[[int], Result], most: int = _LARGEST_CHUNK
+    originals: Originals, work: Work[Result], crashed: Callable[[int, str], Result], most: int = _LARGEST_CHUNK
 ) -> Iterator[Result]:
-    """Work on all pictures in order: for a moment in this process alone and, if that was not enough, on all cores.
+    """Work on all pictures in order: for a moment in this process alone and, if that was not enough, in others.
 
     `work(open, refs, first)`, which is sent to other processes, takes up to `most` pictures, the first of which stands
-    at position `first`. `crashed(position)` is the result for one that ended the process it was worked on in.
+    at position `first`. `crashed(position, reason)` is the result for one that ended the process it was worked on in,
+    or had to be ended with it after some seconds.
     """
     start, count, began = 0, len(originals), time.monotonic()
     first, most = min(_FIRST_CHUNK, most), min(_LARGEST_CHUNK, most)
-    while start < count and time.monotonic() - began < _SECONDS_ALONE:
-        stop = start + first
-        yield work(originals.open, originals.refs[start:stop], start)
-        start = stop
+    with suppress(Heavy):  # which only another process can be stopped at
+        while start < count and (time.monotonic() - began < _SECONDS_ALONE or _cores() == 1):
+            stop = start + first
+            with only_light():
+                result = work(originals.open, originals.refs[start:stop], start)
+            yield result
+            start = stop
     if start < count:
-        chunk = round(start * _SECONDS_PER_CHUNK / (time.monotonic() - began))
+        chunk = round(start * _SECONDS_PER_CHUNK / (time.monotonic() - began)) or first
         chunks = range(start, count, max(1, min(chunk, most)))
         if (workers := _start_workers(len(chunks))) is None:
             yield from (work(originals.open, originals.refs[i : i + chunks.step], i) for i in chunks)
@@ -302,20 +309,23 @@ def in_chunks(
             yield from _by_workers(workers, originals, work, crashed, chunks)
 
 
-def _start_workers(most: int) -> Workers | None:
-    """Start a worker for each core, if there are several."""
+def _cores() -> int:
     from joblib import cpu_count  # knows what containers and schedulers allow
 
-    count = min(cpu_count(), most)
+    return int(cpu_count())
+
+
+def _start_workers(most: int) -> Workers | None:
+    """Start a worker for each core."""
     try:
-        return Workers(count) if count > 1 else None
+        return Workers(min(_cores(), most))
     except OSError as error:
-        _log.info("Pictures are decoded on one core only: %s", error)
+        _log.info("Pictures are decoded in this process only: %s", error)
         return None
 
 
 def _by_workers(
-    workers: Workers, originals: Originals, work: Work[Result], crashed: Callable[[int], Result], starts: range
+    workers: Workers, originals: Originals, work: Work[Result], crashed: Callable[[int, str], Result], starts: range
 ) -> Iterator[Result]:
     # Whatever ends this early ends the workers first, and with them what the threads wait for.
     with ThreadPoolExecutor(len(workers)) as threads, workers:
@@ -330,20 +340,25 @@ def _by_workers(
 
 
 def _by_worker(
-    workers: Workers, originals: Originals, work: Work[Result], crashed: Callable[[int], Result], start: int, stop: int
+    workers: Workers,
+    originals: Originals,
+    work: Work[Result],
+    crashed: Callable[[int, str], Result],
+    start: int,
+    stop: int,
 ) -> list[Result]:
     refs = originals.refs[start:stop]
     try:
-        return [workers.run(work, originals.open, refs, start)]
-    except WorkerDied:
+        return [workers.run(work, originals.open, refs, start, seconds=_SECONDS_PER_PICTURE)]
+    except WorkerDied as error:
         if len(refs) == 1:
-            return [crashed(start)]
+            return [crashed(start, TOO_SLOW if isinstance(error, TookTooLong) else CRASHED)]
     positions = range(start, start + len(refs))
     return [_by_worker(workers, originals, work, crashed, each, each + 1)[0] for each in positions]
 
 
-def _crashed(spec: InputSpec, position: int) -> Block:
-    failure = Failure(position, CRASHED)
+def _crashed(spec: InputSpec, position: int, reason: str) -> Block:
+    failure = Failure(position, reason)
     return Block(np.empty(0, np.intp), np.empty((0, *spec.image_shape), np.uint8), (), (failure,), False, ())
 
 

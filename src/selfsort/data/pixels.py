@@ -20,6 +20,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
@@ -42,7 +43,7 @@ _SIGNATURES = (jpeg.SIGNATURE, b"\x89PNG\r\n", b"GIF8", *tiff.SIGNATURES)
 _GREY_MODES = ("1", "L", "LA", "I", "F")
 _DEEP_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": "uint16", "I": "int32", "F": "float32"}
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow's memory, 4 in other modes
-_DECODER_BYTES = {"WEBP": 8, "TIFF": 4}  # of a pixel, which the decoder needs beside them
+_DECODER_BYTES = {"WEBP": 8}  # of a pixel, which the decoder needs beside them
 _LARGE = 1 << 24  # pixels from which on a picture is reduced by whole factors before it is resized
 _LARGEST_FACTOR = 64  # Pillow's sums overflow from some hundreds on
 _STRIP = 1 << 22  # pixels of a large picture that are converted at a time
@@ -59,7 +60,10 @@ _TURNS = {
 }
 _SIDEWAYS = {_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]}
 
+_HEAVY_PIXELS, _HEAVY_BYTES = 1 << 25, 1 << 23
+
 _limits_lock = threading.RLock()
+_light: ContextVar[bool] = ContextVar("_light", default=False)
 
 Size = tuple[int, int]
 Needed = Callable[[Size], Size]  # of the (width, height) that is needed of a picture, by its own
@@ -81,6 +85,20 @@ def pillow_limits(max_pixels: int) -> Iterator[None]:
                 yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+class Heavy(BaseException):
+    """A picture may take long, and only light ones are to be decoded."""
+
+
+@contextmanager
+def only_light() -> Iterator[None]:
+    """For one block of this thread, raise `Heavy` instead of decoding a picture that may take more than seconds."""
+    token = _light.set(True)
+    try:
+        yield
+    finally:
+        _light.reset(token)
 
 
 class Fitted(NamedTuple):
@@ -190,6 +208,11 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     return _as_pixels(image.convert("L" if channels == 1 else "RGB"))
 
 
+def too_many_bytes() -> Unreadable:
+    """Return why an encoded picture of more than `MAX_BYTES` is not read into memory."""
+    return Unreadable(f"too many bytes (more than {MAX_BYTES >> 20} MiB)")
+
+
 def read_content(stream: BinaryIO) -> bytes:
     """Read an encoded picture whole; raise `Unreadable` for more than `MAX_BYTES`."""
     _check_bytes(stream)
@@ -225,6 +248,8 @@ def _size_of(content: Content) -> Size:
 
 def _decode(stream: BinaryIO, needed: Needed, max_pixels: int) -> _Stored:
     """Decode a picture, whatever it is wanted for, to at least the size that is needed of it."""
+    if _light.get() and stream.seek(0, io.SEEK_END) > _HEAVY_BYTES:
+        raise Heavy
     if _begin(stream).startswith(jpeg.SIGNATURE):
         return _decode_jpeg(read_content(stream), needed, max_pixels)
     image = _open(stream, max_pixels)
@@ -273,7 +298,7 @@ def _begin(stream: BinaryIO) -> bytes:
 
 def _check_bytes(stream: BinaryIO) -> None:
     if stream.seek(0, io.SEEK_END) > MAX_BYTES:
-        raise Unreadable(f"too many bytes (more than {MAX_BYTES:,})")
+        raise too_many_bytes()
 
 
 def _check_size(size: Size, max_pixels: int) -> None:
@@ -282,9 +307,11 @@ def _check_size(size: Size, max_pixels: int) -> None:
 
 
 def _check_memory(size: Size, needed: int, max_pixels: int) -> None:
-    """Refuse what would need more memory than four bytes for each of `max_pixels`."""
+    """Refuse what needs more memory than four bytes for each of `max_pixels`, and, where it is to be light, long."""
     if needed > 4 * max_pixels:
         raise _too_many_pixels(4 * max_pixels * size[0] * size[1] // needed)
+    if _light.get() and size[0] * size[1] > _HEAVY_PIXELS:
+        raise Heavy
 
 
 def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:
@@ -297,7 +324,8 @@ def _open(stream: BinaryIO, max_pixels: int) -> Image.Image:
     image = _open_as(stream, FORMATS)
     _check_size(image.size, max_pixels)
     bytes_each = _BYTES.get(image.mode, 4) + _DECODER_BYTES.get(image.format or "", 0)
-    _check_memory(image.size, image.size[0] * image.size[1] * bytes_each, max_pixels)
+    beside = tiff.part_bytes(image) if image.format == "TIFF" else 0
+    _check_memory(image.size, image.size[0] * image.size[1] * bytes_each + beside, max_pixels)
     return image
 
 

@@ -19,6 +19,7 @@ _MOST_ENTRIES = 1 << 12  # of one page
 _MOST_PARTS = 1 << 18  # strips or tiles of one page; Pillow makes a Python object of each
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 # Tags
+_BITS, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 258, 278, 322, 323
 _SUBFILE, _PHOTOMETRIC, _STRIPS, _SAMPLES, _COLOURS, _TILES, _SUB_IFDS, _EXTRA = 254, 262, 273, 277, 320, 324, 330, 338
 _DNG_VERSION, _COLOUR_FILTER = 50706, 32803
 _SMALL_VERSION, _MASK = 1, 4  # bits of the subfile's kind
@@ -110,6 +111,16 @@ def _number(entries: dict[int, _Entry], tag: int, order: str) -> int:
     if entry is None or kind is None or entry.numbers != 1:
         return 0
     return int(struct.unpack_from(order + kind, entry.value)[0])
+
+
+def part_bytes(image: Image.Image) -> int:
+    """Return how many bytes libtiff needs for a strip or tile of an opened picture while it decodes it."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if image.info.get("compression") == "raw":
+        return 0
+    width = int(tags.get(_TILE_WIDTH, image.width))
+    height = int(tags.get(_TILE_HEIGHT, min(image.height, tags.get(_ROWS, image.height))))
+    return width * height * int(sum(tags.get(_BITS, (1,)))) // 8
 
 
 def with_own_colours(image: Image.Image) -> Image.Image:

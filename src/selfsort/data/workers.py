@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
+from threading import Timer
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -23,6 +24,10 @@ _READY = b"+"
 
 class WorkerDied(Exception):
     """A process ended in the middle of its work, as when a C library crashes or memory runs out."""
+
+
+class TookTooLong(WorkerDied):
+    """A process was ended because its work had taken too long."""
 
 
 class Workers:
@@ -60,18 +65,24 @@ class Workers:
         for process in self._processes:
             _end(process)
 
-    def run(self, task: Callable[..., Result], *arguments: Any) -> Result:
+    def run(self, task: Callable[..., Result], *arguments: Any, seconds: float | None = None) -> Result:
         """Return `task(*arguments)`, computed by the next process that is free; any thread may call this.
 
-        The task, a function of a module, its arguments and its result must be picklable. Raises `WorkerDied`.
+        The task, a function of a module, its arguments and its result must be picklable. Raises `WorkerDied`, and
+        `TookTooLong` when it has not answered after so many `seconds`.
         """
         process = self._idle.get()
+        clock = _Clock(process, seconds)
         try:
-            return _ask(process, task, arguments)
+            with clock:
+                result = _ask(process, task, arguments)
+            if clock.struck:  # just when the answer had come
+                process = self._replace(process)
+            return result
         # A reply that is cut off within an array is a ValueError.
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             process = self._replace(process)
-            raise WorkerDied from error
+            raise (TookTooLong if clock.struck else WorkerDied) from error
         finally:
             self._idle.put(process)
 
@@ -82,6 +93,27 @@ class Workers:
             self._processes[place] = process = _start()
             _await(process)
         return process
+
+
+class _Clock:
+    """Ends a process that works for longer than some seconds; None lets it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float | None) -> None:
+        self._process, self.struck = process, False
+        self._timer = None if seconds is None else Timer(seconds, self._strike)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _strike(self) -> None:
+        self.struck = True
+        self._process.kill()
 
 
 def serve() -> None:

@@ -103,5 +103,5 @@ def _thumbnail(image: Image.Image, side: int, quality: int) -> Thumbnail:
     return Thumbnail(buffer.getvalue(), kind, image.size)
 
 
-def _crashed(position: int) -> list[Thumbnail | None]:
+def _crashed(position: int, reason: str) -> list[Thumbnail | None]:
     return [None]

@@ -1,10 +1,11 @@
 """Arrays in `.npy` and `.npz` files."""
 
+import math
 import zlib
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,13 @@ from selfsort.errors import UserError
 ORDER = 50
 TAKES = "an .npy or .npz file"
 
+_ALWAYS_READ = 1 << 30  # bytes that an array in an .npz file may take
+_MOST_EXPANSION = 100  # times as many bytes as in the file, beyond that
+# What zipfile and NumPy's parser of headers raise on damaged files.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, BadZipFile, MemoryError, zlib.error, TokenError, SyntaxError),
+    *(OverflowError, TypeError, KeyError, NotImplementedError, RecursionError),
+)
 _MOST_CLASSES = 100_000  # larger numbers are no classes, and a list of them would fill the memory
 
 
@@ -48,21 +56,39 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         return _read_npz(path)
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, BadZipFile, MemoryError, zlib.error, TokenError, SyntaxError) as error:
+    except _UNREADABLE as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays in it.") from error
         raise UserError(f"{str(path)!r} is not a readable array file ({error}); write it with numpy.save.") from error
 
 
 def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    with ZipFile(path):  # NumPy would take a file that is no zip for a pickle
-        pass
-    with np.load(path, allow_pickle=False) as arrays:
-        names = [name for name in arrays.files if name != "labels"]
+    with ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        names = [name for name in members if name != "labels"]
         if not names:
             raise UserError(f"{str(path)!r} holds no array of pictures; save one called 'images' in it.")
-        images = arrays["images" if "images" in names else names[0]]
-        return images, arrays["labels"] if "labels" in arrays.files else None
+        images = _array(archive, members["images" if "images" in names else names[0]])
+        return images, _array(archive, members["labels"]) if "labels" in members else None
+
+
+def _array(archive: ZipFile, member: ZipInfo) -> NDArray[Any]:
+    """Read an array, unless it takes far more memory than its file."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+            version
+        ]
+        shape, _, dtype = read_header(file)
+    size = math.prod(shape) * dtype.itemsize
+    if size > max(member.compress_size * _MOST_EXPANSION, _ALWAYS_READ):
+        raise UserError(
+            f"{archive.filename!r} declares an array of {size / 2**30:,.1f} GiB in {member.compress_size:,} bytes: "
+            "save it with numpy.save, as an .npy file, which is read without taking memory."
+        )
+    with archive.open(member) as file:
+        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        return found
 
 
 def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from selfsort.data.class_folders import SPLIT_FOLDERS, class_folders
 from selfsort.data.listing import Listing, Originals, Skipped, digest
 from selfsort.data.other_files import passed_over
-from selfsort.data.pixels import MAX_BYTES
+from selfsort.data.pixels import MAX_BYTES, too_many_bytes
 from selfsort.data.request import Request
 from selfsort.data.sources import is_file, path_of
 from selfsort.data.unreadable import Unreadable
@@ -22,6 +22,7 @@ from selfsort.errors import UserError
 ORDER = 40
 TAKES = "a .zip file"
 
+_BLOCK = 1 << 20
 _UTF_8, _ENCRYPTED = 0x800, 0x1  # flags of a member
 _UNICODE_PATH = 0x7075  # a field beside a name that is no UTF-8
 
@@ -70,13 +71,17 @@ def list_source(given: Any, request: Request) -> Listing:
 def open_member(archive: str, name: str) -> BinaryIO:
     """Open a file in a zip file, whole in memory."""
     opened = _archive(archive)
-    if opened.getinfo(name).flag_bits & _ENCRYPTED:
+    info = opened.getinfo(name)
+    if info.flag_bits & _ENCRYPTED:
         raise Unreadable("encrypted (unpack the zip with its password)")
-    with opened.open(name) as member:
-        data = member.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise Unreadable("too many bytes")
-    return io.BytesIO(data)
+    if info.file_size > MAX_BYTES:
+        raise too_many_bytes()
+    data = io.BytesIO()
+    with opened.open(info) as member:
+        while block := member.read(_BLOCK):  # never more than the directory says, whatever the file expands to
+            data.write(block)
+    data.seek(0)
+    return data
 
 
 def _infos(source: str) -> tuple[list[zipfile.ZipInfo], tuple[int, int]]:
