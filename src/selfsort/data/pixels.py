@@ -283,8 +283,9 @@ def _loaded(image: Image.Image, needed: Needed, facts: Facts) -> _Stored:
     # Asked for its metadata before, Pillow may load a picture, and when it is loaded again hide what was wrong with it.
     turn = _turn(image)
     content, flattened = _shown(image, _factor(image.size, needed))
-    if image.mode == "RGBA" and _opaque(image):
-        facts = facts._replace(channels=4, used=(0, 1, 2))
+    shown = len(image.getbands()) - _opaque(image)
+    if image.format == "TIFF" and (channels := tiff.count_channels(image)) > shown:
+        facts = facts._replace(channels=channels, used=tuple(range(shown)))
     depth = _DEEP_MODES.get(image.mode, "")
     facts = facts._replace(depth=depth, turned=turned or turn is not None, flattened=flattened)
     return _Stored(content, size, turn, facts)

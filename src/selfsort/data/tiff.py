@@ -131,6 +131,11 @@ def with_own_colours(image: Image.Image) -> Image.Image:
     return image
 
 
+def count_channels(image: Image.Image) -> int:
+    """Count the channels of an opened TIFF picture, also those that Pillow passes over."""
+    return int(image.tag_v2.get(_SAMPLES, 1))  # type: ignore[attr-defined]
+
+
 def has_alpha(image: Image.Image) -> bool:
     """Tell whether a fourth channel is transparency: only if the file says so."""
     return _EXTRA in image.tag_v2  # type: ignore[attr-defined]
