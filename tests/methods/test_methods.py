@@ -1,6 +1,8 @@
 """Losses against slow references written from their formulas, and what is particular to each method."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,15 +108,64 @@ def test_cosine_classifier_has_unit_weights_and_no_bias() -> None:
     assert torch.allclose(head(z), expected, atol=1e-6)
 
 
-def test_self_classifier_trains_several_heads_and_predicts_with_the_first() -> None:
-    model = quick("self-classifier", head_classes=(5, 8)).fit(pictures())
+def test_self_classifier_trains_several_heads() -> None:
+    settings = {"n_heads": 2, "head_classes": (5, 8)}
+    model = quick("self-classifier", **settings).fit(pictures())
     heads = [tuple(head.weight.shape) for head in model.net_.heads]
-    assert heads == [(3, 128), (5, 128), (8, 128)]
-    untrained = quick("self-classifier", head_classes=(5, 8))
+    assert heads == [(3, 128), (3, 128), (5, 128), (8, 128)]
     torch.manual_seed(0)
-    fresh = untrained.build((16, 16, 3), 48)
+    fresh = quick("self-classifier", **settings).build((16, 16, 3), 48)
     assert all(not torch.equal(a.weight, b.weight) for a, b in zip(model.net_.heads, fresh.heads, strict=True))
     assert model.predict_proba(pictures(4)).shape == (4, 3)
+
+
+def test_self_classifier_predicts_with_the_head_of_lowest_loss(tmp_path: Path) -> None:
+    model = quick("self-classifier", n_heads=3).fit(pictures())
+    losses = model.net_.recent_losses
+    assert losses.min() > 0 and model.run_["training"]["head"] == int(losses.argmin())
+    assert model.run_["training"]["head_losses"] == pytest.approx(losses.tolist(), abs=1e-4)
+    with torch.no_grad():
+        losses.copy_(torch.tensor([0.3, 0.2, 0.1]))
+    images = torch.rand(4, 3, 16, 16)
+    net = model.net_.eval()
+    features = net.backbone(images)
+    wanted = net.heads[2](torch.nn.functional.normalize(net.mlp(features))) / 0.1
+    assert torch.allclose(net(images).logits, wanted)
+    model.save(tmp_path / "run")
+    assert selfsort.load(tmp_path / "run").net_.chosen == 2
+
+
+def test_self_classifier_smooths_the_losses_that_choose_a_head() -> None:
+    net = quick("self-classifier", n_heads=2).build((16, 16, 3), 48).train()
+    views = (torch.rand(8, 3, 16, 16), torch.rand(8, 3, 16, 16))
+    batch = Batch(views[0], views, torch.arange(8))
+    net.loss(batch)
+    first = net.recent_losses.clone()
+    assert (first > 0).all()
+    with torch.no_grad():
+        net.recent_losses.fill_(10.0)
+    net.loss(batch)
+    assert (net.recent_losses < 10).all() and (net.recent_losses > 9.8).all()
+    net.eval().loss(batch)
+    kept = net.recent_losses.clone()
+    net.eval().loss(batch)
+    assert torch.equal(kept, net.recent_losses)
+
+
+def test_self_classifier_of_an_earlier_version_has_one_head(tmp_path: Path) -> None:
+    model = quick("self-classifier", n_heads=1).fit(pictures(), run_dir=tmp_path / "run")
+    path = tmp_path / "run/run.json"
+    run = json.loads(path.read_text())
+    del run["params"]["n_heads"], run["params"]["mlp_end"]
+    path.write_text(json.dumps(run))
+    assert np.array_equal(selfsort.load(tmp_path / "run").predict_proba(pictures(4)), model.predict_proba(pictures(4)))
+
+
+def test_self_classifier_can_end_its_mlp_as_the_authors_do() -> None:
+    net = quick("self-classifier", hidden_layers=2, mlp_end="linear").build((16, 16, 3), 48)
+    assert [type(layer).__name__ for layer in net.mlp] == ["Linear", "BatchNorm1d", "LeakyReLU", "Linear"]
+    for layer in (net.mlp[0], net.mlp[3], *net.heads):
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.15)
 
 
 def test_self_classifier_with_two_hidden_layers_is_the_original_one() -> None:

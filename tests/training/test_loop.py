@@ -157,6 +157,23 @@ def test_optimisers_lower_a_loss_and_spare_biases_from_decay(optimizer: str) -> 
     assert (net(x) ** 2).mean().item() < before
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_lars_adapts_each_weight_and_no_bias(weight_decay: float) -> None:
+    """Beside the formula of You, Gitman and Ginsburg (arXiv 1708.03888): rate times 0.001 |w| / (|g| + decay |w|)."""
+    net = Linear(4, 3)
+    recipe = replace(RECIPE, optimizer="lars", learning_rate=0.5, momentum=0.0, weight_decay=weight_decay)
+    optimizer = make_optimizer(net, recipe)
+    (net(torch.randn(8, 4)) ** 2).mean().backward()
+    weight, bias = net.weight.detach().clone(), net.bias.detach().clone()
+    slope, slope_of_bias = net.weight.grad, net.bias.grad
+    assert slope is not None and slope_of_bias is not None
+    trust = 0.001 * weight.norm() / (slope.norm() + weight_decay * weight.norm())
+    expected = weight - 0.5 * trust * (slope + weight_decay * weight)
+    optimizer.step()
+    assert torch.allclose(net.weight, expected, atol=1e-7) and not torch.equal(net.weight, weight)
+    assert torch.allclose(net.bias, bias - 0.5 * slope_of_bias)
+
+
 def test_schedules() -> None:
     def rates(**changes: object) -> list[float]:
         recipe = replace(RECIPE, **changes)  # type: ignore[arg-type]

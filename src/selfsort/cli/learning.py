@@ -314,6 +314,9 @@ def _report_fit(model: "Estimator", out: Path, as_json: bool) -> None:
     sizes = ", ".join(f"{count:,}" for count in counts)
     minutes = f"{training['minutes']:.1f} minutes"
     say(f"{model.method}: {model.n_clusters_} clusters of {sizes} pictures in {minutes}", as_json)
+    if len(losses := training.get("head_losses", [])) > 1:
+        head = training["head"]
+        say(f"Of {len(losses)} heads, number {head + 1} has the lowest loss, {losses[head]:.3f}: it predicts", as_json)
     if model.class_count_ is not None:
         say(f"Number of clusters: {model.class_count_.reason}", as_json)
     say(f"Do the groups mean anything? {' '.join(GroupQuality.from_json(training['groups']).sentences())}", as_json)

@@ -4,9 +4,11 @@ Amrani, Karlinsky and Bronstein, "Self-supervised classification network", 2021;
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, cast
+from pathlib import Path
+from typing import Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,8 @@ from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
 from selfsort.training.recipe import OptimizerName
+
+_SMOOTHING = 0.01  # share of a step in the losses that choose a head
 
 
 def self_classifier_loss(first: Tensor, second: Tensor, row: float, column: float) -> Tensor:
@@ -51,28 +55,57 @@ class CosineClassifier(nn.Linear):
 
 
 class SelfClassifierNet(Net):
-    """A backbone, an MLP with unit-norm output, and one cosine classifier per class count."""
+    """A backbone, an MLP with unit-norm output, and cosine classifiers, of which some have the same class count.
+
+    Training ends in local optima, and the loss tells which: of the `rivals` first heads, that of lowest loss predicts.
+
+    Attributes
+    ----------
+    recent_losses : (rivals,) of the first heads, smoothed over the last steps
+
+    """
+
+    recent_losses: Tensor
 
     def __init__(
-        self, backbone: Backbone, mlp: nn.Module, dim: int, classes: tuple[int, ...], row: float, column: float
+        self,
+        backbone: Backbone,
+        mlp: nn.Module,
+        dim: int,
+        classes: tuple[int, ...],
+        row: float,
+        column: float,
+        rivals: int = 1,
     ):
         super().__init__()
         self.backbone, self.mlp, self.row, self.column = backbone, mlp, row, column
         self.heads = nn.ModuleList(CosineClassifier(dim, count) for count in classes)
+        self.register_buffer("recent_losses", torch.zeros(rivals), persistent=rivals > 1)
+
+    @property
+    def chosen(self) -> int:
+        """Return the number of the head that predicts."""
+        return int(self.recent_losses.argmin())
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of the two views, averaged over the heads."""
         z = self._project(self.backbone(torch.cat(batch.views)))
-        losses = []
+        found = []
         for head in self.heads:
             first, second = head(z).float().chunk(2)
-            losses.append(self_classifier_loss(first, second, self.row, self.column))
-        return torch.stack(losses).mean()
+            found.append(self_classifier_loss(first, second, self.row, self.column))
+        losses = torch.stack(found)
+        if self.training:
+            new = losses.detach()[: len(self.recent_losses)]
+            self.recent_losses.copy_(
+                torch.where(self.recent_losses == 0, new, self.recent_losses.lerp(new, _SMOOTHING))
+            )
+        return losses.mean()
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return the (B, D) features of the backbone and the (B, K) class scores of the first head."""
+        """Return the (B, D) features of the backbone and the (B, K) class scores of the head of lowest loss."""
         features = self.backbone(inputs)
-        return Output(features, cast(Tensor, self.heads[0](self._project(features))) / self.row)
+        return Output(features, cast(Tensor, self.heads[self.chosen](self._project(features))) / self.row)
 
     def _project(self, features: Tensor) -> Tensor:
         return F.normalize(self.mlp(features))
@@ -85,10 +118,13 @@ class SelfClassifier(TrainedEstimator):
     Parameters
     ----------
     n_classes : classes of the head that predicts
-    head_classes : class counts of further heads that train beside it, as the original does
+    n_heads : heads of so many classes, of which that of lowest loss predicts
+    head_classes : class counts of further heads that train beside them, as the original does
     backbone : "small-conv", "small-resnet18", "small-alexnet" (both the paper's), or as in `models.pretrained`
     weights : that the backbone begins with: None for random ones, "pretrained" for its own, or a file
     hidden_layers : of the MLP: 1 (the paper's best on CIFAR-10) or 2 (the original's)
+    mlp_end : what follows its last layer: "norm", batch norm and a leaky ReLU as after the others, or "linear", nothing
+        and all weights drawn from a truncated normal of 0.02, as the authors' code has it
     hidden_dim : width of the first of 2 hidden layers
     projection_dim : outputs of the MLP
     row_temperature : of the softmax over classes
@@ -96,10 +132,12 @@ class SelfClassifier(TrainedEstimator):
 
     """
 
+    n_heads: int = 8
     head_classes: tuple[int, ...] = ()
     backbone: str = "small-conv"
     weights: str | None = None
     hidden_layers: Literal[1, 2] = 1
+    mlp_end: Literal["norm", "linear"] = "norm"
     hidden_dim: int = 4096
     projection_dim: int = 128
     row_temperature: float = 0.1
@@ -115,6 +153,8 @@ class SelfClassifier(TrainedEstimator):
             raise UserError("n_classes='auto' is for methods that cluster; self-classifier learns a number of classes.")
         if any(count < 2 for count in self.head_classes):
             raise UserError(f"head_classes={self.head_classes}: every head needs at least 2 classes.")
+        if self.n_heads < 1:
+            raise UserError(f"n_heads={self.n_heads} must be at least 1.")
         if self.projection_dim < 1 or self.hidden_dim < 1:
             raise UserError(
                 f"projection_dim={self.projection_dim}, hidden_dim={self.hidden_dim}: both must be at least 1."
@@ -125,11 +165,25 @@ class SelfClassifier(TrainedEstimator):
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> SelfClassifierNet:
         """Return the untrained network."""
         backbone = make_backbone(self.backbone, image_shape, self.weights)
-        classes = (cast(int, self.n_classes), *self.head_classes)
+        classes = (*[cast(int, self.n_classes)] * self.n_heads, *self.head_classes)
         mlp = self._mlp(backbone.width)
-        return SelfClassifierNet(
-            backbone, mlp, self.projection_dim, classes, self.row_temperature, self.column_temperature
-        )
+        temperatures = self.row_temperature, self.column_temperature
+        net = SelfClassifierNet(backbone, mlp, self.projection_dim, classes, *temperatures, self.n_heads)
+        if self.mlp_end == "linear":
+            for layer in (*mlp.modules(), *net.heads):
+                if isinstance(layer, nn.Linear):
+                    nn.init.trunc_normal_(layer.weight, std=0.02)
+        return net
+
+    @classmethod
+    def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
+        """Return a saved model; runs of earlier versions have one head of the class count that predicts."""
+        return super().restore(folder, run, {"n_heads": 1, **params})
+
+    def _training_facts(self) -> dict[str, Any]:
+        net = cast(SelfClassifierNet, self.net_)
+        losses = [round(loss, 4) for loss in net.recent_losses.tolist()]
+        return super()._training_facts() | {"head": net.chosen, "head_losses": losses}
 
     def _mlp(self, width: int) -> nn.Module:
         widths = [width, self.hidden_dim, self.projection_dim][2 - self.hidden_layers :]
@@ -137,4 +191,4 @@ class SelfClassifier(TrainedEstimator):
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.LeakyReLU()]
-        return nn.Sequential(*layers)
+        return nn.Sequential(*(layers[:-2] if self.mlp_end == "linear" else layers))

@@ -82,6 +82,9 @@ def make_optimizer(net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "lars":
         from timm.optim import Lars
 
+        # timm adapts a group without weight decay only where it is told to.
+        for group in groups:
+            group["always_adapt"] = any(parameter.ndim > 1 for parameter in group["params"])
         return cast(torch.optim.Optimizer, Lars(groups, lr=recipe.learning_rate, momentum=recipe.momentum))
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.learning_rate)
