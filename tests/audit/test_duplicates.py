@@ -8,11 +8,11 @@ from scipy.fft import dctn, idctn
 from audit_samples import CHANGES, photo, shape
 from selfsort.audit.duplicates import (
     LEAST_SIMILARITY,
-    _of_piles,
-    _Pairs,
-    _Pile,
-    _Thumbnails,
+    LikePairs,
+    Pile,
+    Thumbnails,
     hashes,
+    pairs_of_piles,
     same_colours,
     similar_pairs,
     similarity,
@@ -187,8 +187,10 @@ def test_what_only_hashes_like_a_pile_stays_outside():
 def test_a_pile_is_compared_with_what_its_leader_may_go_to():
     one, other = thumbnail(photo(1)), thumbnail(photo(2))
     images = np.stack([one, one, one, one, other, other])
-    pile = _Pile(1, np.array([2, 3, 4, 5]), np.ones(4, np.float32))
-    found = _of_piles(_Thumbnails(images, None), [pile], _Pairs(np.array([0]), np.array([1]), np.ones(1, np.float32)))
+    pile = Pile(1, np.array([2, 3, 4, 5]), np.ones(4, np.float32))
+    found = pairs_of_piles(
+        Thumbnails(images, None), [pile], LikePairs(np.array([0]), np.array([1]), np.ones(1, np.float32))
+    )
     pairs = {pair for each in found for pair in zip(each.first.tolist(), each.second.tolist(), strict=True)}
     assert pairs == {(1, 2), (1, 3), (1, 4), (1, 5), (0, 2), (0, 3), (4, 5)}
 

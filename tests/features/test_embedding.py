@@ -23,6 +23,7 @@ from selfsort.features import embedding, store
 from selfsort.features.embedding import Features
 from selfsort.features.network import Extractor, with_folded_norms
 from selfsort.models.pretrained import pretrained
+from selfsort.training.recipe import pick_device, pick_precision
 
 NETWORK = "timm:mobilenetv3_small_050=random"
 SPEC = InputSpec(32, 3, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -112,7 +113,7 @@ def test_a_subset_and_the_whole_share_what_is_kept(photos: Path) -> None:
 
 def test_an_interrupted_extraction_goes_on(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    whole = Extractor._batch
+    whole = Extractor.of_batch
 
     def interrupted(self: Extractor, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         calls.append(len(images))
@@ -121,8 +122,8 @@ def test_an_interrupted_extraction_goes_on(photos: Path, monkeypatch: pytest.Mon
         return whole(self, images)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Extractor, "_batch", interrupted)
-        patch.setattr(embedding, "_batches", in_fours)  # so that something is kept before it is interrupted
+        patch.setattr(Extractor, "of_batch", interrupted)
+        patch.setattr(embedding, "in_batches", in_fours)  # so that something is kept before it is interrupted
         embed(photos)
     entry = entry_of()
     with open(entry / "journal", "a") as journal:
@@ -137,7 +138,7 @@ def test_an_interrupted_extraction_goes_on(photos: Path, monkeypatch: pytest.Mon
 def in_fours(blocks: Iterator[Block], size: int) -> Iterator[Block]:
     for block in blocks:
         for start in range(0, len(block.images), 4):
-            yield embedding._part(block, start, start + 4)
+            yield embedding.part_of(block, start, start + 4)
 
 
 @pytest.mark.parametrize("file", ["rows", "journal"])
@@ -198,7 +199,8 @@ def test_arrays_are_known_by_their_content() -> None:
 
 def test_another_network_or_input_has_features_of_its_own(photos: Path) -> None:
     first = embed(photos)
-    for options in ({"input_spec": InputSpec(64, 3)}, {"precision": "32"}, {"input_spec": InputSpec(32, 3, "pad")}):
+    other = "32" if pick_precision("auto", pick_device("auto")) == "bf16-mixed" else "bf16"
+    for options in ({"input_spec": InputSpec(64, 3)}, {"precision": other}, {"input_spec": InputSpec(32, 3, "pad")}):
         assert embed(photos, **options).computed == 11
     assert embed(photos).computed == 0 and len(first.values) == 11
     assert store.usage()[0] == 4 and store.clear() > 0 and store.usage() == (0, 0)

@@ -40,7 +40,7 @@ _SAMPLED_IMAGES = 2000
 
 
 class Similar(NamedTuple):
-    """Pairs of pictures, first < second, and how much of the second the first explains, all (P,).
+    """LikePairs of pictures, first < second, and how much of the second the first explains, all (P,).
 
     `least` is the smallest similarity that counted; `warning` says what may have been missed, "" where nothing.
     """
@@ -52,7 +52,7 @@ class Similar(NamedTuple):
     warning: str = ""
 
 
-class _Thumbnails(NamedTuple):
+class Thumbnails(NamedTuple):
     """Thumbnails (N, 32, 32) and, where colours count, their mean colours (N, 4, 4, 3)."""
 
     thumbnails: NDArray[np.uint8]
@@ -74,15 +74,15 @@ class _Thumbnails(NamedTuple):
         return same_colours(self.layouts[first], self.layouts[second])
 
 
-class _Pairs(NamedTuple):
-    """Pairs of pictures, and how much of the second the first explains, all (P,)."""
+class LikePairs(NamedTuple):
+    """LikePairs of pictures, and how much of the second the first explains, all (P,)."""
 
     first: NDArray[np.integer[Any]]
     second: NDArray[np.integer[Any]]
     similarity: Floats
 
 
-class _Pile(NamedTuple):
+class Pile(NamedTuple):
     """A picture, the nearly equal ones (M,) behind it, ascending, and how much of them it explains (M,)."""
 
     leader: int
@@ -91,7 +91,7 @@ class _Pile(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """Pairs of pictures, first < second, and the bits in which their hashes differ, all (C,)."""
+    """LikePairs of pictures, first < second, and the bits in which their hashes differ, all (C,)."""
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
@@ -107,7 +107,7 @@ def similar_pairs(
     In a set of pictures that are alike by nature only the most similar pairs count; a sample tells. Of a pile of
     nearly equal pictures each is paired with the first alone, and that with the pictures outside.
     """
-    pictures, codes = _Thumbnails(thumbnails, layouts), hashes(thumbnails)
+    pictures, codes = Thumbnails(thumbnails, layouts), hashes(thumbnails)
     piles = _piles(pictures, codes, random_state)
     outside = np.ones(len(codes), bool)
     for pile in piles:
@@ -121,7 +121,7 @@ def similar_pairs(
     else:
         least, wanted = LEAST_SIMILARITY, _RADIUS
     pairs = _alike(pictures, candidates, wanted, least)
-    pairs = _Pairs(*map(np.concatenate, zip(pairs, *_of_piles(pictures, piles, pairs), strict=True)))
+    pairs = LikePairs(*map(np.concatenate, zip(pairs, *pairs_of_piles(pictures, piles, pairs), strict=True)))
     first, second = (column.astype(np.int64) for column in pairs[:2])
     least = min(least, _LEAST_IN_PILE) if piles else least
     return Similar(first, second, np.minimum(pairs.similarity, 1), least, _warning(radius, wanted))
@@ -141,7 +141,7 @@ def turned_pairs(thumbnails: NDArray[np.uint8], layouts: NDArray[np.uint8], feat
     first, second = pairs[:, 0], pairs[:, 1]
     found = np.zeros(len(pairs), np.float32)
     for turn in _TURNS:
-        other = _Thumbnails(np.concatenate([thumbnails, turn(thumbnails)]), np.concatenate([layouts, turn(layouts)]))
+        other = Thumbnails(np.concatenate([thumbnails, turn(thumbnails)]), np.concatenate([layouts, turn(layouts)]))
         np.maximum(found, other.similarities(first, second + len(thumbnails)), out=found)
     enough = found >= least
     return Similar(first[enough], second[enough], np.minimum(found[enough], 1), least)
@@ -159,11 +159,11 @@ def _turn(quarters: int, mirrored: bool) -> Callable[[NDArray[np.uint8]], NDArra
 _TURNS = [_turn(quarters, mirrored) for mirrored in (False, True) for quarters in range(4) if mirrored or quarters]
 
 
-def _alike(pictures: _Thumbnails, candidates: _Candidates, most_bits: int, least: float) -> _Pairs:
+def _alike(pictures: Thumbnails, candidates: _Candidates, most_bits: int, least: float) -> LikePairs:
     chosen = candidates.bits <= most_bits
     first, second = candidates.first[chosen], candidates.second[chosen]
     found = pictures.similarities(first, second)
-    return _Pairs(first[found >= least], second[found >= least], found[found >= least])
+    return LikePairs(first[found >= least], second[found >= least], found[found >= least])
 
 
 def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -220,7 +220,7 @@ def same_colours(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray
     return ~np.asarray(differ.any(1), bool)
 
 
-def _piles(pictures: _Thumbnails, codes: NDArray[np.uint8], random_state: int) -> list[_Pile]:
+def _piles(pictures: Thumbnails, codes: NDArray[np.uint8], random_state: int) -> list[Pile]:
     """Find the piles of nearly equal pictures, each behind the first of them, by a sample of the pictures."""
     index = _index(codes)
     free = np.ones(len(codes), bool)
@@ -245,23 +245,23 @@ def _piles(pictures: _Thumbnails, codes: NDArray[np.uint8], random_state: int) -
             row, (members, shares) = int(members[0]), found
         behind = members > row
         if behind.any():
-            piles.append(_Pile(row, members[behind], shares[behind]))
+            piles.append(Pile(row, members[behind], shares[behind]))
             free[[row, *members[behind]]] = False
     return piles
 
 
-def _of_piles(pictures: _Thumbnails, piles: list[_Pile], pairs: _Pairs) -> Iterator[_Pairs]:
+def pairs_of_piles(pictures: Thumbnails, piles: list[Pile], pairs: LikePairs) -> Iterator[LikePairs]:
     """Yield the pairs within piles, and of their members with what stands before their leader in a pair."""
     to_leaders = np.isin(pairs.second, [pile.leader for pile in piles])
     first, second = pairs.first[to_leaders], pairs.second[to_leaders]
     for leader, members, shares in piles:
-        yield _Pairs(np.full(len(members), leader), members, shares)
+        yield LikePairs(np.full(len(members), leader), members, shares)
         before = first[second == leader].tolist()
         while before and len(members):
             one = np.full(len(members), min(before))
             shares = pictures.similarities(one, members)
             alike = shares >= _LEAST_IN_PILE
-            yield _Pairs(one[alike], members[alike], shares[alike])
+            yield LikePairs(one[alike], members[alike], shares[alike])
             # Those that are unlike it, should it take their leader, still have one another.
             before, members = members[~alike][:1].tolist(), members[~alike][1:]
 

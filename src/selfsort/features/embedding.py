@@ -115,7 +115,7 @@ class _Job:
         rows: list[NDArray[np.float32]] = []
         failures: list[decoding.Failure] = []
         with self._bar(len(self.images)) as bar:
-            for block in _batches(self.images.blocks(self.extract.spec), self.extract.batch_size):
+            for block in in_batches(self.images.blocks(self.extract.spec), self.extract.batch_size):
                 rows.append(self.extract(block.images))
                 failures += block.failures
                 bar(len(block.images) + len(block.failures))
@@ -139,7 +139,7 @@ class _Job:
         """Put the features of pictures that an entry lacks into it, and return how many went through the network."""
         part, computed = self.images.subset(missing), 0
         with self._bar(len(missing)) as bar:
-            for block in _batches(part.blocks(self.extract.spec), self.extract.batch_size):
+            for block in in_batches(part.blocks(self.extract.spec), self.extract.batch_size):
                 names = [stamps[missing[position]] for position in block.positions]
                 failed = [(stamps[missing[position]], reason) for position, reason in block.failures]
                 rows, new = self._rows(entry, block)
@@ -207,7 +207,7 @@ class _Rate:
         self.bar.show(done, f"Computing features, {rate:,.0f} pictures/s")
 
 
-def _batches(blocks: Iterator[Block], size: int) -> Iterator[Block]:
+def in_batches(blocks: Iterator[Block], size: int) -> Iterator[Block]:
     """Cut and join blocks so that all but the last have `size` readable pictures or a multiple of it."""
     waiting: list[Block] = []
     for block in blocks:
@@ -216,8 +216,8 @@ def _batches(blocks: Iterator[Block], size: int) -> Iterator[Block]:
         if count >= size:
             joined = _joined(waiting)
             whole = count // size * size
-            yield _part(joined, 0, whole)
-            waiting = [_part(joined, whole, count)._replace(failures=())]
+            yield part_of(joined, 0, whole)
+            waiting = [part_of(joined, whole, count)._replace(failures=())]
     if waiting:
         yield _joined(waiting)
 
@@ -233,7 +233,8 @@ def _joined(blocks: Sequence[Block]) -> Block:
     )
 
 
-def _part(block: Block, start: int, stop: int) -> Block:
+def part_of(block: Block, start: int, stop: int) -> Block:
+    """Return some of the readable pictures of a block."""
     return block._replace(
         positions=block.positions[start:stop],
         images=block.images[start:stop],

@@ -57,10 +57,11 @@ class Extractor:
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of pictures as the network's input wants them, not normalised."""
-        parts = [self._batch(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+        parts = [self.of_batch(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
 
-    def _batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def of_batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features of one batch of pictures or less."""
         batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
         batch[: len(images)] = images
         return self._run(batch)[: len(images)]

@@ -25,7 +25,7 @@ from selfsort.models.base import Batch, Net, Output
 from selfsort.models.cut import cut
 from selfsort.models.pretrained import Pretrained, find, pretrained
 from selfsort.training.data import FeatureData, TrainingData
-from selfsort.training.recipe import Precision, Recipe, pick_device
+from selfsort.training.recipe import Recipe, pick_device
 
 _TRAINED_SHARE = 0.25  # of a network's layers, the last ones, that fine-tuning changes
 _VIEWS = 4  # of each picture that fine-tuning sees, the first the picture as it is
@@ -190,13 +190,8 @@ class Frozen(TrainedEstimator):
         return heads.find(self.head).from_state(state)
 
     def refining_recipe(self) -> Recipe:
-        """Return how to fine-tune: decay of the weights, since a large network forgets quickly.
-
-        In float32 on a processor: the depthwise convolutions that such networks are made of are learnt twenty times as
-        fast as in bfloat16 there.
-        """
-        precision: Precision = "32" if pick_device(self.device).type == "cpu" else self.precision
-        return replace(self.recipe(), optimizer="adamw", weight_decay=0.01, precision=precision)
+        """Return how to fine-tune: decay of the weights, since a large network forgets quickly."""
+        return replace(self.recipe(), optimizer="adamw", weight_decay=0.01)
 
     def learning_part(self, net: Net, images: ImageSet, progress: bool = False) -> tuple[Net, TrainingData]:
         """Return the last stages and what comes to them, or the whole network where it cannot be cut there."""
