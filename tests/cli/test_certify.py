@@ -289,7 +289,8 @@ class TestByAPerson:
             store.put("rounds", [{"round": 1, "after_seq": 0, "names": list(NAMES)}])
             checks, _ = open_checks(store, NAMES, probabilities, 5)
         asked = []
-        monkeypatch.setattr("selfsort.labelling.label_space.points_of", lambda *given, **more: asked.append(given))
+        compute = "selfsort.labelling.server.better_points.BetterPoints.compute"
+        monkeypatch.setattr(compute, lambda *given, **more: asked.append(given))
         with closing(LabelService(run, images, checks=checks)) as service:
             service.settle()
             assert service.certification.next()["picture"] is not None and service.next_group("me") is None

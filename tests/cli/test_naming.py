@@ -19,13 +19,17 @@ from PIL import Image
 
 from commands import Cli, program
 from samples import pictures, quick
+from selfsort.cli.inputs import training_images
+from selfsort.data import decoding
 from selfsort.data.image_set import ImageSet
-from selfsort.data.loading import load_images
+from selfsort.data.input_spec import InputSpec
+from selfsort.data.loading import list_images, load_images
 from selfsort.labelling.core.answers import Event
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.rounds import refine_run
 from selfsort.labelling.locks import label_lock, refine_lock
 from selfsort.labelling.server.service import LabelService
+from selfsort.runs.manifest import describe
 
 
 @pytest.fixture
@@ -80,6 +84,18 @@ class TestPictures:
     def test_some_look_different(self, run, folder, cli):
         shutil.copy(folder / "kind-0" / "00.png", folder / "kind-0" / "03.png")
         assert "files of the same names look different" in complaint(cli, "refine", run)
+
+    def test_they_are_read_again_only_where_a_file_has_changed(self, folder, tmp_path, monkeypatch):
+        (tmp_path / "skipped.csv").write_text("id,reason\n")
+        facts = describe("frozen", {}, list_images(folder), InputSpec(20, 3))
+        hashed = []
+        own = decoding.content_hashes
+        monkeypatch.setattr(decoding, "content_hashes", lambda originals: hashed.append(1) or own(originals))
+        assert len(training_images(tmp_path, facts, None, True)) == 30 and not hashed
+        (folder / "kind-0" / "00.png").touch()
+        assert len(training_images(tmp_path, facts, None, True)) == 30 and len(hashed) == 1
+        earlier = facts | {"data": {name: fact for name, fact in facts["data"].items() if name != "stamps"}}
+        assert len(training_images(tmp_path, earlier, None, True)) == 30 and len(hashed) == 2
 
     def test_all_have_moved(self, run, folder, images, tmp_path, cli):
         answer(run, images)

@@ -78,9 +78,9 @@ class TestKeptLayouts:
         counted = []
         own = space._umap
 
-        def counting(points, random_state):
+        def counting(points, random_state, progress):
             counted.append(random_state)
-            return own(points, random_state)
+            return own(points, random_state, progress)
 
         monkeypatch.setattr(space, "_umap", counting)
         return counted

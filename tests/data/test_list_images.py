@@ -158,6 +158,19 @@ def test_the_same_content_has_the_same_hash(folder, packed):
     )
 
 
+def test_stamps_tell_without_reading_that_nothing_has_changed(folder, packed, monkeypatch):
+    for source in (folder, packed):
+        with monkeypatch.context() as patched:
+            patched.setattr(decoding, "content_hashes", None)
+            before = selfsort.list_images(source).stamps_fingerprint()
+            assert selfsort.list_images(source).stamps_fingerprint() == before
+            assert selfsort.list_images(source).subset([0, 2]).stamps_fingerprint() != before
+    before = selfsort.list_images(folder).stamps_fingerprint()
+    (folder / "a" / "0.png").touch()
+    assert selfsort.list_images(folder).stamps_fingerprint() != before
+    assert as_image_set(np.zeros((3, 8, 8), np.uint8)).stamps_fingerprint() is None
+
+
 def test_a_changed_picture_has_another_stamp(folder):
     before = selfsort.list_images(folder)
     photo(99).save(folder / "b" / "1.png")

@@ -212,6 +212,25 @@ def test_photographs_are_shown_from_their_files(open_tab: Any, photographs: Serv
     assert tab.page.locator(".cell").first.bounding_box()["width"] >= 148
 
 
+def test_rough_groups_are_named_while_better_ones_are_looked_for(open_tab: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "few.npy", selfsort.load_images("digits").images[:300])
+    quick("kmeans", n_classes=6).fit(selfsort.load_images(tmp_path / "few.npy"), run_dir=tmp_path / "rough")
+    server = Server(tmp_path / "rough", "label")
+    try:
+        tab = open_tab(at=server)
+        assert tab.state()["better_groups"] is not None
+        expect(tab.page.locator("#better-when")).to_contain_text("Better groups")
+        tab.group_after("Enter", text="heron")
+        asked = tab.shown()
+        expect(tab.page.locator("#better")).to_be_hidden()
+        assert tab.shown() == asked, "what one looks at stays"
+        expect(tab.page.locator("#live")).to_have_text("There are better groups now.")
+        tab.group_after("Enter", text="egret")
+        assert {"heron", "egret"} <= set(tab.counts())
+    finally:
+        server.kill()
+
+
 @pytest.mark.slow
 def test_the_last_groups_come_back_from_a_window_that_was_closed(open_tab: Any, fitted: Path, tmp_path: Path) -> None:
     server = Server(copy_of(fitted, tmp_path), "label", "--groups", "2")

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfsort import runs
 from selfsort.errors import UserError
+from selfsort.labelling import label_space
 from selfsort.labelling.core.answers import Event, SimilarName, Taken
+from selfsort.labelling.server.better_points import BetterPoints
 from selfsort.labelling.server.journal import Conflict
 from selfsort.labelling.server.refinement import refine_command
 from selfsort.labelling.server.service import LabelService, Missing
@@ -167,6 +170,80 @@ def test_who_has_nothing_else_to_do_waits_for_the_tree(run, images, monkeypatch)
         assert service.next_group("ann")["kind"] == "query"
 
 
+@pytest.fixture
+def gate(run, monkeypatch):
+    """Let better points of a run that has none yet come when this is set; until then groups are rough."""
+    runs.RunFolder(run).points.unlink()
+    gate = threading.Event()
+
+    def compute(self, folder, random_state):
+        while not gate.wait(0.02):
+            if self.stopped:
+                return
+        embedding = np.load(runs.RunFolder(folder).embedding)
+        label_space.keep(folder, label_space.stamp_of(embedding), embedding)
+
+    monkeypatch.setattr(BetterPoints, "compute", compute)
+    return gate
+
+
+def test_rough_groups_are_asked_about_until_there_are_better_ones(run, images, gate):
+    with closing(LabelService(run, images, n_groups=4)) as service:
+        rough = service.next_group("ann")
+        assert rough["kind"] == "rough" and rough["centre"] is None and service.state()["open_groups"] == 4
+        service.answer("a", "ann", name(rough, "rose"))
+        asked, bobs = service.next_group("ann"), service.next_group("bob")
+        drawn = service.lasso("l", "cleo", [1, 4, 7])["group"]
+        gate.set()
+        service.settle()
+        kinds = [group.kind for group in service.session.open_groups()]
+        assert sorted(kinds) == ["cluster"] * 4 + ["lasso"]
+        assert service.next_group("ann")["id"] == asked["id"], "what somebody looks at stays"
+        service.answer("b", "bob", name(bobs, "tulip"))
+        assert service.next_group("bob")["kind"] == "cluster" and service.next_group("cleo")["id"] == drawn["id"]
+        assert service.undo("u", "bob")["group"]["id"] == bobs["id"] == service.next_group("bob")["id"]
+        assert {"rose"} == set(service.session.names())
+        known = set(service.session.groups)
+    with closing(LabelService(run, images)) as service:
+        assert set(service.session.groups) == known and service.next_group("ann")["kind"] == "cluster"
+
+
+def test_better_groups_come_also_after_a_restart(run, images, gate):
+    with closing(LabelService(run, images, n_groups=4)) as service:
+        service.answer("a", "ann", name(service.next_group("ann"), "rose"))
+        members = set(np.flatnonzero(service.session.labels().given))
+    runs.RunFolder(run).points.unlink(missing_ok=True)
+    gate.set()
+    with closing(LabelService(run, images, n_groups=3)) as service:
+        service.settle()
+        assert service.state()["open_groups"] == 3 and set(np.flatnonzero(service.session.labels().given)) == members
+
+
+def test_groups_stay_rough_where_better_ones_cannot_be_found(run, images, monkeypatch, caplog):
+    runs.RunFolder(run).points.unlink()
+    monkeypatch.setattr(sys, "executable", "false")
+    with closing(LabelService(run, images, n_groups=2)) as service:
+        service.settle()
+        assert "stay rough" in caplog.text and len(caplog.records) == 1 and caplog.records[0].exc_info is None
+        for key in ("a", "b"):
+            assert service.next_group("ann")["kind"] == "rough"
+            service.answer(key, "ann", name(service.next_group("ann"), f"kind {key}"))
+        assert service.next_group("ann")["kind"] == "query"
+
+
+def test_better_points_come_from_a_process_that_tells_how_far_it_is(run):
+    folder = runs.RunFolder(run)
+    kept = np.load(folder.points)["points"]
+    folder.points.unlink()
+    seen = []
+    better = BetterPoints(lambda: seen.append(better.progress))
+    better.compute(run, 0)
+    points = np.load(folder.points)["points"]
+    assert len(points) == len(kept) and points.shape[1] < kept.shape[1], "a UMAP of the embedding"
+    shares = [progress["share"] for progress in seen if progress]
+    assert shares == sorted(shares) and shares[0] == 0 and seen[-1] is None and better.progress is None
+
+
 def test_undo_is_of_ones_own_answers_and_asks_again(service, run):
     ann, bob = service.next_group("ann"), service.next_group("bob")
     service.answer("a", "ann", name(ann, "rose"))
@@ -227,6 +304,7 @@ def test_names_are_merged_and_pictures_pulled_out(service):
         service.answer(f"a{number}", "ann", name(service.next_group("ann"), text))
     before = {each["name"]: each["colour"] for each in service.state()["names"]}
     service.tell("m", "ann", Event("merge", name="rose", names=("roze",)))
+    service.settle()
     shown = service.named("rose", 0, 5, "doubtful")
     assert len(shown["pictures"]) == 5 and shown["total"] == service.state()["covered"]
     confidences = [row["confidence"] for row in service.named("rose", 0, 100, "doubtful")["pictures"]]
@@ -290,7 +368,7 @@ def test_no_spreadsheet_computes_a_name(service):
     for number, text in enumerate(["=1+1", "@SUM(A1)", "-1", "+ 2 kinds"]):
         service.answer(f"k{number}", "ann", name(service.next_group("ann"), text))
     found = {row["name"] for row in csv.DictReader(io.StringIO(service.labels_csv().decode()))}
-    assert found == {"'=1+1", "'@SUM(A1)", "-1", "'+ 2 kinds", ""}
+    assert found - {""} == {"'=1+1", "'@SUM(A1)", "-1", "'+ 2 kinds"}
     assert "=1+1" in service.session.names()
 
 
@@ -310,6 +388,7 @@ def test_a_generation_is_of_names_and_groups_a_version_of_everything(service):
     def seen():
         return [service.state()[key] for key in ("generation", "version", "map")]
 
+    service.settle()
     before = seen()
     assert before[2] == 0, "nobody has looked at the map"
     service.map()
@@ -317,6 +396,7 @@ def test_a_generation_is_of_names_and_groups_a_version_of_everything(service):
     mapped = seen()
     assert mapped[0] == before[0] and mapped[1] > before[1] and mapped[2] > 0
     service.answer("a", "ann", name(service.next_group("ann"), "rose"))
+    service.settle()
     named = seen()
     assert named[0] == named[1] > mapped[1] and named[2] == mapped[2]
     service.answer("a", "ann", name(service.next_group("ann"), "rose"))
@@ -517,9 +597,7 @@ def test_closing_ends_a_refinement(run, images):
 
 
 def test_a_refinement_notices_that_its_server_is_gone():
-    program = (
-        "from selfsort.labelling.server.refinement import end_with_input as end; end(); import time; time.sleep(600)"
-    )
+    program = "from selfsort.labelling.server.helper import end_with_input as end; end(); import time; time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)

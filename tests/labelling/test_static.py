@@ -68,6 +68,12 @@ class TestWords:
         assert words("interval", {"low": 0.5, "high": 0.75}).replace("\u00a0", " ") == "50 to 75 %"
         assert words("interval", {"low": 1, "high": 1}).replace("\u00a0", " ") == "100 %"
 
+    @pytest.mark.parametrize(
+        ("seconds", "text"), [(3, "some seconds"), (12, "about 10 s"), (88, "about 90 s"), (100, "about 2 minutes")]
+    )
+    def test_durations(self, module, seconds, text):
+        assert module("words")("duration", seconds) == text
+
     def test_counts(self, module):
         assert [module("words")("pictures", number) for number in (0, 1, 1797)] == [
             "0 pictures",

@@ -137,7 +137,7 @@ def refine(
 ) -> None:
     """Learn from the names given with `selfsort label`; the model that knows them is kept in RUN/named."""
     from selfsort import runs
-    from selfsort.labelling.server.refinement import end_with_input
+    from selfsort.labelling.server.helper import end_with_input
 
     if until_input_ends:
         end_with_input()

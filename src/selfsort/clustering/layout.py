@@ -20,14 +20,20 @@ def project(
     At most `sample` rows are drawn, at random; rows that are not finite are left out. Fewer than four rows, and an
     embedding in which all rows are alike, are laid out by PCA whatever the kind.
     """
-    finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
-    if len(finite) > sample:
-        finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
+    finite = rows_drawn(embedding, sample, random_state)
     rows = embedding[finite].astype(np.float64)
     principal = _principal(rows, random_state)
     if kind == "pca" or len(rows) < 4 or np.ptp(principal, axis=0).max() < 1e-9:
         return finite, principal[:, :2]
     return finite, _tsne(principal, random_state)
+
+
+def rows_drawn(embedding: NDArray[np.floating[Any]], sample: int, random_state: int = 0) -> NDArray[np.int64]:
+    """Return the rows of an embedding (N, D) that `project` draws, in order: `sample` at most, all of them finite."""
+    finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
+    if len(finite) > sample:
+        finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
+    return finite
 
 
 def _principal(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:

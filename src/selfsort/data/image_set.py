@@ -366,6 +366,18 @@ class ImageSet:
             digest.update((each or "unreadable").encode() + b"\0")
         return CONTENT + self._with_ids(digest)
 
+    def stamps_fingerprint(self) -> str | None:
+        """Return a hexadecimal hash of the pictures' stamps and ids, for which none is read; None without stamps.
+
+        While it stays the same, so does `content_fingerprint`; see `stamp`.
+        """
+        if self.originals.stamps is None:
+            return None
+        digest = hashlib.blake2b(digest_size=16)
+        for each in self.originals.stamps:
+            digest.update(each.encode("utf-8", "surrogateescape") + b"\0")
+        return self._with_ids(digest)
+
     def _with_ids(self, digest: hashlib.blake2b) -> str:
         for name in self.ids:
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0")

@@ -1,57 +1,51 @@
 """Where a run's pictures lie in the space in which groups are looked for; kept in the run folder, for it takes long."""
 
 import hashlib
-import threading
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort import runs
-from selfsort.errors import UserError
+from selfsort.clustering.space import Progress, Space, View, reduce_sampled, unit_rows, viewed
 from selfsort.files import atomic_path
+from selfsort.labelling.core.head import HeadSpace
+
+_ROUGH_AXES = 50
 
 
-class Points:
-    """The points of a run, computed when they are first asked for, by any thread; see `points_of`."""
+def compute(folder: Path, *, random_state: int = 0, progress: Progress | None = None) -> None:
+    """Compute and keep the points (N, d) of the model in a folder, in the `label_space` of its method.
 
-    def __init__(self, folder: Path, embedding: NDArray[np.float32], *, random_state: int = 0):
-        self._folder, self._embedding, self._random_state = folder, embedding, random_state
-        self._lock = threading.Lock()
-        self._points: NDArray[np.float32] | None = None
-
-    def __call__(self) -> NDArray[np.float32]:
-        """Return the points (N, d)."""
-        with self._lock:
-            if self._points is None:
-                self._points = points_of(self._folder, self._embedding, random_state=self._random_state)
-            return self._points
+    `progress` is told the share that is done. Raises `UserError` when they cannot be kept.
+    """
+    space, view = _space_and_view(folder)
+    embedding = np.load(runs.RunFolder(folder).embedding, mmap_mode="r", allow_pickle=False)
+    stamp = stamp_of(embedding)
+    points = viewed(embedding, view)
+    del embedding  # a view may be a copy, and there is memory for one of both
+    keep(folder, stamp, reduce_sampled(points, space, random_state=random_state, progress=progress))
 
 
-def points_of(folder: Path, embedding: NDArray[np.float32], *, random_state: int = 0) -> NDArray[np.float32]:
-    """Return the points (N, d) of a run's `embedding` (N, D) in the `label_space` of its method."""
-    path, stamp = runs.RunFolder(folder).points, stamp_of(embedding)
-    kept = _read(path, stamp)
-    if kept is not None:
-        return kept
-    # Imported only here: torch takes seconds.
-    from selfsort import methods
-    from selfsort.clustering import reduce_sampled
+def _space_and_view(folder: Path) -> tuple[Space, View]:
+    run = runs.read_run(folder)
+    if "labelling" in run:
+        return run["labelling"]["space"], run["labelling"]["view"]
+    from selfsort import methods  # torch: seconds, and half a gigabyte, which only runs of earlier versions take
 
-    method = methods.find(runs.read_run(folder)["method"])
-    if method.label_space == "embedding":
-        return embedding
-    points = reduce_sampled(method.label_view(embedding), method.label_space, random_state=random_state)
-    with suppress(UserError):  # where it cannot be kept it is computed again
-        keep(folder, embedding, points)
-    return points
+    method = methods.find(run["method"])
+    return method.label_space, method.label_view
 
 
-def keep(folder: Path, embedding: NDArray[np.float32], points: NDArray[np.float32]) -> None:
-    """Keep what `points_of` shall return."""
+def rough_points(space: HeadSpace) -> NDArray[np.float32]:
+    """Return points (N, d) at once that are nearly as good: directions along the first axes of the embedding."""
+    return unit_rows(np.ascontiguousarray(space.points[:, :_ROUGH_AXES]))
+
+
+def keep(folder: Path, stamp: str, points: NDArray[np.float32]) -> None:
+    """Keep the points (N, d) of an embedding with a `stamp`."""
     with atomic_path(runs.RunFolder(folder).points) as partial, open(partial, "wb") as file:
-        np.savez(file, stamp=stamp_of(embedding), points=points)
+        np.savez(file, stamp=stamp, points=points)
 
 
 def stamp_of(embedding: NDArray[np.float32]) -> str:
@@ -61,9 +55,16 @@ def stamp_of(embedding: NDArray[np.float32]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, stamp: str) -> NDArray[np.float32] | None:
+def kept_points(folder: Path, stamp: str) -> NDArray[np.float32] | None:
+    """Return the points (N, d) that were kept for an embedding with a `stamp`, None where there are none."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(runs.RunFolder(folder).points, allow_pickle=False) as kept:
             return np.asarray(kept["points"], np.float32) if str(kept["stamp"]) == stamp else None
     except Exception:  # not there, or damaged
         return None
+
+
+def is_embedding(folder: Path, points: NDArray[np.float32]) -> bool:
+    """Tell whether points (N, d) are the embedding of the model in a folder itself."""
+    embedding = np.load(runs.RunFolder(folder).embedding, mmap_mode="r", allow_pickle=False)
+    return embedding.shape == points.shape and np.array_equal(embedding, points)

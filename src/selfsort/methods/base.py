@@ -20,6 +20,7 @@ from selfsort import runs
 from selfsort.augment import Augmentation, resolved, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.clustering.class_count import ClassCount, estimate_class_count
+from selfsort.clustering.space import View
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
@@ -129,8 +130,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     trains: ClassVar[bool] = False
     # Weights that had another name in runs of earlier versions: then and now.
     renamed: ClassVar[Mapping[str, str]] = {}
-    # How groups of pictures are named: where they are looked for, and the weight of the names in the loss.
+    # How groups of pictures are named: where they are looked for, in what view of the embedding, and the weight of the
+    # names in the loss.
     label_space: ClassVar[ClusterSpace] = "umap"
+    label_view: ClassVar[View] = "embedding"
     name_weight: ClassVar[float] = 1.0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -141,11 +144,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> Net:
         """Return the network for (height, width, channels) pictures, untrained."""
         raise NotImplementedError
-
-    @staticmethod
-    def label_view(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what of an embedding (N, D) is brought to `label_space`."""
-        return embedding
 
     @property
     def names_(self) -> tuple[str, ...]:
@@ -229,6 +227,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self.check(images)
         images = self.prepared(images, progress)
         facts = runs.describe(self.method, self._params(), images, self.input_of(images))
+        facts |= {"labelling": {"space": self.label_space, "view": self.label_view}}
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from selfsort import heads
 from selfsort.augment import Augmentation, views_from
-from selfsort.clustering.space import centred
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec, Resize
 from selfsort.errors import UserError
@@ -126,12 +125,8 @@ class Frozen(TrainedEstimator):
     views: str | Augmentation = "natural"
 
     trains: ClassVar[bool] = False
+    label_view: ClassVar[Literal["centred"]] = "centred"  # as heads see features, so that one layout serves both
     n_views = 1
-
-    @staticmethod
-    def label_view(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the features as heads see them, so that one layout serves both."""
-        return centred(embedding)[0]
 
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters, that there are such a head and such a network, and the pictures."""

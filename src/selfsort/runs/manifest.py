@@ -34,6 +34,7 @@ def describe(
         "n_images": len(images),
         "image_shape": list(spec.image_shape),
         "fingerprint": images.content_fingerprint() if own_input else images.fingerprint(),
+        "stamps": images.stamps_fingerprint(),
         "n_skipped": len(images.skipped),
     }
     return {

@@ -11,7 +11,7 @@ from selfsort.errors import UserError
 from selfsort.spelling import visible
 
 EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
-GroupKind = Literal["cluster", "split", "lasso", "query"]
+GroupKind = Literal["rough", "cluster", "split", "lasso", "query"]
 
 JUNK = "junk"
 LONGEST_NAME = 100
@@ -41,7 +41,8 @@ class Group:
     members : (M,) positions of the pictures, the most typical first
     distances : (M,) of each to the centre, in units of the root mean square over all groups proposed with it
     centre : (D,) in the embedding; None where there is none
-    kind : a "cluster", a part of a "split" group, a "lasso" drawn by hand, or a "query", asked about after those
+    kind : a "cluster", or a "rough" one, asked about until there are better ones; a part of a "split" group, a "lasso"
+        drawn by hand, or a "query", asked about after those
     round : number of refinements before it
     parent : the group that was split
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from selfsort.labelling.core.session import Targets
 
 _AXES = 256  # principal axes of a standardised embedding that a head looks along; more cost time and gain nothing
-_SAMPLE = 20_000  # pictures that show the axes
+_SAMPLE = 10_000  # pictures that show the axes
+_CHUNK = 4_096  # pictures that are standardised at a time
 _MOST_ROWS = 8_000  # pictures that a head is fitted to: under a second
 _PENALTY = 4e-5  # for each column of the embedding: the scores of a standardised one grow with their number
 _BALANCE = 0.5  # 0: names count as much as their evidence, 1: all alike
@@ -32,20 +33,33 @@ class HeadSpace:
 
     Attributes
     ----------
-    embedding : as it is
-    mean, scale : (D,) of it
-    axes : (D, d), at most 256
+    mean, variance : (D,) of the embedding
+    scale : (D,) by which it is divided
+    axes : (D, d), at most 256, the one along which the pictures differ most first
     points : (N, d) the standardised embedding along them
 
     """
 
     def __init__(self, embedding: NDArray[np.float32]):
-        self.embedding = embedding
-        self.mean = embedding.mean(0, dtype=np.float64).astype(np.float32)
-        self.scale = np.sqrt(embedding.var(0, dtype=np.float64) + _LEAST_VARIANCE).astype(np.float32)
-        standardised = (embedding - self.mean) / self.scale
-        self.axes = _principal_axes(standardised)
-        self.points = standardised @ self.axes
+        self.mean, self.variance = _moments(embedding)
+        self.scale = np.sqrt(self.variance + _LEAST_VARIANCE)
+        self.axes = self._principal_axes(embedding)
+        self.points = np.empty((len(embedding), self.axes.shape[1]), np.float32)
+        for rows in _chunks(len(embedding)):
+            self.points[rows] = self._standardised(embedding[rows]) @ self.axes
+
+    def _standardised(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        standardised: NDArray[np.float32] = (rows - self.mean) / self.scale
+        return standardised
+
+    def _principal_axes(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        sample = embedding[:: max(1, -(-len(embedding) // _SAMPLE))]
+        products = np.zeros((len(self.mean), len(self.mean)))
+        for rows in _chunks(len(sample)):
+            standardised = self._standardised(sample[rows])
+            products += standardised.T @ standardised
+        axes: NDArray[np.float32] = np.linalg.eigh(products)[1][:, : -_AXES - 1 : -1].astype(np.float32)
+        return np.ascontiguousarray(axes)
 
     def fit(self, targets: Targets, random_state: int = 0) -> NameHead:
         """Fit a head to weighted names of some pictures.
@@ -105,10 +119,14 @@ class HeadSpace:
         return chances
 
 
-def _principal_axes(standardised: NDArray[np.float32]) -> NDArray[np.float32]:
-    count, width = standardised.shape
-    if width <= _AXES:
-        return np.eye(width, dtype=np.float32)
-    sample = standardised[:: -(-count // _SAMPLE)].astype(np.float64)
-    axes: NDArray[np.float32] = np.linalg.eigh(sample.T @ sample)[1][:, : -_AXES - 1 : -1].astype(np.float32)
-    return np.ascontiguousarray(axes)
+def _moments(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean and the variance (D,) of an embedding (N, D), without a copy of it."""
+    mean = embedding.mean(0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for rows in _chunks(len(embedding)):
+        squares += ((embedding[rows] - mean) ** 2).sum(0)
+    return mean.astype(np.float32), (squares / len(embedding)).astype(np.float32)
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]

@@ -38,11 +38,17 @@ def groups_fit(session: Session) -> bool:
 
 
 def first_groups(
-    embedding: NDArray[np.float32], n_groups: int | None, *, random_state: int = 0, first_id: int = 0, round: int = 0
+    embedding: NDArray[np.float32],
+    n_groups: int | None,
+    *,
+    kind: GroupKind = "cluster",
+    random_state: int = 0,
+    first_id: int = 0,
+    round: int = 0,
 ) -> list[Group]:
     """Cut (N, D) embedded pictures into groups by k-means; the elbow of its inertia chooses how many when None."""
     everything = np.arange(len(embedding))
-    return _groups(embedding, everything, n_groups, "cluster", round, None, first_id, random_state)
+    return _groups(embedding, everything, n_groups, kind, round, None, first_id, random_state)
 
 
 def split(

@@ -292,8 +292,13 @@ class Session:
         self._sort()
         return replay
 
+    def has_clusters(self) -> bool:
+        """Tell whether groups were proposed since the model was refined last, other than rough ones."""
+        return any(group.kind == "cluster" and group.round == self.round for group in self.groups.values())
+
     def _sort(self) -> None:
-        waiting = [group for group in self.groups.values() if self._is_waiting(group)]
+        passed = {"rough"} if self.has_clusters() else set()
+        waiting = [group for group in self.groups.values() if group.kind not in passed and self._is_waiting(group)]
         self._now.open = sorted(waiting, key=lambda group: (-self.gain(group), group.id))
 
     def _is_waiting(self, group: Group) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.clustering import Space, reduce_sampled
+from selfsort.clustering.space import viewed
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
@@ -77,7 +78,8 @@ class LabelSession:
     @cached_property
     def points(self) -> NDArray[np.float32]:
         """Return the pictures (N, d) in the space where groups are looked for."""
-        return reduce_sampled(self.model.label_view(self.model.embedding_), self.space, random_state=self.random_state)
+        view = viewed(self.model.embedding_, self.model.label_view)
+        return reduce_sampled(view, self.space, random_state=self.random_state)
 
     def next(self) -> Group | None:
         """Return the group whose answer helps most, or None when all are answered."""

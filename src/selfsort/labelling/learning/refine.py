@@ -126,7 +126,7 @@ def _fit_head(net: NamedNet, space: HeadSpace, targets: Targets, random_state: i
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(head.weight))
         linear.bias.copy_(torch.from_numpy(head.bias))
-    _normalise_by(net.head, torch.tensor(space.embedding))
+    _normalise(net.head, torch.from_numpy(space.mean), torch.from_numpy(space.variance))
     return head
 
 
@@ -235,14 +235,19 @@ def _shares(learner: NameLearner, data: TrainingData, batch_size: int = 1024) ->
 
 
 def _normalise_by(head: nn.Sequential, embedding: Tensor) -> None:
-    """Let the head normalise by the (N, D) embedding of all pictures.
+    """Let the head normalise by the (N, D) embedding of all pictures."""
+    _normalise(head, embedding.mean(0), embedding.var(0, unbiased=False))
+
+
+def _normalise(head: nn.Sequential, mean: Tensor, variance: Tensor) -> None:
+    """Let the head normalise by the mean and the variance (D,) of all pictures.
 
     Its running means lag behind an embedding that changes, far behind in the few steps that few pictures make.
     """
     norm = cast(nn.BatchNorm1d, head[0])
     with torch.no_grad():
-        cast(Tensor, norm.running_mean).copy_(embedding.mean(0))
-        cast(Tensor, norm.running_var).copy_(embedding.var(0, unbiased=False))
+        cast(Tensor, norm.running_mean).copy_(mean)
+        cast(Tensor, norm.running_var).copy_(variance)
 
 
 def _facts(

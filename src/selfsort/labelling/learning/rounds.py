@@ -77,7 +77,7 @@ def _replace(folder: Path, labelling: LabelSession) -> None:
         assert error_probability is not None
         with atomic_path(RunFolder(new).error_probability) as path, open(path, "wb") as file:
             np.save(file, error_probability)
-        label_space.keep(new, model.embedding_, labelling.points)
+        label_space.keep(new, label_space.stamp_of(model.embedding_), labelling.points)
         swap_folder(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -12,10 +12,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.clustering.layout import project
+from selfsort.clustering.layout import project, rows_drawn
 from selfsort.errors import UserError
 from selfsort.files import atomic_path
-from selfsort.labelling.label_space import stamp_of
 from selfsort.runs import RunFolder
 
 _POINTS = 6000
@@ -30,6 +29,15 @@ class MapLayout(NamedTuple):
     version: int = 0  # later ones are larger, also those of later servers
 
 
+class _ToDraw(NamedTuple):
+    """The pictures to be drawn: their positions, their rows (n, D) of the embedding, and what tells it from others."""
+
+    stamp: str
+    indices: NDArray[np.int64]
+    rows: NDArray[np.float32]
+    random_state: int
+
+
 class EmbeddingMap:
     """Draws a map of a run's embedding in the background, once somebody looks.
 
@@ -40,14 +48,15 @@ class EmbeddingMap:
         self._path, self._changed = RunFolder(run).embedding_map, changed
         self._lock = threading.Lock()
         self._ready = threading.Event()
-        self._to_draw: tuple[NDArray[np.float32], int] | None = None
+        self._to_draw: _ToDraw | None = None
         self._latest = 0
         self._layout: MapLayout | None = None
 
-    def put(self, embedding: NDArray[np.float32], random_state: int) -> None:
-        """Let the next map be that of an embedding (N, D)."""
+    def put(self, embedding: NDArray[np.float32], stamp: str, random_state: int) -> None:
+        """Let the next map be that of an embedding (N, D), which a `stamp` tells from others; it is not held on to."""
+        indices = rows_drawn(embedding, _POINTS, random_state)
         with self._lock:
-            self._to_draw = embedding, random_state
+            self._to_draw = _ToDraw(stamp, indices, embedding[indices], random_state)
 
     @property
     def version(self) -> int:
@@ -59,26 +68,24 @@ class EmbeddingMap:
         with self._lock:
             if self._to_draw is not None:
                 self._latest += 1
-                arguments = (self._latest, *self._to_draw)
-                self._to_draw = None
+                arguments, self._to_draw = (self._latest, self._to_draw), None
                 self._ready.clear()
                 threading.Thread(target=self._work, args=arguments, name="map", daemon=True).start()
         self._ready.wait()
         assert self._layout is not None
         return self._layout
 
-    def _work(self, number: int, embedding: NDArray[np.float32], random_state: int) -> None:
+    def _work(self, number: int, drawn: _ToDraw) -> None:
         _give_way()
-        stamp = stamp_of(embedding)
-        kept = self._read(stamp)
+        kept = self._read(drawn.stamp)
         if kept is not None:
             self._show(number, kept)
             return
-        self._show(number, _layout("pca", embedding, random_state))
-        layout = _layout("tsne", embedding, random_state)
+        self._show(number, _layout("pca", drawn))
+        layout = _layout("tsne", drawn)
         # A map is a convenience: it is shown also where it cannot be kept.
         with suppress(UserError), atomic_path(self._path) as partial, open(partial, "wb") as file:
-            np.savez(file, stamp=stamp, pictures=layout.indices, points=layout.points)
+            np.savez(file, stamp=drawn.stamp, pictures=layout.indices, points=layout.points)
         self._show(number, layout)
 
     def _show(self, number: int, layout: MapLayout) -> None:
@@ -99,12 +106,12 @@ class EmbeddingMap:
         return None
 
 
-def _layout(kind: Literal["pca", "tsne"], embedding: NDArray[np.float32], random_state: int) -> MapLayout:
-    indices, points = project(embedding, kind=kind, sample=_POINTS, random_state=random_state)
+def _layout(kind: Literal["pca", "tsne"], drawn: _ToDraw) -> MapLayout:
+    _, points = project(drawn.rows, kind=kind, sample=_POINTS, random_state=drawn.random_state)
     low, high = points.min(0, initial=np.inf), points.max(0, initial=-np.inf)
     spans = np.where(high > low, high - low, 1.0)
     # One scale for both directions, so that distances keep their meaning.
-    return MapLayout(kind, indices, (points - (low + high) / 2) / spans.max() + 0.5)
+    return MapLayout(kind, drawn.indices, (points - (low + high) / 2) / spans.max() + 0.5)
 
 
 def _give_way() -> None:

@@ -27,14 +27,13 @@ class _Asked(NamedTuple):
 
 
 class LiveLearner:
-    """Fits a head on an embedding (N, D) to the newest answers, in a thread of its own.
+    """Fits a head in a space to the newest answers, in a thread of its own.
 
     `publish` is called there with the `state` that the answers were submitted with, and what they led to.
     """
 
-    def __init__(self, embedding: NDArray[np.float32], publish: Callable[[int, LiveNames], None], random_state: int):
-        self._embedding, self._random_state = embedding, random_state
-        self._space: HeadSpace | None = None
+    def __init__(self, space: HeadSpace, publish: Callable[[int, LiveNames], None], random_state: int):
+        self._space, self._random_state = space, random_state
         self._latest = LatestOnly(self._learn, lambda _, found: publish(*found))
 
     def submit(self, session: Session, state: int) -> None:
@@ -50,8 +49,6 @@ class LiveLearner:
         self._latest.close()
 
     def _learn(self, asked: _Asked) -> tuple[int, LiveNames]:
-        if self._space is None:
-            self._space = HeadSpace(self._embedding)
         targets = asked.targets
         # A name that came from an answer taken back since is in no evidence.
         present = np.flatnonzero((targets.soft * targets.weights[:, None]).any(0))

@@ -58,7 +58,7 @@ def serve(
         number = listener.getsockname()[1]
         stack.enter_context(label_lock(run, number, certifying=checks is not None))
         if checks is None:
-            say("Looking for groups; with many pictures this takes minutes the first time …")
+            say(f"Grouping {len(images):,} pictures, roughly at first …")
         with closing(
             LabelService(run, images, n_groups=n_groups, checks=checks, certified=certified, moved=moved)
         ) as service:

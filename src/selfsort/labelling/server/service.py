@@ -1,32 +1,37 @@
 """What the page asks for and what people say on it: a run that several clients name at once.
 
 No web framework is needed here; every method may be called from any thread. An answer is in the store before its
-method returns. Whatever takes long - spreading names, drawing the map, a refinement - happens in the background.
+method returns. Whatever takes long - spreading names, drawing the map, a refinement - happens in the background; the
+first groups are rough ones, made in seconds, until there are better ones.
 """
 
 import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfsort import runs
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
+from selfsort.labelling import label_space
 from selfsort.labelling.core import query_selection
-from selfsort.labelling.core.answers import Event, Group
+from selfsort.labelling.core.answers import Event, Group, GroupKind
+from selfsort.labelling.core.head import HeadSpace
 from selfsort.labelling.core.query_tree import QueryTree
 from selfsort.labelling.core.session import Session
-from selfsort.labelling.label_space import Points
 from selfsort.labelling.learning.centres import Decode, decoder_or_none
 from selfsort.labelling.server import payloads
+from selfsort.labelling.server.better_points import BetterPoints
 from selfsort.labelling.server.certification import Certification
 from selfsort.labelling.server.changes import Changes
 from selfsort.labelling.server.embedding_map import EmbeddingMap
 from selfsort.labelling.server.image_files import ImageFile, ImageFiles, png
-from selfsort.labelling.server.jobs import TaskQueue
+from selfsort.labelling.server.jobs import TaskQueue, log_failure
 from selfsort.labelling.server.journal import Conflict, Journal
 from selfsort.labelling.server.leases import Leases
 from selfsort.labelling.server.live import LiveLearner, LiveNames
@@ -88,6 +93,9 @@ class LabelService:
         self._tasks = TaskQueue("label service")
         self._live: LiveLearner | None = None
         self._tree: QueryTree | None = None
+        self._points = np.zeros((0, 1), np.float32)
+        self._better = BetterPoints(self._changes.touch)
+        self._n_groups = n_groups
         self._taken_back = 0  # what was learnt before an answer was taken back, or a model came, is not taken over
         self._map = EmbeddingMap(self.run, self._changes.touch)
         self.refinement = Refinement(
@@ -99,8 +107,6 @@ class LabelService:
         )
         try:
             self._load()
-            if checks is None and not self.session.groups:
-                self._propose(n_groups)
         except BaseException:
             self.close()
             raise
@@ -108,6 +114,7 @@ class LabelService:
     def close(self) -> None:
         """End what runs in the background; everything is in the store already."""
         self.refinement.stop()
+        self._better.stop()
         self._tasks.close()
         if self._live is not None:
             self._live.close()
@@ -148,6 +155,7 @@ class LabelService:
                 "generation": self._changes.generation,
                 "map": self._map.version,
                 "refinement": self.refinement.status.to_json(),
+                "better_groups": self._better.progress,
                 "certify": None if checks is None else {"done": checks.done, "budget": checks.budget},
             }
 
@@ -256,8 +264,8 @@ class LabelService:
 
         With `nearby`, the pictures that are not drawn on the map go with those that are nearest to them.
         """
-        points = self._points()  # not within the lock: the first call may take minutes
-        if nearby:
+        points = self._points
+        if nearby:  # not within the lock: the map may be drawn just now
             members = query_selection.with_undrawn(members, self._map.layout().indices, points)
         with self._lock:
             made = query_selection.lasso(self.session, members, points)
@@ -295,45 +303,71 @@ class LabelService:
         embedding, probabilities, ids = runs.read_training_arrays(folder)
         if ids != self.images.ids:
             raise UserError(f"{str(self.run)!r} was trained on other pictures: give those with --images.")
-        opinion = opinion_of(folder, probabilities)
-        points = Points(folder, embedding, random_state=self.random_state)
-        # Who only checks does not wait for them.
-        naming = self._certification is None
-        plain = naming and np.array_equal(points(), embedding)
-        before, live = self._live, LiveLearner(embedding, self._learnt, self.random_state) if naming else None
+        opinion, stamp = opinion_of(folder, probabilities), label_space.stamp_of(embedding)
+        naming = self._certification is None  # who only checks does not wait for points
+        space = HeadSpace(embedding) if naming else None
+        points = label_space.kept_points(folder, stamp) if naming else None
+        before, live = self._live, None if space is None else LiveLearner(space, self._learnt, self.random_state)
         with self._tree_came:
             self._journal.load(opinion)
-            self._points = points
             self._live, self._tree, self._decode = live, None, None
             self._taken_back += 1
+            if space is not None:
+                self._points = label_space.rough_points(space) if points is None else points
+                self._journal.add(self._first_groups("rough" if points is None else "cluster", self._points))
             self._names_changed()
             if not opinion.names:
                 self._learn()
             self._tree_came.notify_all()
         if before is not None:
             before.close()
-        self._map.put(embedding, self.random_state)
+        self._map.put(embedding, stamp, self.random_state)
         if naming:
-            self._tasks.submit(self._grow, points)
-        if plain:  # a network draws nothing but points of its embedding
-            self._tasks.submit(self._learn_to_draw, folder)
+            self._tasks.submit(self._improve, folder, stamp, self._points, points is None)
 
-    def _grow(self, points: Points) -> None:
+    def _improve(self, folder: Path, stamp: str, points: NDArray[np.float32], rough: bool) -> None:
+        """Find better groups than rough ones, and make the tree of those that are asked about after them."""
+        if rough and (better := self._better_points(folder, stamp)) is not None:
+            groups = self._first_groups("cluster", better)
+            with self._lock:
+                if self._points is not points:  # another model was read meanwhile
+                    return
+                self._points = points = better
+                self._journal.add(groups)
+                self._names_changed()
+        if not self._better.stopped:
+            self._grow(points)
+            self._learn_to_draw(folder, points)
+
+    def _better_points(self, folder: Path, stamp: str) -> NDArray[np.float32] | None:
+        try:
+            self._better.compute(folder, self.random_state)
+        except OSError as error:
+            log_failure(UserError(f"The groups stay rough, for better ones could not be found: {error}"))
+        return label_space.kept_points(folder, stamp)
+
+    def _grow(self, points: NDArray[np.float32]) -> None:
         """Make the tree of groups that are asked about after those proposed first."""
-        tree = QueryTree(points(), random_state=self.random_state)
+        tree = QueryTree(points, random_state=self.random_state)
         with self._tree_came:
             if self._points is points:
                 self._tree = tree
                 self._names_changed()
                 self._tree_came.notify_all()
 
-    def _learn_to_draw(self, folder: Path) -> None:
+    def _learn_to_draw(self, folder: Path, points: NDArray[np.float32]) -> None:
+        if not label_space.is_embedding(folder, points):  # a network draws nothing else
+            return
         decode = decoder_or_none(folder)
         with self._lock:
             self._decode = decode
             self._changes.touch()
 
-    def _propose(self, n_groups: int | None) -> None:
+    def _first_groups(self, kind: GroupKind, points: NDArray[np.float32]) -> list[Group]:
+        """Return the groups to propose first: rough ones where there are none, others where there are only those."""
+        if self.session.round or (self.session.groups if kind == "rough" else self.session.has_clusters()):
+            return []
+        n_groups = self._n_groups
         if n_groups is None:
             run = runs.read_run(self.run)
             estimate = run["training"].get("class_count")
@@ -341,8 +375,9 @@ class LabelService:
             n_groups = query_selection.how_many(int(n_classes), len(self.images))
         if not 2 <= n_groups <= len(self.images):
             raise UserError(f"{n_groups} groups cannot be made of {len(self.images)} pictures: choose from 2 to that.")
-        self._journal.add(query_selection.first_groups(self._points(), n_groups, random_state=self.random_state))
-        self._names_changed()
+        groups = query_selection.first_groups(points, n_groups, kind=kind, random_state=self.random_state)
+        # The centres of rough ones are no points of the space in which the others are.
+        return [replace(group, centre=None) for group in groups] if kind == "rough" else groups
 
     def _take(self, key: str, client: str, event: Event) -> None:
         if self._journal.answer(key, client, event):
@@ -396,6 +431,7 @@ class LabelService:
         # What somebody circled or took back is asked about also where other groups are not.
         asked = self._leases.taken()
         waiting = [g.id for g in self.session.open_groups() if groups_fit or len(g.members) == 1 or g.id in asked]
+        waiting += [number for number in asked if self._is_rough(number)]  # and also where there are better ones now
         number = self._leases.take(client, waiting, after)
         if number is None and (query := self._query(single=not groups_fit)) is not None:
             number = self._leases.take(client, [*waiting, query.id], after)
@@ -414,6 +450,9 @@ class LabelService:
         (added,) = self._journal.add([query])
         self._names_changed()
         return added
+
+    def _is_rough(self, number: int) -> bool:
+        return self.session.groups[number].kind == "rough" and number not in self.session.answered()
 
     def _described(self, group: Group) -> Json:
         drawn = self._decode is not None and group.centre is not None

@@ -8,9 +8,9 @@ import { commandOf } from "./keys.js";
 import { PictureMap } from "./map.js";
 import { markerSvg } from "./markers.js";
 import { Names } from "./names.js";
-import { count, interval, percent, pictures } from "./words.js";
+import { count, duration, interval, percent, pictures } from "./words.js";
 
-const POLL = { running: 1000, idle: 3000 }; // ms
+const POLL = { busy: 1000, idle: 3000 }; // ms
 const VIEWS = ["ask", "names", "check"];
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
@@ -43,6 +43,7 @@ function showState(state, before) {
   showCovered(state.covered, state.pictures);
   showEstimate(state.estimate);
   showRefinement(state, before);
+  showBetterGroups(state, before);
   show($("#no-fit"), !state.groups_fit);
   show($("#judged"), state.judged !== null);
   $("#judged").textContent = `Do the groups mean anything? ${state.judged}`;
@@ -98,6 +99,18 @@ function showRefinement({ refinement, open_groups: open }, before) {
   if (!before || before.refinement.state !== "running" || running) return;
   const groups = open === 1 ? "is 1 new group" : `are ${count(open)} new groups`;
   app.say(state === "failed" ? `The refinement failed. ${message}` : `Refined: there ${groups} to ask about. ${message}`);
+}
+
+// The first groups are rough ones, made in seconds; better ones are looked for meanwhile.
+function showBetterGroups({ better_groups: better }, before) {
+  show($("#better"), better !== null);
+  if (better === null) {
+    if (before?.better_groups) announce("There are better groups now.");
+    return;
+  }
+  const { share, seconds } = better;
+  $("#better-when").textContent = `Better groups ${seconds === null ? "soon" : `in ${duration(seconds)}`}`;
+  fill($("#better-bar"), share, percent(share));
 }
 
 function showNames(given) {
@@ -245,7 +258,8 @@ async function poll() {
   const state = document.hidden ? before : await get("/api/state");
   if (app.state === before && state !== before) app.take(state); // else an answer has brought a newer one
   clearTimeout(timer);
-  timer = setTimeout(poll, POLL[app.state.refinement.state] ?? POLL.idle);
+  const busy = app.state.refinement.state === "running" || app.state.better_groups !== null;
+  timer = setTimeout(poll, busy ? POLL.busy : POLL.idle);
 }
 
 async function begin() {

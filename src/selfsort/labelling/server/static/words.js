@@ -16,3 +16,9 @@ export function interval({ low, high }) {
   const [from, to] = [percent(low), percent(high)];
   return from === to ? to : `${from.replace("\u00a0%", "")} to ${to}`;
 }
+
+// A time to wait, never more exact than it is known.
+export function duration(seconds) {
+  if (seconds >= 90) return `about ${count(Math.round(seconds / 60))} minutes`;
+  return seconds < 10 ? "some seconds" : `about ${5 * Math.round(seconds / 5)} s`;
+}

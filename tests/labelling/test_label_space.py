@@ -1,0 +1,58 @@
+"""Where groups are looked for: kept beside the run, told by the run itself, and the same whoever computes it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from selfsort.clustering import reduce_sampled
+from selfsort.clustering.space import centred
+from selfsort.labelling import label_space
+from selfsort.labelling.core.head import HeadSpace
+from selfsort.runs import RunFolder
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+from selfsort.labelling import label_space
+label_space.compute(Path(sys.argv[1]))
+assert "torch" not in sys.modules
+"""
+
+
+def facts_of(run, **changes):
+    path = RunFolder(run).manifest
+    facts = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in facts.items() if value is not None}))
+    return facts
+
+
+def test_a_run_tells_where_its_groups_are_looked_for_without_torch(run):
+    assert facts_of(run)["labelling"] == {"space": "umap", "view": "embedding"}
+    facts_of(run, labelling={"space": "pca", "view": "centred"})
+    RunFolder(run).points.unlink()
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(run)], check=True)
+    embedding = np.load(RunFolder(run).embedding)
+    points = label_space.kept_points(run, label_space.stamp_of(embedding))
+    np.testing.assert_allclose(points, reduce_sampled(centred(embedding)[0], "pca"), atol=1e-4)
+    assert label_space.kept_points(run, label_space.stamp_of(embedding + 1)) is None, "another embedding"
+
+
+def test_runs_of_earlier_versions_are_told_by_their_method(run):
+    facts_of(run, labelling=None, method="topdown-vae")
+    RunFolder(run).points.unlink()
+    label_space.compute(run)
+    embedding = np.load(RunFolder(run).embedding)
+    points = label_space.kept_points(run, label_space.stamp_of(embedding))
+    assert np.array_equal(points, embedding) and label_space.is_embedding(run, points)
+
+
+def test_rough_points_are_directions_along_the_first_axes():
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(size=(300, 80)).astype(np.float32)
+    embedding[:, 3] += np.where(np.arange(300) % 2, 9, -9)
+    points = label_space.rough_points(HeadSpace(embedding))
+    assert points.shape == (300, 50)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-5)
+    assert (label_space.rough_points(HeadSpace(np.zeros((4, 3), np.float32))) == 0).all()
