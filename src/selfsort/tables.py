@@ -87,10 +87,19 @@ def read_table(path: str | Path) -> Iterator[dict[str, str]]:
     """
     # Tables of earlier versions hold bytes that are no UTF-8 as they are.
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        for row in csv.DictReader(file, strict=True):
-            if None in row or None in row.values():
-                raise ValueError("a line has more or fewer cells than the first")
-            yield {name: cell_value(cell) for name, cell in row.items()}
+        yield from _rows(file)
+
+
+def rows_of(data: bytes) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file from its bytes, as `read_table` does."""
+    return _rows(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""))
+
+
+def _rows(file: IO[str]) -> Iterator[dict[str, str]]:
+    for row in csv.DictReader(file, strict=True):
+        if None in row or None in row.values():
+            raise ValueError("a line has more or fewer cells than the first")
+        yield {name: cell_value(cell) for name, cell in row.items()}
 
 
 def _write(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]], bom: bool) -> None:

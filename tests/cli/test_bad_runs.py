@@ -1,6 +1,5 @@
 """What the command line answers to run folders that are missing, damaged, in use or of another making."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,9 @@ from filelock import FileLock
 
 from commands import Cli
 from refusals import KMEANS, SIMCLR, Refused, check_sentence, snapshot
+from run_files import edit, reseal
 from samples import pictures
-
-
-def edit(run: Path, **changes: Any) -> None:
-    facts = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(facts | changes))
-
+from selfsort.runs import read_run
 
 READERS = [
     ("predict", "kmeans", "photos", "--out", "new.csv"),
@@ -80,13 +75,14 @@ def test_run_with_wrong_facts(refused: Refused, desk: Path, changes: dict[str, A
 
 def test_run_of_an_unknown_method_or_parameter(refused: Refused, desk: Path) -> None:
     edit(desk / "kmeans", method="alchemy")
-    edit(desk / "simclr", params={"magic": 1})
+    edit(desk / "simclr", params=read_run(desk / "simclr")["params"] | {"magic": 1})
     refused("predict", "kmeans", "photos", "--out", "new.csv", "--json", naming="'alchemy'")
     refused("predict", "simclr", "photos", "--out", "new.csv", "--json", naming="'magic'")
 
 
 def test_weights_of_another_run(refused: Refused, desk: Path) -> None:
     shutil.copy(desk / "kmeans/model.safetensors", desk / "simclr/model.safetensors")
+    reseal(desk / "simclr")
     refused("predict", "simclr", "photos", "--out", "new.csv", "--json", naming="simclr/model.safetensors")
 
 
@@ -174,10 +170,7 @@ def test_resume_with_other_settings(refused: Refused, desk: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"\x10\0\0\0\0\0\0\0{"])
 def test_resume_from_a_damaged_checkpoint(refused: Refused, cli: Cli, desk: Path, damage: bytes) -> None:
-    edit(desk / "simclr", status="training")
-    facts = json.loads((desk / "simclr/run.json").read_text())
-    facts.pop("training")
-    (desk / "simclr/run.json").write_text(json.dumps(facts))
+    edit(desk / "simclr", "training", status="training")
     last = max((desk / "simclr/checkpoints").iterdir())
     last.write_bytes(damage)
     answer = cli("fit", "photos", "--out", "simclr", *SIMCLR, "--resume", "--json")

@@ -140,7 +140,7 @@ class TestRefinedModel:
     @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 90), lambda path: np.save(path, np.zeros(7))])
     def test_its_error_probabilities_are_damaged(self, damage, named, images, cli):
         damage(named / "named" / "doubt.npy")
-        assert "doubt.npy' is damaged: delete it" in complaint(cli, "label", named, "--no-browser")
+        assert "or delete it; the next refinement" in complaint(cli, "label", named, "--no-browser")
         (named / "named" / "doubt.npy").unlink()
         with closing(LabelService(named, images)) as service:
             assert service.state()["round"] == 1

@@ -7,6 +7,7 @@ from selfsort.clustering import Clustering, fit_clustering
 from selfsort.clustering import assign as assign_module
 from selfsort.clustering.neighbours import nearest
 from selfsort.errors import UserError
+from selfsort.schema import Invalid
 
 
 def voters(
@@ -207,12 +208,18 @@ def test_state_survives_a_round_trip_through_safetensors(tmp_path):
 def test_broken_state_gets_one_sentence():
     state = voters(10, 3, 2).state()
     for broken, sentence in [
-        ({name: array for name, array in state.items() if name != "scale"}, "instead of"),
-        (state | {"more": np.zeros(2)}, "instead of"),
-        (state | {"reference_labels": np.zeros(3, np.int64)}, "damaged"),
-        (state | {"reference": np.zeros(10, np.float32)}, "damaged"),
+        ({name: array for name, array in state.items() if name != "scale"}, "lacks 'scale'"),
+        (state | {"more": np.zeros(2)}, "holds 'more'"),
+        (state | {"reference_labels": np.zeros(3, np.int64)}, "'reference_labels' is 3, where N is 10"),
+        (state | {"reference": np.zeros(10, np.float32)}, "of shape"),
+        (state | {"reference": np.full((10, 4), np.nan, np.float32)}, "no finite number"),
+        (state | {"reference_labels": np.arange(10)}, "from 0 to 2"),
+        (state | {"reference_labels": np.full(10, -5)}, "from 0 to 2"),
+        (state | {"n_clusters": np.array(10**9)}, "n_clusters is 1000000000"),
+        (state | {"n_neighbors": np.array(0)}, "n_neighbors is 0"),
+        (state | {"scale": np.array(-1.0)}, "scale is -1"),
     ]:
-        with pytest.raises(UserError, match=sentence):
+        with pytest.raises(Invalid, match=sentence):
             Clustering.from_state(broken)
 
 

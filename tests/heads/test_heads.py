@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from selfsort import UserError, heads
 from selfsort.evaluation.metrics import clustering_scores
+from selfsort.schema import Invalid
 
 every_head = pytest.mark.parametrize("name", heads.names())
 
@@ -38,7 +39,7 @@ def test_the_same_seed_gives_the_same_groups_and_plain_arrays_restore_them(name:
     assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in state.values())
     assert np.array_equal(kind.from_state(state).predict_proba(features), one)
     state.pop(sorted(state)[0])
-    with pytest.raises(UserError):
+    with pytest.raises(Invalid, match="lacks"):
         kind.from_state(state)
 
 

@@ -84,7 +84,8 @@ def test_a_name_without_pictures_is_never_predicted(fitted: dict[str, Estimator]
 
 def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
     targets = Targets(NAMES, perfect().soft, np.linspace(0, 1, 48).astype(np.float32))
-    named = NamedNet(fitted["conv-autoencoder"].net_, (16, 16, 3), NAMES).eval()
+    model = fitted["conv-autoencoder"]
+    named = NamedNet(model.net_, model.embedding_.shape[1], NAMES).eval()
     images = torch.rand(6, 3, 16, 16)
     indices = torch.tensor([0, 7, 14, 20, 33, 47])
     batch = Batch(images, (images,), indices)
@@ -101,7 +102,7 @@ def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
 
 
 def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> None:
-    named = NamedNet(fitted["kmeans"].net_, (16, 16, 3), NAMES)
+    named = NamedNet(fitted["kmeans"].net_, 16 * 16 * 3, NAMES)
     learner = NameLearner(named.net, named.head, perfect(3), 1.0, True)
     learner.evidence.rows.zero_()
     learner.reconsider(torch.tensor([[1.0, 0, 0], [0.4, 0.35, 0.25], [0.8, 0.1, 0.1]]))

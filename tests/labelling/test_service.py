@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from run_files import edit
 from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.labelling import label_space
@@ -63,7 +64,7 @@ def test_what_fitting_found_out_about_the_groups_is_told(run, images):
     with closing(LabelService(run, images)) as service:
         assert service.state()["judged"].startswith(facts["training"]["groups"]["reason"])
     del facts["training"]["groups"]  # as earlier versions left it out
-    (run / "run.json").write_text(json.dumps(facts))
+    edit(run, training=facts["training"])
     with closing(LabelService(run, images)) as service:
         assert service.state()["judged"] is None
 
@@ -510,6 +511,7 @@ from pathlib import Path
 import numpy as np, shutil
 from selfsort.labelling.core.query_selection import next_groups
 from selfsort.labelling.store import Store, load_session, newest_model
+from selfsort.runs import read_run, write_facts
 run = Path(sys.argv[1])
 store = Store.open(run)
 session, after = load_session(store, run), store.events()[-1].seq
@@ -521,12 +523,11 @@ while not (run / "go").exists() and time.monotonic() < until:
     time.sleep(0.02)
 names = session.names()
 partial = shutil.copytree(run, run / ".named", ignore=shutil.ignore_patterns("labels*", ".label*", "named", ".named"))
-facts = json.loads((partial / "run.json").read_text())
-(partial / "run.json").write_text(json.dumps(facts | {"names": list(names)}))
 kinds = np.arange(session.n_images) % 3 % len(names)
 probabilities = np.full((session.n_images, len(names)), 0.1, np.float32)
 probabilities[np.arange(session.n_images), kinds] = 0.9
 np.save(partial / "probabilities.npy", probabilities)
+write_facts(partial / "run.json", read_run(partial) | {"names": list(names), "files": {}})
 partial.rename(run / "named")
 store.put("rounds", [{"round": 1, "after_seq": after, "names": list(names)}])
 session = load_session(store, run)

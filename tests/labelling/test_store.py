@@ -1,6 +1,5 @@
 """The store: what is acknowledged is in the file, once, whoever writes at the same time and whoever is killed."""
 
-import json
 import os
 import resource
 import shutil
@@ -13,6 +12,7 @@ import threading
 import numpy as np
 import pytest
 
+from run_files import edit, reseal
 from samples import pictures, quick
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
@@ -259,10 +259,10 @@ class TestSession:
         seq = store.add_event("a", "c", Event("name", 0, "rose"))
         store.add_event("b", "c", Event("name", 1, "tulip"))
         named = shutil.copytree(run, run / "named", ignore=shutil.ignore_patterns("labels.sqlite*"))
-        facts = json.loads((named / "run.json").read_text())
-        (named / "run.json").write_text(json.dumps(facts | {"names": ["rose", "tulip", "daisy"]}))
         probabilities = np.tile(np.float32([0.1, 0.1, 0.8]), (30, 1))
         np.save(named / "probabilities.npy", probabilities)
+        edit(named, names=["rose", "tulip", "daisy"])
+        reseal(named)
         store.put("rounds", [{"round": 1, "after_seq": seq, "names": ["rose", "tulip", "daisy"]}])
         session = load_session(store, run)
         assert session.round == 1

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import selfsort
+from run_files import edit, reseal
 from samples import pictures, quick
 from selfsort import runs
 from selfsort.errors import UserError
@@ -64,6 +65,7 @@ def test_weights_must_fit_exactly(damage: str, copy: Path) -> None:
     else:
         tensors[name] = tensors[name][:3].clone()
     save_file(tensors, path)
+    reseal(copy)
     words = {
         "missing": "lacks 'head.0.weight'",
         "extra": "holds 'surprise'",
@@ -74,8 +76,7 @@ def test_weights_must_fit_exactly(damage: str, copy: Path) -> None:
 
 
 def test_a_newer_format_is_refused(copy: Path) -> None:
-    run = json.loads((copy / "run.json").read_text())
-    (copy / "run.json").write_text(json.dumps(run | {"format": runs.FORMAT + 1}))
+    edit(copy, format=runs.FORMAT + 1)
     with pytest.raises(UserError, match="newer selfsort"):
         selfsort.load(copy)
 
@@ -86,7 +87,7 @@ def test_a_missing_or_damaged_file(name: str, copy: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         selfsort.load(copy)
     (copy / name).unlink()
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="missing"):
         selfsort.load(copy)
 
 
@@ -103,8 +104,7 @@ def test_not_a_run(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_not_loaded(copy: Path) -> None:
-    run = json.loads((copy / "run.json").read_text())
-    (copy / "run.json").write_text(json.dumps(run | {"status": "training"}))
+    edit(copy, status="training")
     with pytest.raises(UserError, match="unfinished run.*resume=True"):
         selfsort.load(copy)
     with pytest.raises(UserError, match="unfinished run.*resume=True"):
@@ -122,8 +122,7 @@ def test_a_finished_run_is_not_overwritten(saved: Path) -> None:
 
 
 def test_resume_with_other_settings_or_pictures_is_refused(copy: Path) -> None:
-    run = json.loads((copy / "run.json").read_text())
-    (copy / "run.json").write_text(json.dumps(run | {"status": "training"}))
+    edit(copy, status="training")
     with pytest.raises(UserError, match=r"batch_size \(16 then, 8 now\)"):
         quick("simclr", batch_size=8).fit(pictures(), run_dir=copy, resume=True)
     with pytest.raises(UserError, match="the pictures changed"):

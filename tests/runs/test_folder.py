@@ -1,6 +1,5 @@
 """The run folder: its newest model, its stages, what it is called, and no name of its files written anywhere else."""
 
-import json
 import re
 import subprocess
 import sys
@@ -8,17 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from run_files import made
 from selfsort.errors import UserError
 from selfsort.runs import RunFolder, run_lock
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = {"format": 1, "status": "complete"}
-
-
-def made(path: Path, **changes: object) -> RunFolder:
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "run.json").write_text(json.dumps(MANIFEST | changes))
-    return RunFolder(path)
 
 
 def test_the_newest_model_is_the_refined_one_once_it_is_complete(tmp_path: Path) -> None:
@@ -58,7 +51,7 @@ def test_a_stage_has_checkpoints_of_its_own(tmp_path: Path) -> None:
 )
 def test_a_damaged_manifest_is_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match=r"run\.json' is damaged: train again"):
+    with pytest.raises(UserError, match=r"run\.json' is damaged \(it.*\): bring back a copy, or train again"):
         RunFolder(tmp_path).is_complete()
 
 

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 import selfsort
+from run_files import edit
 from samples import pictures, quick
 from selfsort.errors import UserError
 from selfsort.methods import stage
 from selfsort.models.base import Net, Output
 from selfsort.training.callbacks import History
-from selfsort.training.checkpoints import Checkpoints
+from selfsort.training.checkpoints import Checkpoints, Progress
 from selfsort.training.collapse import collapse_warning, measure_collapse
 from selfsort.training.data import ImageData
 from selfsort.training.loop import train
@@ -75,7 +76,7 @@ def test_resume_after_a_real_kill_gives_the_same_weights(kind: signal.Signals, t
     # The schedule is constant, so a shorter run has the same steps as the killed one.
     facts = json.loads((run / "run.json").read_text())
     facts["params"]["epochs"] = epochs
-    (run / "run.json").write_text(json.dumps(facts))
+    edit(run, params=facts["params"])
     settings = {"schedule": "constant", "epochs": epochs, "checkpoint_minutes": 0.0}
     resumed = quick("simclr", **settings).fit(pictures(), run_dir=run, resume=True)
     straight = quick("simclr", **settings).fit(pictures())
@@ -281,10 +282,31 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     optimizer = torch.optim.Adam(net.parameters())
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(3, net, optimizer, {"loss_sum": 0.5})
+    checkpoints.save(3, net, optimizer, Progress(loss_sum=0.5))
     (tmp_path / "step-000000004.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(UserError, match="cannot be read: delete it"):
         checkpoints.restore(net, optimizer)
+
+
+def test_a_changed_bit_of_a_checkpoint_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    checkpoints, path = Checkpoints(tmp_path), tmp_path / "step-000000003.safetensors"
+    checkpoints.save(3, net, optimizer, Progress(rows=[{"loss": 0.25}]))
+    before, weights, noticed = path.read_bytes(), net.weight.detach().clone(), 0
+    places = range(0, 8 * len(before), 37)
+    for place in places:
+        changed = bytearray(before)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            found = checkpoints.restore(net, optimizer)
+        except UserError as error:
+            noticed += "cannot be read: delete it" in str(error)
+        else:  # in a space, or in the name of the digest
+            assert found == (3, Progress(rows=[{"loss": 0.25}])) and torch.equal(net.weight, weights)
+        net.weight.data.copy_(weights)
+    assert noticed > 0.9 * len(places)
 
 
 def test_checkpoints_give_back_everything(tmp_path: Path) -> None:
@@ -297,10 +319,10 @@ def test_checkpoints_give_back_everything(tmp_path: Path) -> None:
         return net, optimizer
 
     net, optimizer = stepped()
-    Checkpoints(tmp_path).save(9, net, optimizer, {"rows": [{"loss": 0.1}]})
+    Checkpoints(tmp_path).save(9, net, optimizer, Progress(rows=[{"loss": 0.1}]))
     fresh = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     other = torch.optim.AdamW(fresh.parameters(), lr=0.5)
-    assert Checkpoints(tmp_path).restore(fresh, other) == (9, {"rows": [{"loss": 0.1}]})
+    assert Checkpoints(tmp_path).restore(fresh, other) == (9, Progress(rows=[{"loss": 0.1}]))
     for a, b in zip(net.state_dict().values(), fresh.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     old, new = optimizer.state_dict(), other.state_dict()

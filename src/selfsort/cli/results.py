@@ -125,8 +125,7 @@ def evaluate(
 
     from selfsort.data.sources.torchvision_sets import n_folds
     from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
-    from selfsort.files import write_json
-    from selfsort.runs import RunFolder
+    from selfsort.runs import RunFolder, write_facts
 
     check_seed(seed)
     if not probe and (probe_train or probe_split):
@@ -154,7 +153,7 @@ def evaluate(
         learn = learnt if probe_train or probe_split else None
         found["probe"] = _probed(probe, test, learn, folds, n_folds(probe_train or source), seed)
     found["source"] = source if split is None else f"{source} ({split})"
-    write_json(RunFolder(folder).evaluation, found)  # first: after an error nothing is on standard output
+    write_facts(RunFolder(folder).evaluation, found)  # first: after an error nothing is on standard output
     answer("evaluate", {"run": str(run), **found}, as_json)
     _show_evaluation(found, as_json)
 

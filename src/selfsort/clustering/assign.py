@@ -10,9 +10,11 @@ from selfsort.clustering.kmeans import KMeansResult, check_n_clusters, kmeans
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.clustering.space import Space, check_space, reduce
 from selfsort.errors import UserError
+from selfsort.schema import Invalid, check_arrays
 
 _MOST_REFERENCES = 20_000
 _NEIGHBORS = 15
+_SHAPES = {"reference": "ND", "reference_labels": "N", "n_clusters": "", "n_neighbors": "", "scale": ""}
 _CHUNK_VOTES = 2**22  # probabilities computed at a time, 32 MiB in float64
 
 
@@ -68,25 +70,19 @@ class Clustering:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> "Clustering":
-        """Restore what `state` returned; raise UserError when an array is missing, left over or of the wrong shape."""
-        names = {field.name for field in fields(cls)}
-        if set(state) != names:
-            raise UserError(
-                f"The saved clusters hold {sorted(state)} instead of {sorted(names)}: "
-                "save the model again with this version."
-            )
-        reference, labels = state["reference"], state["reference_labels"]
-        if reference.ndim != 2 or labels.shape != reference.shape[:1]:
-            raise UserError(
-                f"The saved clusters are damaged (points {reference.shape}, labels {labels.shape}): use another copy."
-            )
-        return cls(
-            np.ascontiguousarray(reference, dtype=np.float32),
-            labels.astype(np.int64),
-            int(state["n_clusters"]),
-            int(state["n_neighbors"]),
-            float(state["scale"]),
-        )
+        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        check_arrays(state, _SHAPES)
+        reference = np.ascontiguousarray(state["reference"], dtype=np.float32)
+        labels = state["reference_labels"].astype(np.int64)
+        n_clusters, n_neighbors, scale = int(state["n_clusters"]), int(state["n_neighbors"]), float(state["scale"])
+        for name, number in (("n_clusters", n_clusters), ("n_neighbors", n_neighbors)):
+            if not 1 <= number <= len(reference):
+                raise Invalid(f"its {name} is {number}, of {len(reference)} points")
+        if labels.min() < 0 or labels.max() >= n_clusters:
+            raise Invalid(f"its reference_labels are not all from 0 to {n_clusters - 1}")
+        if not scale > 0:
+            raise Invalid(f"its scale is {scale}")
+        return cls(reference, labels, n_clusters, n_neighbors, scale)
 
 
 def fit_clustering(

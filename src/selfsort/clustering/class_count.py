@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
+from selfsort.schema import checked
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -59,7 +60,7 @@ class ClassCount:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Undo `to_json`."""
-        return cls(**{**values, "curve": [(int(count), float(score)) for count, score in values["curve"]]})
+        return checked(cls, values)
 
 
 @dataclass(frozen=True, eq=False)

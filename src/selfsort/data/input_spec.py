@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
 from selfsort.errors import UserError
+from selfsort.schema import checked
 
 Resize = Literal["crop", "pad", "squash"]
 
@@ -71,11 +72,8 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return what `to_json` gave; raise `UserError` for values that it cannot have given."""
-        try:
-            return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-        except (KeyError, TypeError) as error:
-            raise UserError(f"The input {values!r} of a model is damaged: train it again.") from error
+        """Return what `to_json` gave; raise `Invalid` for values that it cannot have given."""
+        return checked(cls, values)
 
     @classmethod
     def of_shape(cls, image_shape: tuple[int, int, int], resize: Resize = "crop") -> Self:

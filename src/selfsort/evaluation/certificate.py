@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
 from selfsort.errors import UserError
+from selfsort.schema import checked
 
 CONFIDENCE = 0.95
 _LEVELS = 20  # thresholds to choose from: the most confident 5 %, 10 %, … of the pictures
@@ -212,6 +213,10 @@ class Share:
     high: float
     n: int
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= 1 or not 0 <= (self.estimate or 0) <= 1 or self.n < 0:
+            raise ValueError(f"{self.estimate} between {self.low} and {self.high} of {self.n} is no share")
+
 
 @dataclass(frozen=True)
 class ClassShare(Share):
@@ -280,15 +285,8 @@ class Certificate:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Undo `to_json`."""
-        rejection = content["rejection"]
-        return cls(
-            Share(**content["accuracy"]),
-            tuple(ClassShare(**row) for row in content["per_class"]),
-            None if rejection is None else Rejection(**rejection),
-            content["pictures"],
-            content["checked"],
-        )
+        """Undo `to_json`; raises `Invalid` for what it cannot have returned."""
+        return checked(cls, dict(content))
 
 
 def certify(sample: Sample, right: ArrayLike, names: Sequence[str], *, target: float | None = None) -> Certificate:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
+from selfsort.schema import checked
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -94,9 +95,7 @@ class GroupQuality:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Undo `to_json`."""
-        compared = {name: Comparison(**values[name]) for name in ("neighbors", "stability")}
-        listed = {name: tuple(values[name]) for name in ("dead", "swollen", "sizes")}
-        return cls(**{**values, **compared, **listed})
+        return checked(cls, values)
 
 
 def _said_of(groups: Sequence[int], what: str, names: Sequence[str]) -> list[str]:

@@ -26,4 +26,4 @@ class Head(Groups, Protocol):
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore what `state` returned; raise `UserError` for arrays that it cannot have returned."""
+        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""

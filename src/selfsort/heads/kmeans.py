@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.clustering.space import centred, unit_rows
-from selfsort.errors import UserError
+from selfsort.schema import check_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ class KMeansHead:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore what `state` returned."""
-        if "mean" not in state:
-            raise UserError("The saved groups lack 'mean': train again into another folder.")
-        rest = {name: array for name, array in state.items() if name != "mean"}
-        return cls(state["mean"].astype(np.float32), Clustering.from_state(rest))
+        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        clusters = Clustering.from_state({name: array for name, array in state.items() if name != "mean"})
+        found = {name: array for name, array in state.items() if name == "mean"} | {"points": clusters.reference}
+        check_arrays(found, {"mean": "D", "points": "ND"})
+        return cls(state["mean"].astype(np.float32), clusters)

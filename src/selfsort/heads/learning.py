@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsort.clustering.kmeans import check_n_clusters
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.clustering.space import centred, unit_rows
-from selfsort.errors import UserError
+from selfsort.schema import check_arrays
 
 _COMPONENTS = 64  # principal axes kept: what lies beyond is mostly noise, and costs five times the work
 _BATCH_SIZE = 512
@@ -48,10 +48,8 @@ class LinearHead:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore what `state` returned."""
-        names = {field.name for field in fields(cls)}
-        if set(state) != names:
-            raise UserError(f"The saved groups hold {sorted(state)} instead of {sorted(names)}: train again.")
+        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        check_arrays(state, {"mean": "D", "axes": "Dd", "weight": "dK", "bias": "K"})
         return cls(**{name: np.asarray(array, np.float32) for name, array in state.items()})
 
 

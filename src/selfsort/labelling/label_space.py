@@ -1,6 +1,7 @@
 """Where a run's pictures lie in the space in which groups are looked for; kept in the run folder, for it takes long."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from selfsort import runs
 from selfsort.clustering.space import Progress, Space, View, reduce_sampled, unit_rows, viewed
-from selfsort.files import atomic_path
 from selfsort.labelling.core.head import HeadSpace
+from selfsort.schema import checked
 
 _ROUGH_AXES = 50
 
@@ -20,7 +21,7 @@ def compute(folder: Path, *, random_state: int = 0, progress: Progress | None = 
     `progress` is told the share that is done. Raises `UserError` when they cannot be kept.
     """
     space, view = _space_and_view(folder)
-    embedding = np.load(runs.RunFolder(folder).embedding, mmap_mode="r", allow_pickle=False)
+    embedding = runs.map_array(runs.RunFolder(folder).embedding)
     stamp = stamp_of(embedding)
     points = viewed(embedding, view)
     del embedding  # a view may be a copy, and there is memory for one of both
@@ -30,11 +31,22 @@ def compute(folder: Path, *, random_state: int = 0, progress: Progress | None = 
 def _space_and_view(folder: Path) -> tuple[Space, View]:
     run = runs.read_run(folder)
     if "labelling" in run:
-        return run["labelling"]["space"], run["labelling"]["view"]
+        files = runs.RunFolder(folder)
+        with files.reading(files.manifest):
+            found = checked(_Labelling, run["labelling"])
+        return found.space, found.view
     from selfsort import methods  # torch: seconds, and half a gigabyte, which only runs of earlier versions take
 
     method = methods.find(run["method"])
     return method.label_space, method.label_view
+
+
+@dataclass(frozen=True)
+class _Labelling:
+    """Where a method looks for groups, as a run keeps it."""
+
+    space: Space
+    view: View
 
 
 def rough_points(space: HeadSpace) -> NDArray[np.float32]:
@@ -44,8 +56,7 @@ def rough_points(space: HeadSpace) -> NDArray[np.float32]:
 
 def keep(folder: Path, stamp: str, points: NDArray[np.float32]) -> None:
     """Keep the points (N, d) of an embedding with a `stamp`."""
-    with atomic_path(runs.RunFolder(folder).points) as partial, open(partial, "wb") as file:
-        np.savez(file, stamp=stamp, points=points)
+    runs.write_kept(runs.RunFolder(folder).points, stamp, points=points)
 
 
 def stamp_of(embedding: NDArray[np.float32]) -> str:
@@ -57,14 +68,11 @@ def stamp_of(embedding: NDArray[np.float32]) -> str:
 
 def kept_points(folder: Path, stamp: str) -> NDArray[np.float32] | None:
     """Return the points (N, d) that were kept for an embedding with a `stamp`, None where there are none."""
-    try:
-        with np.load(runs.RunFolder(folder).points, allow_pickle=False) as kept:
-            return np.asarray(kept["points"], np.float32) if str(kept["stamp"]) == stamp else None
-    except Exception:  # not there, or damaged
-        return None
+    found = runs.read_kept(runs.RunFolder(folder).points, stamp, {"points": "Nd"})
+    return None if found is None else found["points"].astype(np.float32, copy=False)
 
 
 def is_embedding(folder: Path, points: NDArray[np.float32]) -> bool:
     """Tell whether points (N, d) are the embedding of the model in a folder itself."""
-    embedding = np.load(runs.RunFolder(folder).embedding, mmap_mode="r", allow_pickle=False)
+    embedding = runs.map_array(runs.RunFolder(folder).embedding)
     return embedding.shape == points.shape and np.array_equal(embedding, points)

@@ -344,13 +344,7 @@ def _error_probability_of(folder: Path, n_images: int) -> NDArray[np.float32] | 
     path = runs.RunFolder(folder).error_probability
     if not path.exists():
         return None
-    try:
-        error_probability: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        if error_probability.shape != (n_images,):
-            raise ValueError(f"it is {error_probability.shape}")
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{str(path)!r} is damaged: delete it; the next refinement makes it anew.") from error
-    return error_probability
+    return runs.read_array(path, (n_images,), "delete it; the next refinement makes it anew")
 
 
 def load_session(store: Store, run: Path, opinion: Opinion | None = None) -> Session:

@@ -4,6 +4,7 @@ import difflib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -11,7 +12,8 @@ from typing import Any, get_type_hints
 from selfsort import heads, runs
 from selfsort.errors import UserError
 from selfsort.methods.base import Estimator
-from selfsort.parameters import from_plain, matches, parse, plain
+from selfsort.parameters import from_plain, matches, parse, plain, readable
+from selfsort.schema import Invalid, checked
 
 _SHARED = ("autoencoder", "base", "choice", "stage")  # what methods have in common
 
@@ -50,13 +52,11 @@ def load(path: str | Path) -> Estimator:
         When there is none, or it is unfinished, damaged or of a newer format.
 
     """
-    run = runs.read_run(path)
-    try:
-        cls = find(run["method"])
-        return cls.restore(Path(path), run, _params(cls, run["params"]))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        place = str(runs.RunFolder(path).manifest)
-        raise UserError(f"{place!r} is damaged ({error}): train again into another folder.") from error
+    run, folder = runs.read_run(path), runs.RunFolder(path)
+    cls = find(run["method"])
+    with folder.reading(folder.manifest):
+        params = _params(cls, run["params"])
+    return cls.restore(Path(path), run, params)
 
 
 def _params(cls: type[Estimator], stored: dict[str, Any]) -> dict[str, Any]:
@@ -68,19 +68,30 @@ def _params(cls: type[Estimator], stored: dict[str, Any]) -> dict[str, Any]:
     hints = get_type_hints(cls)
     for name, value in params.items():
         if not matches(value, hints[name]):
-            raise TypeError(f"{name}={value!r}")
+            raise Invalid(f"its params.{name} must be {readable(hints[name])}")
     return params
+
+
+@dataclass
+class _Nested:
+    """A method in the place of a parameter, as a run keeps it."""
+
+    method: str
+    params: dict[str, Any]
 
 
 def _param(value: Any) -> Any:
     if isinstance(value, dict) and "method" in value:
-        cls = find(value["method"])
-        return cls(**_params(cls, value["params"]))
+        nested = checked(_Nested, value)
+        cls = find(nested.method)
+        return cls(**_params(cls, nested.params))
     if isinstance(value, dict):
         from selfsort.augment import Transformations, Views
 
         kind = Transformations if "choices" in value else Views
-        return kind(**{name: from_plain(strength) for name, strength in value.items()})
+        if unknown := value.keys() - {field.name for field in fields(kind)}:
+            raise Invalid(f"its views have no {min(unknown)!r}")
+        return checked(kind, value)
     return from_plain(value)
 
 

@@ -190,11 +190,15 @@ class TiledAutoencoder(TrainedEstimator):
     n_views = 1
     original: ClassVar[bool] = False  # redraw the picture itself instead of its view
 
+    def check_params(self) -> None:
+        """Check the hyper-parameters."""
+        super().check_params()
+        if self.embedding_size < 1:
+            raise UserError(f"embedding_size={self.embedding_size} is too small: it must be at least 1.")
+
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters, and that the pictures fit the network."""
         super().check(images)
-        if self.embedding_size < 1:
-            raise UserError(f"embedding_size={self.embedding_size} is too small: it must be at least 1.")
         height, width, _ = images.image_shape
         if height != width:
             raise UserError(

@@ -30,6 +30,7 @@ from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.weights.frozen import References, architecture_only, fill_state, split_state
 from selfsort.parameters import matches, plain_params, readable
+from selfsort.schema import Invalid
 from selfsort.training.callbacks import History, OnEpoch, write_metrics
 from selfsort.training.data import ImageData, TrainingData
 from selfsort.training.outputs import outputs
@@ -58,18 +59,14 @@ class NamedNet(Net):
 
     Attributes
     ----------
+    net : the method's own, whose embedding has `dim` columns
     names : of the outputs
 
     """
 
-    def __init__(self, net: Net, image_shape: tuple[int, int, int], names: tuple[str, ...]):
+    def __init__(self, net: Net, dim: int, names: tuple[str, ...]):
         super().__init__()
         self.net, self.names = net, names
-        height, width, channels = image_shape
-        training = net.training
-        with torch.inference_mode():
-            dim = net.eval()(torch.zeros(1, channels, height, width)).embedding.shape[1]
-        net.train(training)
         # Embeddings come in every scale: the normalisation makes one learning rate fit them all.
         self.head = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, len(names)))
 
@@ -277,8 +274,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self.net_ = self._untrained(images)
         self.history_ = self.train_stages(images, Context(folder, resume, progress, on_epoch))
         self.embedding_, logits = self._outputs(images)
-        if not np.isfinite(self.embedding_).all():
-            raise UserError("The embedding is not finite: lower the learning rate or use precision='32'.")
+        _finite(self.embedding_)
         self.class_count_ = self._class_count()
         self.clustering_ = self._cluster() if logits is None else None
         self.probabilities_ = self._probabilities(self.embedding_, logits)
@@ -319,7 +315,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the (N, D) float32 embedding of pictures; `set_output` can make it a data frame."""
-        return self._outputs(self.like_training(X))[0]
+        return _finite(self._outputs(self.like_training(X))[0])
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return (N, n_classes) float32 memberships, rows summing to 1; they order pictures but are not calibrated."""
@@ -340,12 +336,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return outputs(self.net_, ImageData(images.pixels(self.input_), pick_device(self.device)))
 
     def _probabilities(self, embedding: NDArray[np.float32], logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        embedding = _finite(embedding)
         if self.clustering_ is not None:
-            return self.clustering_.predict_proba(embedding)
+            return _finite(self.clustering_.predict_proba(embedding))
         if isinstance(self.net_, NamedNet):
-            return self.net_.shares(embedding)
+            return _finite(self.net_.shares(embedding))
         assert logits is not None
-        return torch.softmax(torch.from_numpy(logits), 1).numpy()
+        return _finite(torch.softmax(torch.from_numpy(logits), 1).numpy())
 
     def like_training(self, X: Any) -> ImageSet:
         """Return pictures of any size as an `ImageSet` with the pixels that the network takes.
@@ -362,7 +359,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return images.decoded(self.input_)
 
     def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters against their types and the pictures.
+        """Check the hyper-parameters and the pictures.
 
         Raises
         ------
@@ -370,6 +367,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             Naming the first that is wrong.
 
         """
+        self.check_params()
+        if len(images) < 2:
+            raise UserError(f"There is only 1 picture in {images.source!r}: give at least as many as classes.")
+        self._check_n_classes(len(images))
+
+    def check_params(self) -> None:
+        """Check the hyper-parameters, as far as no picture is needed; raises `UserError` naming the first wrong one."""
         hints = get_type_hints(type(self))
         for name in self.get_params(deep=False):
             value = getattr(self, name)
@@ -377,10 +381,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
                 raise UserError(f"{name}={value!r} is not valid for {self.method}: it must be {readable(hints[name])}.")
         if not 0 <= self.random_state < 2**32:
             raise UserError(f"random_state={self.random_state} must be from 0 to {2**32 - 1}.")
-        if len(images) < 2:
-            raise UserError(f"There is only 1 picture in {images.source!r}: give at least as many as classes.")
-        if isinstance(self.n_classes, int) and not 2 <= self.n_classes <= len(images):
-            raise UserError(f"n_classes={self.n_classes}: choose between 2 and the number of pictures, {len(images)}.")
+
+    def _check_n_classes(self, n_images: int) -> None:
+        if isinstance(self.n_classes, int) and not 2 <= self.n_classes <= n_images:
+            raise UserError(f"n_classes={self.n_classes}: choose between 2 and the number of pictures, {n_images}.")
 
     def _training_facts(self) -> dict[str, Any]:
         epochs = self.history_.rows
@@ -400,8 +404,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         if not hasattr(self, "run_"):
             raise NotFitted(f"This {type(self).__name__} is not fitted yet: call fit before save.")
         with runs.new_folder(Path(path)) as folder:
-            self._write(folder, self.ids_)
             write_metrics(runs.RunFolder(folder).metrics, self.history_)
+            self._write(folder, self.ids_)
 
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
         weights, references = split_state(self.net_)
@@ -415,25 +419,74 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     @classmethod
     def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
         """Return the fitted model that was saved in a folder; `selfsort.load` finds the method and calls this."""
+        files = runs.RunFolder(folder)
         model = cls(**params)
-        model.run_, model.n_images_ = dict(run), run["data"]["n_images"]
-        model.input_ = InputSpec.of_run(run)
-        count = run["training"].get("class_count")
-        model.class_count_ = None if count is None else ClassCount.from_json(count)
-        with architecture_only():
-            model.net_ = model.build(model.image_shape_, model.n_images_)
-        if run.get("names"):
-            model.net_ = NamedNet(model.net_, model.image_shape_, tuple(run["names"]))
-        path = runs.RunFolder(folder).model
-        tensors = runs.read_tensors(path)
-        weights = {cls.renamed.get(name, name): tensor for name, tensor in _under("net.", tensors).items()}
-        _load_exactly(model.net_, weights, run.get("weights", {}), path)
-        clustering = {name: tensor.numpy() for name, tensor in _under("clustering.", tensors).items()}
-        model.clustering_ = model.clusters_from(clustering) if clustering else None
         model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
+        model.run_, model.n_images_ = dict(run), len(model.ids_)
+        with files.reading(files.manifest):
+            model._check_stored_params()
+            model.input_ = InputSpec.of_run(run)
+            count = run["training"].get("class_count")
+            model.class_count_ = None if count is None else ClassCount.from_json(count)
+        tensors = runs.read_tensors(files.model)
+        weights = {cls.renamed.get(name, name): tensor for name, tensor in _under("net.", tensors).items()}
+        clustering = {name: tensor.numpy() for name, tensor in _under("clustering.", tensors).items()}
+        with files.reading(files.model):
+            model._restore_net(weights, run.get("weights", {}), tuple(run.get("names", ())))
+            model.clustering_ = model.clusters_from(clustering) if clustering else None
+            model._check_groups()
         model.labels_ = model.probabilities_.argmax(1)
         model.history_ = History(runs.read_metrics(folder), run["training"]["warnings"])
         return model
+
+    def _check_stored_params(self) -> None:
+        try:
+            self.check_params()
+            self._check_n_classes(self.n_images_)
+        except UserError as error:
+            raise Invalid(str(error).rstrip(".")) from error
+
+    def _restore_net(self, weights: Mapping[str, Tensor], references: References, names: tuple[str, ...]) -> None:
+        """Build the network and load its weights; raise `Invalid` where they do not belong to it."""
+        with architecture_only():
+            net = self._outline(names)
+            _check_shapes(net, weights, references)
+            if any(tensor.is_meta for tensor in net.state_dict().values()):
+                net = self._with_head(self.build(self.image_shape_, self.n_images_), names)
+        fill_state(net, weights, references)
+        self.net_ = net
+
+    def _with_head(self, net: Net, names: tuple[str, ...]) -> Net:
+        return NamedNet(net, self.embedding_.shape[1], names) if names else net
+
+    def _outline(self, names: tuple[str, ...]) -> Net:
+        """Return the network, which fits the arrays of the run, without memory, whatever sizes were written down."""
+        with torch.device("meta"):
+            return self._tried(names, self.image_shape_)
+
+    def _tried(self, names: tuple[str, ...], image_shape: tuple[int, int, int]) -> Net:
+        """Return the network after it has taken one picture and given what fits the arrays of the run."""
+        height, width, channels = image_shape
+        try:
+            net = self._with_head(self.build(image_shape, self.n_images_), names)
+            with torch.no_grad():
+                found = net.eval()(torch.zeros(1, channels, height, width))
+        except UserError:
+            raise
+        except Exception as error:  # of sizes that its method never checks, a network fails in ways of its own
+            raise Invalid(f"{self.method} cannot be built as its run.json says") from error
+        if found.embedding.shape[1] != self.embedding_.shape[1]:
+            raise Invalid(f"its embedding has {found.embedding.shape[1]} columns, not {self.embedding_.shape[1]}")
+        self._n_outputs = None if found.logits is None else found.logits.shape[1]
+        return net
+
+    def _check_groups(self) -> None:
+        """Raise `Invalid` where the groups are not those that the kept memberships are of."""
+        columns = self._n_outputs
+        if self.clustering_ is not None:
+            columns = self.clustering_.predict_proba(self.embedding_[:1]).shape[1]
+        if columns != self.probabilities_.shape[1]:
+            raise Invalid(f"it tells {columns or 0} groups apart, not {self.probabilities_.shape[1]}")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -472,9 +525,9 @@ class TrainedEstimator(Estimator):
     n_views: ClassVar[int] = 2
     milestones: ClassVar[tuple[tuple[float, float], ...]] = MILESTONES
 
-    def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters, also their ranges, and the pictures."""
-        super().check(images)
+    def check_params(self) -> None:
+        """Check the hyper-parameters, also their ranges."""
+        super().check_params()
         views_from(self.views)
         least = {
             "epochs": 1,
@@ -523,12 +576,22 @@ class TrainedEstimator(Estimator):
         return ImageData(images.pixels(spec), pick_device(self.device), views_from(self.views), self.n_views)
 
 
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what a network gave for pictures, if all of it are finite numbers."""
+    if not runs.is_finite(values):
+        raise UserError(
+            "The network gives numbers that are not finite: train it again with a lower learning_rate or "
+            "precision='32'."
+        )
+    return values
+
+
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _load_exactly(net: Net, weights: Mapping[str, Tensor], references: References, path: Path) -> None:
-    """Load weights into a network, those referred to from where they come, or say which one does not belong."""
+def _check_shapes(net: Net, weights: Mapping[str, Tensor], references: References) -> None:
+    """Raise `Invalid` where weights do not belong to a network, but for those of it that are referred to."""
     expected = {
         name: tensor
         for name, tensor in net.state_dict().items()
@@ -537,12 +600,13 @@ def _load_exactly(net: Net, weights: Mapping[str, Tensor], references: Reference
     for name in sorted(expected.keys() | weights.keys()):
         here, there = expected.get(name), weights.get(name)
         if there is None:
-            problem = f"lacks {name!r}"
+            problem = f"it lacks {name!r}"
         elif here is None:
-            problem = f"holds {name!r}, which this method does not have"
+            problem = f"it holds {name!r}, which this method does not have"
         elif here.shape != there.shape:
-            problem = f"holds {name!r} of shape {tuple(there.shape)} instead of {tuple(here.shape)}"
+            problem = f"it holds {name!r} of shape {tuple(there.shape)} instead of {tuple(here.shape)}"
+        elif here.dtype != there.dtype:
+            problem = f"it holds {name!r} as {there.dtype} instead of {here.dtype}"
         else:
             continue
-        raise UserError(f"{str(path)!r} {problem}: it does not fit its run.json, train again into another folder.")
-    fill_state(net, weights, references)
+        raise Invalid(problem)

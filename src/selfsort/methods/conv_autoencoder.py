@@ -98,6 +98,11 @@ class ConvAutoencoder(TrainedEstimator):
     n_views = 1
     renamed: ClassVar = {"aggregation.bank": "aggregation.bank.rows"}
 
+    def check_params(self) -> None:
+        """Check the hyper-parameters."""
+        super().check_params()
+        self._check_aggregation()
+
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters and that three halvings fit the pictures."""
         super().check(images)
@@ -107,7 +112,6 @@ class ConvAutoencoder(TrainedEstimator):
                 f"conv-autoencoder halves pictures three times and cannot take {height}x{width}: "
                 f"use a size that is a multiple of 8, such as {max(8, round(height / 8) * 8)}."
             )
-        self._check_aggregation()
 
     def _check_aggregation(self) -> None:
         if not 0 <= self.aggregation < math.inf:

@@ -192,14 +192,18 @@ class ExemplarCNN(TrainedEstimator):
     # Of 110 epochs, after the 75th, 85th, 92nd and 100th (section 4.1).
     milestones: ClassVar = ((75 / 110, 0.4), (85 / 110, 0.25), (92 / 110, 0.4), (100 / 110, 0.25))
 
-    def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters, that the pictures suffice, and that the network fits into memory."""
-        super().check(images)
+    def check_params(self) -> None:
+        """Check the hyper-parameters."""
+        super().check_params()
         least = {"patches": 1, "validation_patches": 0, "patch_size": _LEAST_PATCH, "rounds": 1, "neighbours": 0}
         for name, low in (least | {"largest_cluster": 2}).items():
             if getattr(self, name) < low:
                 raise UserError(f"{name}={getattr(self, name)} is too small: it must be at least {low}.")
         check_cluster_distance(self.cluster_distance)
+
+    def check(self, images: ImageSet) -> None:
+        """Check the hyper-parameters, that the pictures suffice, and that the network fits into memory."""
+        super().check(images)
         height, width, _ = images.image_shape
         if min(height, width) < self.patch_size:
             raise UserError(
@@ -339,12 +343,14 @@ class ExemplarCNN(TrainedEstimator):
     def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
         """Return the fitted model that was saved in a folder, with its surrogate classes."""
         model = super().restore(folder, run, params)
-        path = runs.RunFolder(folder).surrogate_classes
-        if path.exists():
+        files = runs.RunFolder(folder)
+        if files.surrogate_classes.exists():
             places = {name: row for row, name in enumerate(model.ids_)}
             found: dict[str, list[int]] = {}
-            for row in runs.read_rows(path, ("class", "id")):
-                found.setdefault(row["class"], []).append(places[row["id"]])
+            for row in runs.read_rows(files.surrogate_classes, ("class", "id")):
+                found.setdefault(row["class"], []).append(places.get(row["id"], -1))
+            if any(-1 in rows for rows in found.values()):
+                raise files.damaged(files.surrogate_classes, "it names a picture that the run does not have")
             model.surrogate_classes_ = tuple(np.array(rows, np.int64) for rows in found.values())
         return model
 

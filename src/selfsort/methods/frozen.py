@@ -128,9 +128,9 @@ class Frozen(TrainedEstimator):
     label_view: ClassVar[Literal["centred"]] = "centred"  # as heads see features, so that one layout serves both
     n_views = 1
 
-    def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters, that there are such a head and such a network, and the pictures."""
-        super().check(images)
+    def check_params(self) -> None:
+        """Check the hyper-parameters, and that there are such a head and such a network."""
+        super().check_params()
         head = heads.find(self.head)
         if self.class_prior and "class_prior" not in signature(head.fit).parameters:
             raise UserError(f"class_prior={self.class_prior} is for head='turtle': {self.head!r} asks for no sizes.")
@@ -147,6 +147,10 @@ class Frozen(TrainedEstimator):
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> Net:
         """Return the network with its weights."""
         return FrozenNet(pretrained(self.backbone, self._input()))
+
+    def _outline(self, names: tuple[str, ...]) -> Net:
+        """Return the network as it is: nothing but its name tells its size."""
+        return self._tried(names, self._input().image_shape)
 
     def prepared(self, images: ImageSet, progress: bool) -> ImageSet:
         """Compute the features, where they are not there yet, and return the pictures that can be read.

@@ -34,6 +34,12 @@ class KMeans(Estimator):
 
     encoder: Estimator | None = None
 
+    def check_params(self) -> None:
+        """Check the hyper-parameters, the encoder's too."""
+        super().check_params()
+        if self.encoder is not None:
+            self.encoder.check_params()
+
     def check(self, images: ImageSet) -> None:
         """Check the hyper-parameters, the encoder's too, and the pictures."""
         super().check(images)

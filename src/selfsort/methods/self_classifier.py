@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
@@ -146,9 +145,9 @@ class SelfClassifier(TrainedEstimator):
     optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3
 
-    def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters and the pictures."""
-        super().check(images)
+    def check_params(self) -> None:
+        """Check the hyper-parameters."""
+        super().check_params()
         if self.n_classes == "auto":
             raise UserError("n_classes='auto' is for methods that cluster; self-classifier learns a number of classes.")
         if any(count < 2 for count in self.head_classes):

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
@@ -64,9 +63,9 @@ class SimCLR(TrainedEstimator):
     projection_dim: int = 128
     temperature: float = 0.5
 
-    def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters and the pictures."""
-        super().check(images)
+    def check_params(self) -> None:
+        """Check the hyper-parameters."""
+        super().check_params()
         if self.projection_dim < 1:
             raise UserError(f"projection_dim={self.projection_dim} must be at least 1.")
         if not self.temperature > 0:

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsort.augment import Augmentation
-from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.base import Batch, Net, Output
@@ -138,9 +137,9 @@ class TopdownVAE(TrainedEstimator):
     label_space: ClassVar[Literal["embedding"]] = "embedding"
     name_weight: ClassVar[float] = 150.0
 
-    def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters, also their ranges, and the pictures."""
-        super().check(images)
+    def check_params(self) -> None:
+        """Check the hyper-parameters, also their ranges."""
+        super().check_params()
         if self.z_dim < 1:
             raise UserError(f"z_dim={self.z_dim} is too small: it must be at least 1.")
         if not 0 <= self.beta < float("inf"):

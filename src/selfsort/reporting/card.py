@@ -1,9 +1,9 @@
 """A model's certificate and its card, kept beside it: what it is, what it learnt from, how good it is, its limits."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from selfsort import runs
 from selfsort.errors import UserError
 from selfsort.evaluation.certificate import Certificate, Share, percent
-from selfsort.files import atomic_path, write_error, write_json
+from selfsort.files import atomic_path, write_error
 from selfsort.reporting.pages import printable
+from selfsort.schema import Invalid, checked
 
 _FORMAT = 1
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -30,7 +31,7 @@ def write_certificate(folder: Path, certificate: Certificate, *, answers: int, c
     files = runs.RunFolder(folder)
     with atomic_path(files.model_card) as path:
         path.write_text(card, encoding="utf-8", errors="backslashreplace")
-    write_json(files.certificate, known | certificate.to_json())
+    runs.write_facts(files.certificate, known | certificate.to_json())
 
 
 def remove_certificate(folder: Path) -> None:
@@ -48,16 +49,23 @@ def read_certificate(folder: Path) -> Certificate | None:
     """Return the certificate of a model, None where there is none; raises `UserError` for a damaged one."""
     path = runs.RunFolder(folder).certificate
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] > _FORMAT:
-            raise UserError(f"{str(path)!r} was written by a newer selfsort: upgrade, or delete it.")
-        return Certificate.from_json(content)
-    except FileNotFoundError:
-        return None
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{str(path)!r} is damaged: run `selfsort certify` again or delete it.") from error
+        content = runs.read_facts(path)
+        if content is None:
+            return None
+        newer = checked(_Format, content).format > _FORMAT
+        certificate = None if newer else Certificate.from_json(content)
+    except Invalid as error:
+        raise UserError(f"{str(path)!r} is damaged ({error}): run `selfsort certify` again or delete it.") from error
+    if newer:
+        raise UserError(f"{str(path)!r} was written by a newer selfsort: upgrade, or delete it.")
+    return certificate
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What a certificate of any version begins with."""
+
+    format: int
 
 
 def model_card(folder: Path, run: Mapping[str, Any], certificate: Certificate, *, answers: int, checked_by: str) -> str:

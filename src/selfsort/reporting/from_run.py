@@ -1,17 +1,20 @@
 """What a report tells of a run, taken from the run folder."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, NonNegativeInt, model_validator
 
 from selfsort import runs
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
 from selfsort.evaluation.group_quality import GroupQuality
+from selfsort.evaluation.metrics import ClassScore
 from selfsort.methods.base import Estimator
 from selfsort.reporting.card import read_certificate
 from selfsort.reporting.report import ReportData
+from selfsort.schema import Invalid, checked
 from selfsort.training.collapse import of_final_model
 
 _SHOWN = ("warnings", "groups", "class_count")  # of a run's training, elsewhere in the report
@@ -30,7 +33,7 @@ def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
         skipped=runs.read_skipped(folder),
         evaluation=_evaluation(runs.RunFolder(folder).evaluation),
         warnings=of_final_model(model.history_.warnings, len(model.history_.rows)),
-        quality=_quality(model),
+        quality=_quality(model, runs.RunFolder(folder)),
         class_count=model.class_count_,
         names=model.names_,
         certificate=read_certificate(folder),
@@ -56,19 +59,71 @@ def _config(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _quality(model: Estimator) -> GroupQuality:
+def _quality(model: Estimator, folder: runs.RunFolder) -> GroupQuality:
     """Return what fitting found out about the groups; the groups of names are others, and are judged now."""
     known = None if model.names_ else model.run_["training"].get("groups")
-    return model.group_quality() if known is None else GroupQuality.from_json(known)
+    if known is None:
+        return model.group_quality()
+    with folder.reading(folder.manifest):
+        return GroupQuality.from_json(known)
 
 
 def _evaluation(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise UserError(f"{str(path)!r} is damaged: run `selfsort evaluate` again or delete it.") from error
+        found = runs.read_facts(path)
+        if found is not None:
+            checked(_Evaluation, found)
+    except Invalid as error:
+        raise UserError(f"{str(path)!r} is damaged ({error}): run `selfsort evaluate` again or delete it.") from error
     return found
+
+
+_Share = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+
+
+class _Named(BaseModel):
+    """The names against labels."""
+
+    accuracy: _Share
+    n: NonNegativeInt
+    per_class: list[ClassScore]
+
+
+class _Clustering(_Named):
+    """The clusters against labels."""
+
+    nmi: _Share
+    ami: _Share
+    ari: _Share
+    n_unlabelled: NonNegativeInt
+    confusion: list[list[NonNegativeInt]]
+    mapping: dict[str, str | None]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        columns = {len(row) for row in self.confusion}
+        places = [row.cluster for row in self.per_class if row.cluster is not None]
+        if len(self.confusion) != len(self.per_class) or len(columns) != 1:
+            raise ValueError("its confusion matrix does not fit its classes")
+        if not all(0 <= place < max(columns) for place in places):
+            raise ValueError("a class stands for a cluster that is not there")
+        return self
+
+
+class _Probe(BaseModel):
+    """A probe's figures."""
+
+    kind: str
+    accuracy: _Share
+    n_train: NonNegativeInt
+    n_test: NonNegativeInt
+
+
+class _Evaluation(BaseModel):
+    """What a report takes for granted of an evaluation."""
+
+    clustering: _Clustering | None = None
+    named: _Named | None = None
+    probe: _Probe | None = None
+    silhouette: _Share | None = None
+    source: str | None = None

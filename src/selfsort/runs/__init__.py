@@ -1,13 +1,22 @@
 """Run folders, which `fit` writes and every later command starts from: their files, manifest and locks; no training."""
 
 from selfsort.runs.contents import (
+    is_finite,
+    map_array,
+    read_array,
+    read_facts,
+    read_kept,
     read_metrics,
     read_rows,
     read_run,
     read_skipped,
     read_tensors,
     read_training_arrays,
+    seal,
     tensor_names,
+    write_array,
+    write_facts,
+    write_kept,
     write_model,
 )
 from selfsort.runs.folder import RunFolder
@@ -20,9 +29,14 @@ __all__ = [
     "RunFolder",
     "check_startable",
     "describe",
+    "is_finite",
     "is_locked",
+    "map_array",
     "new_folder",
     "open_run",
+    "read_array",
+    "read_facts",
+    "read_kept",
     "read_metrics",
     "read_rows",
     "read_run",
@@ -30,6 +44,10 @@ __all__ = [
     "read_tensors",
     "read_training_arrays",
     "run_lock",
+    "seal",
     "tensor_names",
+    "write_array",
+    "write_facts",
+    "write_kept",
     "write_model",
 ]

@@ -1,20 +1,26 @@
 """What a run folder holds: the fitted model, arrays and tables; writing them, and reading them back checked."""
 
 import csv
-import json
-from collections.abc import Mapping
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, write_json
+from selfsort.files import atomic_path
 from selfsort.runs.folder import RunFolder
-from selfsort.tables import read_table, write_table
+from selfsort.runs.seal import digest_of, read_sealed, write_sealed
+from selfsort.schema import Invalid, check_arrays, checked, parsed
+from selfsort.tables import rows_of, write_table
 
 _LONGEST_HEADER = 100_000_000  # bytes, as the format says
+_BLOCK = 2**24  # bytes that are read at a time
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
@@ -46,81 +52,263 @@ def write_model(
     ids: tuple[str, ...],
     run: Mapping[str, Any],
 ) -> None:
-    """Write a fitted model; the manifest comes last and declares the folder complete."""
+    """Write a fitted model; the manifest comes last, holds the digests of all files and declares the folder complete.
+
+    Raises
+    ------
+    UserError
+        When a number is not finite, or something cannot be written.
+
+    """
     from safetensors.torch import save
 
+    arrays = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    for name, array in {**arrays, "embedding": embedding, "probabilities": probabilities}.items():
+        if not is_finite(np.asarray(array)):
+            raise UserError(f"The model's {name!r} is not finite: lower the learning rate or use precision='32'.")
     folder = RunFolder(path)
     with atomic_path(folder.model) as partial:
         # Not save_file, which hides its files from everybody but their owner.
-        partial.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
-    for target, array in ((folder.embedding, embedding), (folder.probabilities, probabilities)):
-        with atomic_path(target) as partial, open(partial, "wb") as file:
-            np.save(file, array)
+        partial.write_bytes(save(arrays))
+    write_array(folder.embedding, embedding)
+    write_array(folder.probabilities, probabilities)
     rows = zip(ids, probabilities.argmax(1), probabilities.max(1), strict=True)
     write_table(folder.assignments, ["id", "cluster", "confidence"], [(i, c, f"{p:.6g}") for i, c, p in rows])
-    write_json(folder.manifest, {**run, "status": "complete"})
+    write_sealed(folder.manifest, {**run, "status": "complete", "files": _digests(folder)})
+
+
+def seal(path: Path) -> None:
+    """Note in the manifest of a finished run the digests of its files, where some were added."""
+    folder = RunFolder(path)
+    write_sealed(folder.manifest, {**folder.read_manifest(), "files": _digests(folder)})
+
+
+def _digests(folder: RunFolder) -> dict[str, str]:
+    return {file.name: digest_of(file) for file in folder.sealed_files if file.exists()}
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array for `read_array`."""
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.save(file, np.ascontiguousarray(array))
+
+
+def is_finite(array: NDArray[Any]) -> bool:
+    """Tell whether an array holds numbers that are finite, and no others; without a copy of it."""
+    if array.dtype.kind != "f" or not array.size:
+        return array.dtype.kind in "fbiu"
+    return bool(array.min() > -np.inf and array.max() < np.inf)  # both pass NaN on
+
+
+def read_array(path: Path, shape: Sequence[int | None], way_out: str = "") -> NDArray[np.float32]:
+    """Return the float32 array in a file of a run, whose `shape` is known but for what is None.
+
+    It is read in one pass, in which its digest is made. Nothing is allocated that the file does not hold. `way_out`
+    says what to do where it is damaged, if not what holds for the whole folder.
+
+    Raises
+    ------
+    UserError
+        When it is missing, was changed, or holds anything but finite numbers of that shape.
+
+    """
+    digest = hashlib.sha256()
+    with _reading(path, way_out):
+        with open(path, "rb") as file:
+            found, in_columns = _read_header(file, path.stat().st_size)
+            if len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found, strict=True)):
+                wanted = " x ".join("any" if n is None else str(n) for n in shape)
+                raise Invalid(f"it is {' x '.join(map(str, found))}, not {wanted}")
+            start = file.tell()
+            file.seek(0)
+            digest.update(file.read(start))
+            array: NDArray[np.float32] = np.empty(found[::-1] if in_columns else found, "<f4")
+            _fill(array.reshape(-1).view(np.uint8).data, file, digest)
+        _check_digest(path, digest.hexdigest())
+        if not is_finite(array):
+            raise Invalid("it holds numbers that are not finite")
+    return array.T if in_columns else array
+
+
+def map_array(path: Path) -> NDArray[np.float32]:
+    """Return a float32 array in a file of a run that stays on the disk; nothing but its header is looked at.
+
+    Raises
+    ------
+    UserError
+        When there is no such file, or it is no array of the length it claims.
+
+    """
+    with _reading(path), open(path, "rb") as file:
+        shape, in_columns = _read_header(file, path.stat().st_size)
+        start = file.tell()
+    return np.memmap(path, "<f4", "r", start, shape, "F" if in_columns else "C")
+
+
+def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool]:
+    """Return the shape of the array in an open file and whether it is stored by columns."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, in_columns, kind = read(file)
+    except Exception as error:  # NumPy lets Python's parser read it, which has many ways to fail
+        raise Invalid("it is no array") from error
+    if kind != np.dtype("<f4"):
+        raise Invalid(f"it holds {kind}, not float32")
+    if math.prod(shape) * kind.itemsize != size - file.tell() or any(type(n) is not int or n < 0 for n in shape):
+        raise Invalid("it is longer or shorter than it says")
+    return shape, in_columns
+
+
+def _fill(buffer: memoryview, file: IO[bytes], digest: Any) -> None:
+    """Read the rest of a file, feeding its digest."""
+    for start in range(0, len(buffer), _BLOCK):
+        block = buffer[start : start + _BLOCK]
+        if file.readinto(block) != len(block):  # type: ignore[attr-defined]
+            raise Invalid("it is shorter than it says")
+        digest.update(block)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return the tensors of a safetensors file in a run folder."""
+    """Return the tensors of the weights in a run folder; raise `UserError` for a file that is not as it was written."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
-        return dict(load(path.read_bytes()))  # by bytes: the library takes no path that is not UTF-8
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, "is missing or damaged") from error
+    with _reading(path):
+        data = _bytes(path)
+        try:
+            tensors = dict(load(data))  # by bytes: the library takes no path that is not UTF-8
+        except SafetensorError as error:
+            raise Invalid("it is no file of weights") from error
+        broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+        if broken:
+            raise Invalid(f"{broken[0]!r} holds numbers that are not finite")
+    return tensors
 
 
 def tensor_names(path: Path) -> list[str]:
     """Return the names of a run's weights, without importing torch."""
     model = RunFolder(path).model
-    try:
-        with open(model, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            return list(json.loads(file.read(min(length, _LONGEST_HEADER))))
-    except (OSError, ValueError) as error:
-        raise _damaged(model, "is missing or damaged") from error
+    with _reading(model), open(model, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return list(checked(dict[str, Any], parsed(file.read(min(length, _LONGEST_HEADER)))))
 
 
 def read_training_arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[str, ...]]:
     """Return the (N, D) embedding, the (N, K) probabilities and the N ids of the training pictures."""
-    folder = RunFolder(path)
-    try:
-        arrays = [np.load(each, allow_pickle=False) for each in (folder.embedding, folder.probabilities)]
-        ids = tuple(row["id"] for row in read_table(folder.assignments))
-        if {len(array) for array in arrays} != {len(ids)}:
-            raise ValueError("the files are of different runs")
-    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"Run folder {str(path)!r} is incomplete or damaged: {folder.way_out()}.") from error
-    return arrays[0], arrays[1], ids
+    folder, run = RunFolder(path), read_run(path)
+    rows = read_rows(folder.assignments, ("id", "cluster"))
+    n_images = int(run["data"]["n_images"])
+    if len(rows) != n_images:
+        raise folder.damaged(folder.assignments, f"it is of {len(rows):,} pictures, not {n_images:,}")
+    embedding = read_array(folder.embedding, (n_images, None))
+    probabilities = read_array(folder.probabilities, (n_images, len(run.get("names", ())) or None))
+    if not probabilities.size or probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
+        raise folder.damaged(folder.probabilities, "its rows are no shares of 1")
+    return embedding, probabilities, tuple(row["id"] for row in rows)
 
 
 def read_skipped(path: Path) -> list[tuple[str, str]]:
     """Return the id and the reason of each picture that a run skipped."""
-    return [(row["id"], row["reason"]) for row in read_rows(RunFolder(path).skipped, ("id", "reason"))]
+    return [(row["id"], row["reason"]) for row in read_rows(RunFolder(path).skipped, ("id", "reason"), optional=True)]
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return the rows of a table in a run folder that has these columns; none where there is no such file."""
-    try:
-        return [{column: row[column] for column in columns} for row in _rows(path)]
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise _damaged(path) from error
+def read_rows(path: Path, columns: Iterable[str], *, optional: bool = False) -> list[dict[str, str]]:
+    """Return the rows of a table in a run folder that has these columns; none where an `optional` one is not there."""
+    if optional and not path.exists():
+        return []
+    with _reading(path):
+        data = _bytes(path)
+        try:
+            rows = list(rows_of(data))
+        except (ValueError, csv.Error) as error:
+            raise Invalid(str(error)) from error
+        if rows and not rows[0].keys() >= set(columns):
+            raise Invalid(f"it lacks the column {min(set(columns) - rows[0].keys())!r}")
+    return rows
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Return the figures of each epoch of a run; none for a method that does not learn."""
     metrics = RunFolder(path).metrics
+    rows = read_rows(metrics, ("epoch", "loss"), optional=True)
+    with _reading(metrics):
+        return [{name: _number(value) for name, value in row.items()} for row in rows]
+
+
+def _number(text: str) -> float:
     try:
-        return [{name: float(value) for name, value in row.items()} for row in _rows(metrics)]
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise _damaged(metrics) from error
+        if math.isfinite(number := float(text)):
+            return number
+    except ValueError:
+        pass
+    raise Invalid(f"{text!r} is no finite number")
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    return list(read_table(path)) if path.exists() else []
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object that was written with `write_facts`, None where there is none.
+
+    Raises
+    ------
+    Invalid
+        When it cannot be read, or another one than was written.
+
+    """
+    try:
+        return read_sealed(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Invalid(error.strerror or "it cannot be read") from error
 
 
-def _damaged(path: Path, problem: str = "is damaged") -> UserError:
-    return UserError(f"{str(path)!r} {problem}: {RunFolder(path.parent).way_out()}.")
+def write_facts(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object into a run folder that holds it beside the model, such as what was measured."""
+    write_sealed(path, content)
+
+
+def read_kept(path: Path, stamp: str, shapes: Mapping[str, str]) -> dict[str, NDArray[Any]] | None:
+    """Return arrays that `write_kept` kept under a `stamp`, of the `shapes` that `check_arrays` takes.
+
+    None where there are none, or anything is wrong with them: they can be made again.
+    """
+    try:
+        with ZipFile(path) as members:
+            # As they were written: what is packed could be larger than the memory.
+            if any(member.compress_type != ZIP_STORED for member in members.infolist()):
+                return None
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["stamp"]) != stamp:
+                return None
+            found = {name: kept[name] for name in shapes}
+        check_arrays(found, shapes)
+    except Exception:  # NumPy, the zip and Python's parser each fail in their own ways
+        return None
+    return found
+
+
+def write_kept(path: Path, stamp: str, **arrays: NDArray[Any]) -> None:
+    """Keep arrays that took long to make, under a `stamp` of what they were made of."""
+    kept: dict[str, Any] = {"stamp": stamp, **arrays}
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.savez(file, **kept)
+
+
+def _bytes(path: Path) -> bytes:
+    """Return what a file of a run holds, if that is what was written."""
+    data = path.read_bytes()
+    _check_digest(path, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    """Raise `Invalid` when the file's manifest knows another digest; those of earlier versions know none."""
+    folder = RunFolder(path.parent)
+    run = folder.read_manifest() if folder.manifest.exists() else {}
+    known = run.get("files", {})
+    if known and run["status"] == "complete" and known.get(path.name) != digest:
+        raise Invalid("it was changed after it was written" if path.name in known else "it is not of this run")
+
+
+def _reading(path: Path, way_out: str = "") -> AbstractContextManager[None]:
+    return RunFolder(path.parent).reading(path, way_out)

@@ -1,11 +1,17 @@
 """The run folder: the names of its files, and which model in it is the newest."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from selfsort.errors import UserError
 from selfsort.files import recover_folder
 from selfsort.runs import manifest
+from selfsort.schema import Invalid
+
+_log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -57,6 +63,20 @@ class RunFolder:
     def skipped(self) -> Path:
         """The pictures that could not be read, and why."""
         return self.path / "skipped.csv"
+
+    @property
+    def sealed_files(self) -> tuple[Path, ...]:
+        """The files, not all of them in every run, that stay as they are once the run is finished."""
+        return (
+            self.model,
+            self.embedding,
+            self.probabilities,
+            self.assignments,
+            self.surrogate_classes,
+            self.metrics,
+            self.skipped,
+            self.error_probability,
+        )
 
     @property
     def checkpoints(self) -> Path:
@@ -135,8 +155,17 @@ class RunFolder:
 
     def newest(self) -> "RunFolder":
         """Return the folder of the newest model: the refined one, once there is one."""
-        recover_folder(self.refined.path)
-        return self.refined if self.refined.is_complete() else self
+        refined = self.refined
+        recover_folder(refined.path)
+        if refined.is_complete():
+            return refined
+        if refined.path.is_dir():
+            _log.warning(
+                "%r has no finished model that knows names, so the clusters count: bring back a copy, or %s.",
+                str(refined.path),
+                refined.way_out(),
+            )
+        return self
 
     def is_refined(self) -> bool:
         """Tell whether this is the folder of a run's refined model."""
@@ -162,14 +191,26 @@ class RunFolder:
 
         """
         try:
-            return manifest.parse(self.manifest.read_text(encoding="utf-8"))
+            with self.reading(self.manifest):
+                return manifest.parse(self.manifest.read_bytes())
         except manifest.NewerFormatError as error:
             raise UserError(
                 f"{str(self.path)!r} was written by a newer selfsort (format {error}; this one reads "
                 f"{manifest.FORMAT}): upgrade."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{str(self.manifest)!r} is damaged: {self.way_out()}.") from error
+
+    @contextmanager
+    def reading(self, path: Path, way_out: str = "") -> Iterator[None]:
+        """Let the block read a file of the folder; what it finds wrong there becomes a `UserError` with the way out."""
+        try:
+            yield
+        except (OSError, Invalid) as error:
+            raise self.damaged(path, error, way_out) from error
+
+    def damaged(self, path: Path, problem: object, way_out: str = "") -> UserError:
+        """Return the error of a file in the folder that cannot be used, with the way out."""
+        why = "is missing" if isinstance(problem, FileNotFoundError) else f"is damaged ({_reason(problem)})"
+        return UserError(f"{str(path)!r} {why}: bring back a copy, or {way_out or self.way_out()}.")
 
     def way_out(self) -> str:
         """Tell what to do when something in the folder is damaged."""
@@ -177,3 +218,7 @@ class RunFolder:
             return "train again into another folder"
         run = self.path.parent
         return f"delete the folder {str(self.path)!r} and learn the names again with `selfsort refine {run}`"
+
+
+def _reason(problem: object) -> str:
+    return str(getattr(problem, "strerror", None) or problem)

@@ -3,17 +3,142 @@
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.pixels import MAX_PIXELS
+from selfsort.data.request import Request
+from selfsort.runs.seal import read_sealed
+from selfsort.schema import Invalid, checked
 
 FORMAT = 1
 _LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu", "umap-learn")
 # Where a run is computed may change between two sittings; what is computed may not.
 _MAY_DIFFER = ("device", "checkpoint_minutes")
+
+
+Natural = Annotated[int, Field(ge=0, le=2**53)]
+_Positive = Annotated[int, Field(ge=1, le=2**53)]
+_Side = Annotated[int, Field(ge=1, le=2**16)]
+_Amount = Annotated[float, Field(ge=0, le=1e12)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    """What must be there; a newer version may have written more."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+def _known_options(options: dict[str, Any]) -> dict[str, Any]:
+    unknown = options.keys() - {field.name for field in fields(Request)}
+    if unknown:
+        raise ValueError(f"{min(unknown)!r} is no way to load pictures")
+    checked(Request, options)
+    return options
+
+
+def _bearable(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    if image_shape[0] * image_shape[1] > MAX_PIXELS:
+        raise ValueError("there are no pictures of so many pixels")
+    return image_shape
+
+
+class _Data(_Model):
+    """The pictures that a run is of."""
+
+    source: str
+    options: Annotated[dict[str, Any], AfterValidator(_known_options)]
+    n_images: _Positive
+    image_shape: Annotated[tuple[_Side, _Side, Literal[1, 3]], AfterValidator(_bearable)]
+    fingerprint: str
+    n_skipped: Natural
+
+
+class _ClassCount(_Model):
+    """An estimated number of clusters."""
+
+    estimate: _Positive
+
+
+class _Training(_Model):
+    """What is known when a training has ended."""
+
+    minutes: _Amount
+    epochs: Natural
+    warnings: list[str]
+    class_count: _ClassCount | None = None
+
+
+class _Params(_Model):
+    """The hyper-parameters that every method has; the others are looked at with the method."""
+
+    n_classes: _Positive | Literal["auto"]
+    random_state: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Refined(_Model):
+    """What is known of the refinements of a model that learnt names."""
+
+    rounds: Natural
+    epochs: Natural
+    minutes: _Amount
+    pictures_named: Natural
+
+
+class _Reference(BaseModel):
+    """Weights that can be fetched again."""
+
+    name: str
+    sha256: str
+
+
+class _Format(_Model):
+    """What every manifest of any version begins with."""
+
+    format: _Positive
+
+
+class _Manifest(_Format):
+    """The manifest of a run: what other code takes for granted once it has been read."""
+
+    status: Literal["training", "complete"]
+    method: str
+    params: _Params
+    data: _Data
+    input: InputSpec | None = None
+    versions: dict[str, str]
+    hardware: str
+    started: str
+    training: _Training | None = None
+    refined: _Refined | None = None
+    weights: dict[str, _Reference] = {}
+    names: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
+    files: dict[str, _Digest] = {}
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("a name is there twice")
+        if self.status == "complete":
+            self._check_complete()
+        return self
+
+    def _check_complete(self) -> None:
+        if self.training is None:
+            raise ValueError("it is complete and tells of no training")
+        estimate = self.training.class_count
+        count = self.params.n_classes if estimate is None else estimate.estimate
+        if count == "auto":
+            raise ValueError("it does not tell how many clusters there are")
+        if count > self.data.n_images:
+            raise ValueError(f"{count} clusters cannot be made of {self.data.n_images} pictures")
 
 
 class NewerFormatError(Exception):
@@ -57,23 +182,25 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def parse(text: str) -> dict[str, Any]:
-    """Return the manifest that a text holds.
+def parse(data: bytes) -> dict[str, Any]:
+    """Return the manifest in a file's bytes.
 
     Raises
     ------
-    ValueError, KeyError, TypeError
-        When it is none.
+    Invalid
+        When it is none, or another one than was written.
     NewerFormatError
         When a newer version wrote it.
 
     """
-    manifest: dict[str, Any] = json.loads(text)
-    found = manifest["format"]
-    if not isinstance(found, int) or manifest["status"] not in ("training", "complete"):
-        raise ValueError("format and status are not what was written")
+    manifest = read_sealed(data)
+    found = checked(_Format, manifest).format
     if found > FORMAT:
         raise NewerFormatError(found)
+    checked(_Manifest, manifest)
+    # The schema overlooks bytes that are no UTF-8, as files' names may have them; what a person typed has none.
+    if any("\ud800" <= letter <= "\udfff" for name in manifest.get("names", ()) for letter in name):
+        raise Invalid("its names hold what is no text")
     return manifest
 
 

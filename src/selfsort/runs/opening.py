@@ -7,10 +7,11 @@ from typing import Any
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, new_parents, remove, write_json
+from selfsort.files import atomic_path, new_parents, remove
 from selfsort.runs import manifest
 from selfsort.runs.folder import RunFolder
 from selfsort.runs.locks import is_empty, is_running, run_lock
+from selfsort.runs.seal import write_sealed
 from selfsort.tables import write_table
 
 
@@ -34,7 +35,7 @@ def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resum
         if before is not None:
             _check_resumable(folder, before, facts, resume)
         try:
-            write_json(folder.manifest, facts)
+            write_sealed(folder.manifest, facts)
             write_table(folder.skipped, ["id", "reason"], images.skipped)
             yield folder.path
         except BaseException:

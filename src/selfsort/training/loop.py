@@ -24,7 +24,7 @@ from selfsort.memory import keep_freed_memory
 from selfsort.models.base import Batch, Net
 from selfsort.runs import RunFolder
 from selfsort.training.callbacks import History, Log, OnEpoch, deferred_interrupt
-from selfsort.training.checkpoints import Checkpoints
+from selfsort.training.checkpoints import Checkpoints, Progress
 from selfsort.training.collapse import collapse_warning, measure_collapse
 from selfsort.training.data import TrainingData
 from selfsort.training.recipe import Recipe, make_optimizer, make_schedule, pick_device, pick_precision, seed_of
@@ -177,11 +177,8 @@ class Loop:
             gauge = measure_collapse(self.net, self.data, self.batch_size)
             gauge |= self.validate() if self.validate else {}
         # A last step can ruin the weights while the mean loss of the epoch is still a number.
-        if not (math.isfinite(loss) and math.isfinite(gauge["effective_rank"])):
-            raise UserError(
-                f"Training diverged in epoch {epoch} (its loss is {loss:g}): lower learning_rate "
-                f"(now {self.recipe.learning_rate:g}) or use precision='32'."
-            )
+        if not all(map(math.isfinite, (loss, *gauge.values()))):
+            raise self._diverged(epoch, loss)
         seconds = self.history.seconds - sum(row["seconds"] for row in self.history.rows)
         row = {"epoch": epoch, "loss": loss, "learning_rate": self.rate, "seconds": seconds, **gauge}
         self.history.rows.append(row)
@@ -195,15 +192,23 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint, where there is a place for it."""
-        if self.checkpoints:
-            progress: dict[str, Any] = {"loss_sum": self.loss_sum.item(), "seconds": self.history.seconds}
-            progress |= {"rows": self.history.rows, "warnings": self.history.warnings}
-            self.checkpoints.save(self.step, self.net, self.optimizer, progress)
+        if self.checkpoints is None:
+            return
+        if not math.isfinite(loss_sum := self.loss_sum.item()):
+            raise self._diverged(1 + self.step // self.steps_per_epoch, loss_sum)
+        progress = Progress(loss_sum, self.history.seconds, self.history.rows, self.history.warnings)
+        self.checkpoints.save(self.step, self.net, self.optimizer, progress)
+
+    def _diverged(self, epoch: int, loss: float) -> UserError:
+        return UserError(
+            f"Training diverged in epoch {epoch} (its loss is {loss:g}): lower learning_rate "
+            f"(now {self.recipe.learning_rate:g}) or use precision='32'."
+        )
 
     def restore(self) -> None:
         """Go on from the newest checkpoint, where there is one."""
         found = self.checkpoints.restore(self.net, self.optimizer) if self.checkpoints else None
         if found:
             self.step, progress = found
-            self.loss_sum.fill_(progress["loss_sum"])
-            self.history = History(progress["rows"], progress["warnings"], progress["seconds"])
+            self.loss_sum.fill_(progress.loss_sum)
+            self.history = History(progress.rows, progress.warnings, progress.seconds)

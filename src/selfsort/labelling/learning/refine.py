@@ -116,7 +116,7 @@ def _named(model: Estimator, names: tuple[str, ...]) -> NamedNet:
     net = copy.deepcopy(model.net_)
     with torch.random.fork_rng():
         torch.manual_seed(model.random_state)
-        return NamedNet(net.net if isinstance(net, NamedNet) else net, model.image_shape_, names)
+        return NamedNet(net.net if isinstance(net, NamedNet) else net, model.embedding_.shape[1], names)
 
 
 def _fit_head(net: NamedNet, space: HeadSpace, targets: Targets, random_state: int) -> NameHead:

@@ -3,11 +3,9 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-
-from selfsort import methods
+from selfsort import methods, runs
 from selfsort.data.image_set import ImageSet
-from selfsort.files import atomic_path, swap_folder
+from selfsort.files import swap_folder
 from selfsort.labelling import label_space
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import Progress
@@ -75,8 +73,8 @@ def _replace(folder: Path, labelling: LabelSession) -> None:
     model.save(new)
     try:
         assert error_probability is not None
-        with atomic_path(RunFolder(new).error_probability) as path, open(path, "wb") as file:
-            np.save(file, error_probability)
+        runs.write_array(RunFolder(new).error_probability, error_probability)
+        runs.seal(new)
         label_space.keep(new, label_space.stamp_of(model.embedding_), labelling.points)
         swap_folder(new, folder)
     finally:

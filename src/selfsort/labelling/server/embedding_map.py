@@ -12,10 +12,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort import runs
 from selfsort.clustering.layout import project, rows_drawn
 from selfsort.errors import UserError
-from selfsort.files import atomic_path
-from selfsort.runs import RunFolder
 
 _POINTS = 6000
 
@@ -45,7 +44,7 @@ class EmbeddingMap:
     """
 
     def __init__(self, run: Path, changed: Callable[[], None]):
-        self._path, self._changed = RunFolder(run).embedding_map, changed
+        self._path, self._changed = runs.RunFolder(run).embedding_map, changed
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._to_draw: _ToDraw | None = None
@@ -77,15 +76,15 @@ class EmbeddingMap:
 
     def _work(self, number: int, drawn: _ToDraw) -> None:
         _give_way()
-        kept = self._read(drawn.stamp)
+        kept = self._read(drawn)
         if kept is not None:
             self._show(number, kept)
             return
         self._show(number, _layout("pca", drawn))
         layout = _layout("tsne", drawn)
         # A map is a convenience: it is shown also where it cannot be kept.
-        with suppress(UserError), atomic_path(self._path) as partial, open(partial, "wb") as file:
-            np.savez(file, stamp=drawn.stamp, pictures=layout.indices, points=layout.points)
+        with suppress(UserError):
+            runs.write_kept(self._path, drawn.stamp, pictures=layout.indices, points=layout.points)
         self._show(number, layout)
 
     def _show(self, number: int, layout: MapLayout) -> None:
@@ -96,14 +95,13 @@ class EmbeddingMap:
         self._ready.set()
         self._changed()
 
-    def _read(self, stamp: str) -> MapLayout | None:
-        try:
-            with np.load(self._path, allow_pickle=False) as kept:
-                if str(kept["stamp"]) == stamp:
-                    return MapLayout("tsne", kept["pictures"], kept["points"])
-        except Exception:  # not there, or damaged: it is drawn again
+    def _read(self, drawn: _ToDraw) -> MapLayout | None:
+        found = runs.read_kept(self._path, drawn.stamp, {"pictures": "N", "points": "Nd"})
+        if found is None:
             return None
-        return None
+        indices, points = found["pictures"], found["points"]
+        whole = np.array_equal(indices, drawn.indices) and points.shape[1] == 2
+        return MapLayout("tsne", indices, points.astype(np.float64, copy=False)) if whole else None
 
 
 def _layout(kind: Literal["pca", "tsne"], drawn: _ToDraw) -> MapLayout:

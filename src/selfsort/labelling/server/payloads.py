@@ -1,6 +1,6 @@
 """What the server tells the page, as JSON and CSV can hold it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from selfsort.labelling.core.query_selection import groups_fit
 from selfsort.labelling.core.replay import Labels
 from selfsort.labelling.core.session import Session
 from selfsort.labelling.server.embedding_map import MapLayout
+from selfsort.runs import RunFolder
 from selfsort.tables import table_bytes
 
 if TYPE_CHECKING:
@@ -53,10 +54,13 @@ def session_payload(session: Session, colours: Colours) -> Json:
     }
 
 
-def judged(run: Mapping[str, Any]) -> str | None:
+def judged(folder: RunFolder) -> str | None:
     """Say whether a run's groups mean anything, as fitting found out without labels; None where nobody has judged."""
-    found = run["training"].get("groups")
-    return None if found is None else " ".join(GroupQuality.from_json(found).sentences())
+    found = folder.read_manifest()["training"].get("groups")
+    if found is None:
+        return None
+    with folder.reading(folder.manifest):
+        return " ".join(GroupQuality.from_json(found).sentences())
 
 
 def group_payload(session: Session, group: Group, *, drawn: bool) -> Json:

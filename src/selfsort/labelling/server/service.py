@@ -88,7 +88,7 @@ class LabelService:
         self._files = ImageFiles(images)
         self._session_payload: Json | None = None
         self._decode: Decode | None = None
-        self._judged = payloads.judged(runs.read_run(self.run))
+        self._judged = payloads.judged(runs.RunFolder(self.run))
         self._journal = Journal(self.run)
         self._tasks = TaskQueue("label service")
         self._live: LiveLearner | None = None
