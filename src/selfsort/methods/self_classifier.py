@@ -83,8 +83,8 @@ class SelfClassifierNet(Net):
 
     @property
     def chosen(self) -> int:
-        """Return the number of the head that predicts."""
-        return int(self.recent_losses.argmin())
+        """Return the number of the head that predicts; of a network without values (on "meta") any."""
+        return 0 if self.recent_losses.is_meta else int(self.recent_losses.argmin())
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of the two views, averaged over the heads."""
