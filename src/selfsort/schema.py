@@ -3,17 +3,23 @@
 import json
 from collections.abc import Hashable, Mapping
 from functools import lru_cache
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
 
 class Invalid(ValueError):
     """What was read is not what was declared; the message names the place, for the middle of a sentence."""
+
+
+class Versioned(BaseModel):
+    """What every file of any version tells, whatever else is in it."""
+
+    format: Annotated[int, Field(ge=1)]
 
 
 def parsed(text: str | bytes) -> Any:

@@ -1,7 +1,6 @@
 """What `label`, `refine` and their exports answer when a run, its pictures or its answers are not as they were left."""
 
 import csv
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image
 
 from commands import Cli, program
+from run_files import edit
 from samples import pictures, quick
 from selfsort.cli.inputs import training_images
 from selfsort.data import decoding
@@ -29,6 +29,7 @@ from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.rounds import refine_run
 from selfsort.labelling.locks import label_lock, refine_lock
 from selfsort.labelling.server.service import LabelService
+from selfsort.runs import read_run
 from selfsort.runs.manifest import describe
 
 
@@ -171,9 +172,9 @@ def test_a_run_of_an_earlier_version_lists_its_pictures_as_it_did(folder: Path, 
     shutil.copy(folder / "kind-0" / "00.png", folder / "@eaDir" / "00.png")
     images = load_images(folder, cache=False, listing=1)
     quick("kmeans").fit(images, run_dir=tmp_path / "old")
-    manifest = json.loads((tmp_path / "old" / "run.json").read_text())
-    assert manifest["data"]["options"].pop("listing") == 1 and manifest["data"]["n_images"] == 31
-    (tmp_path / "old" / "run.json").write_text(json.dumps(manifest))
+    data = read_run(tmp_path / "old")["data"]
+    assert data["options"].pop("listing") == 1 and data["n_images"] == 31
+    edit(tmp_path / "old", data=data)
     assert cli.run("label", tmp_path / "old", "--simulate", folder, "--answers", 6) == 0
     assert cli.run("refine", tmp_path / "old", "--frozen") == 0
 

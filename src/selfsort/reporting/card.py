@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from selfsort.errors import UserError
 from selfsort.evaluation.certificate import Certificate, Share, percent
 from selfsort.files import atomic_path, write_error
 from selfsort.reporting.pages import printable
-from selfsort.schema import Invalid, checked
+from selfsort.schema import Invalid, Versioned, checked
 
 _FORMAT = 1
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -52,20 +51,13 @@ def read_certificate(folder: Path) -> Certificate | None:
         content = runs.read_facts(path)
         if content is None:
             return None
-        newer = checked(_Format, content).format > _FORMAT
+        newer = checked(Versioned, content).format > _FORMAT
         certificate = None if newer else Certificate.from_json(content)
     except Invalid as error:
         raise UserError(f"{str(path)!r} is damaged ({error}): run `selfsort certify` again or delete it.") from error
     if newer:
         raise UserError(f"{str(path)!r} was written by a newer selfsort: upgrade, or delete it.")
     return certificate
-
-
-@dataclass(frozen=True)
-class _Format:
-    """What a certificate of any version begins with."""
-
-    format: int
 
 
 def model_card(folder: Path, run: Mapping[str, Any], certificate: Certificate, *, answers: int, checked_by: str) -> str:

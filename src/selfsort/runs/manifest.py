@@ -15,7 +15,7 @@ from selfsort.data.input_spec import InputSpec
 from selfsort.data.pixels import MAX_PIXELS
 from selfsort.data.request import Request
 from selfsort.runs.seal import read_sealed
-from selfsort.schema import Invalid, checked
+from selfsort.schema import Invalid, Versioned, checked
 
 FORMAT = 1
 _LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu", "umap-learn")
@@ -67,7 +67,7 @@ class _ClassCount(_Model):
     estimate: _Positive
 
 
-class _Training(_Model):
+class _TrainingFacts(_Model):
     """What is known when a training has ended."""
 
     minutes: _Amount
@@ -99,15 +99,10 @@ class _Reference(BaseModel):
     sha256: str
 
 
-class _Format(_Model):
-    """What every manifest of any version begins with."""
-
-    format: _Positive
-
-
-class _Manifest(_Format):
+class _Manifest(_Model):
     """The manifest of a run: what other code takes for granted once it has been read."""
 
+    format: _Positive
     status: Literal["training", "complete"]
     method: str
     params: _Params
@@ -116,7 +111,7 @@ class _Manifest(_Format):
     versions: dict[str, str]
     hardware: str
     started: str
-    training: _Training | None = None
+    training: _TrainingFacts | None = None
     refined: _Refined | None = None
     weights: dict[str, _Reference] = {}
     names: list[Annotated[str, Field(min_length=1, max_length=1000)]] = []
@@ -194,7 +189,7 @@ def parse(data: bytes) -> dict[str, Any]:
 
     """
     manifest = read_sealed(data)
-    found = checked(_Format, manifest).format
+    found = checked(Versioned, manifest).format
     if found > FORMAT:
         raise NewerFormatError(found)
     checked(_Manifest, manifest)
