@@ -1,16 +1,18 @@
 """Where groups are looked for: kept beside the run, told by the run itself, and the same whoever computes it."""
 
-import json
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
+from run_files import edit
 from selfsort.clustering import reduce_sampled
 from selfsort.clustering.space import centred
+from selfsort.errors import UserError
 from selfsort.labelling import label_space
 from selfsort.labelling.core.head import HeadSpace
-from selfsort.runs import RunFolder
+from selfsort.runs import RunFolder, read_run
 
 WITHOUT_TORCH = """
 import sys
@@ -21,16 +23,9 @@ assert "torch" not in sys.modules
 """
 
 
-def facts_of(run, **changes):
-    path = RunFolder(run).manifest
-    facts = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: value for name, value in facts.items() if value is not None}))
-    return facts
-
-
 def test_a_run_tells_where_its_groups_are_looked_for_without_torch(run):
-    assert facts_of(run)["labelling"] == {"space": "umap", "view": "embedding"}
-    facts_of(run, labelling={"space": "pca", "view": "centred"})
+    assert read_run(run)["labelling"] == {"space": "umap", "view": "embedding"}
+    edit(run, labelling={"space": "pca", "view": "centred"})
     RunFolder(run).points.unlink()
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(run)], check=True)
     embedding = np.load(RunFolder(run).embedding)
@@ -39,8 +34,15 @@ def test_a_run_tells_where_its_groups_are_looked_for_without_torch(run):
     assert label_space.kept_points(run, label_space.stamp_of(embedding + 1)) is None, "another embedding"
 
 
+@pytest.mark.parametrize("labelling", [{}, {"space": "moon", "view": "embedding"}, {"space": "pca", "view": 3}])
+def test_a_run_that_tells_nothing_known_of_it(run, labelling):
+    edit(run, labelling=labelling)
+    with pytest.raises(UserError, match=r"run\.json' is damaged \(its "):
+        label_space.compute(run)
+
+
 def test_runs_of_earlier_versions_are_told_by_their_method(run):
-    facts_of(run, labelling=None, method="topdown-vae")
+    edit(run, "labelling", method="topdown-vae")
     RunFolder(run).points.unlink()
     label_space.compute(run)
     embedding = np.load(RunFolder(run).embedding)
