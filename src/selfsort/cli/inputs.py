@@ -1,5 +1,6 @@
 """What commands start from: pictures, and the runs of earlier ones."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,9 +29,9 @@ def listed_images(source: str, quiet: bool, **options: Any) -> "ImageSet":
     return list_images(source, progress=not quiet and sys.stderr.isatty(), **options)
 
 
-def told(images: "ImageSet", quiet: bool) -> "ImageSet":
-    """Say what pictures are, and return them."""
-    from selfsort.data.listing import summarise_skipped
+def told(images: "ImageSet", quiet: bool, account: Path | None = None) -> "ImageSet":
+    """Say what pictures are and what of their source was changed or left out, write the account, and return them."""
+    from selfsort.data.account import summarise_account
 
     count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
     if images.is_decoded:
@@ -39,9 +40,26 @@ def told(images: "ImageSet", quiet: bool) -> "ImageSet":
     say(count, quiet)
     for line in images.told:
         say(line, quiet)
-    if images.skipped:
-        say(summarise_skipped(images.skipped), quiet)
+    if summary := summarise_account(images.listing):
+        say(summary, quiet)
+    if account:
+        write_account(images, account, quiet)
     return images
+
+
+def write_account(images: "ImageSet", path: Path, quiet: bool) -> None:
+    """Write what became of every file of a source."""
+    from selfsort.data.account import COLUMNS
+    from selfsort.tables import write_table
+
+    write_table(path, COLUMNS, images.account())
+    say(f"Wrote {path}: what became of every file", quiet)
+
+
+def check_account(path: Path | None) -> None:
+    """Raise `UserError` where an account cannot be what `--account` names."""
+    if path is not None and (path.suffix.lower() != ".csv" or os.path.isdir(path)):
+        raise UserError(f"--account {str(path)!r} must be the name of a .csv file.")
 
 
 def model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
@@ -54,12 +72,14 @@ def model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
     return folder
 
 
-def open_model(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimator", "ImageSet"]:
+def open_model(
+    run: Path, source: str, quiet: bool, account: Path | None = None, **options: Any
+) -> tuple["Estimator", "ImageSet"]:
     """Load a model, and pictures of any size for it."""
     from selfsort import methods
 
     model = methods.load(run)
-    return model, told(model.readable(listed_images(source, quiet, **options)), quiet)
+    return model, told(model.readable(listed_images(source, quiet, **options)), quiet, account)
 
 
 def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":

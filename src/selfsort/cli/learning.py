@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import check_outside, listed_images, loaded_images, resumable, told
+from selfsort.cli.inputs import check_account, check_outside, listed_images, loaded_images, resumable, told
 from selfsort.cli.options import (
+    Account,
     AsJson,
     ClassesFrom,
     CsvBom,
@@ -28,7 +29,7 @@ from selfsort.cli.options import (
     level_or_name,
     settings_from,
 )
-from selfsort.cli.output import answer, count_clusters, print_table, say, shell_words
+from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say, shell_words
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def fit(
     data_root: DataRoot = None,
     download: Download = False,
     no_cache: NoCache = False,
+    account: Account = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn clusters from pictures and keep the model in a run folder."""
@@ -244,6 +246,7 @@ def fit(
         return
     runs.check_startable(out, resume)
     check_outside(out, source)
+    check_account(account)
     flags = {"n_classes": classes, "views": views, "epochs": epochs, "batch_size": batch_size}
     flags |= {"random_state": seed, "device": device, "precision": precision, "backbone": backbone}
     given = {name: str(value) for name, value in flags.items() if value is not None} | settings_from(setting or [])
@@ -265,12 +268,14 @@ def fit(
     model = methods.make(choice.method, usual | choice.settings | given)
     if model.method == "frozen":
         model = _at_own_size(model, size, resize)
+        model.check(images)
     else:
         images = images if size or not choice.size else listed_images(source, size=choice.size, quiet=True, **where)
-        images = told(images.decoded(), as_json)
+        images = images.decoded()
     with resumable(out):
+        images = told(model.prepared(images, not as_json), as_json, account)
         model.fit(images, run_dir=out, resume=resume, progress=not as_json)
-    _report_fit(model, out, as_json)
+    _report_fit(model, images, out, as_json)
 
 
 def _choice(method: str | None, backbone: str | None, images: "ImageSet") -> "Choice":
@@ -300,15 +305,14 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
     return ids
 
 
-def _report_fit(model: "Estimator", out: Path, as_json: bool) -> None:
+def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool) -> None:
     from selfsort.data.loading import has_files
     from selfsort.evaluation.group_quality import GroupQuality
     from selfsort.training.collapse import of_final_model
 
     counts, data = count_clusters(model.labels_, model.n_clusters_), model.run_["data"]
     training = model.run_["training"]
-    skipped = {"pictures": data["n_images"], "skipped": [row._asdict() for row in model.skipped_]}
-    facts = {"run": str(out), "status": "complete", "method": model.method, **skipped, "clusters": counts}
+    facts = {"run": str(out), "status": "complete", "method": model.method, **image_facts(images), "clusters": counts}
     facts |= {name: training[name] for name in ("minutes", "warnings", "class_count", "groups") if name in training}
     answer("fit", facts, as_json)
     sizes = ", ".join(f"{count:,}" for count in counts)

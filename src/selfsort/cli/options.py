@@ -64,6 +64,12 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision data 
 Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is missing.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode into memory and leave no cache on disk.")]
 CsvBom = Annotated[bool, typer.Option("--csv-bom", help="Begin CSV with the mark by which Excel knows UTF-8.")]
+Account = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv", help="Write what became of every file of SOURCE: used, changed or left out, and why."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Clusters = Annotated[bool, typer.Option("--clusters", help="Ignore the names given: use RUN's own clusters.")]

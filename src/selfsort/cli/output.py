@@ -60,9 +60,18 @@ def _cell(value: Any) -> str:
 
 
 def image_facts(images: "ImageSet") -> dict[str, Any]:
-    """Return how many pictures there are, which were skipped, and what the source was taken for."""
+    """Return how many pictures there are, what was changed or left out, and what the source was taken for."""
     skipped = [row._asdict() for row in images.skipped]
-    return {"pictures": len(images), "skipped": skipped, "told": list(images.told)}
+    return {"pictures": len(images), "skipped": skipped, **account_counts(images), "told": list(images.told)}
+
+
+def account_counts(images: "ImageSet") -> dict[str, dict[str, int]]:
+    """Count by kind what was changed or passed over of a source."""
+    from selfsort.data.listing import count_kinds
+
+    changes = (change for name in images.ids if name in images.facts for change in images.facts[name].changes())
+    passed_over = (reason for _, reason in images.listing.passed_over)
+    return {"passed_over": dict(count_kinds(passed_over)), "changed": dict(count_kinds(changes))}
 
 
 def count_clusters(clusters: Any, n_classes: int) -> list[int]:

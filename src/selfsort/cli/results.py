@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import check_outside, model_folder, open_model, training_images
+from selfsort.cli.inputs import check_account, check_outside, model_folder, open_model, training_images
 from selfsort.cli.options import (
+    Account,
     AsJson,
     ClassesFrom,
     Clusters,
@@ -41,6 +42,7 @@ def predict(
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
+    account: Account = None,
     csv_bom: CsvBom = False,
     as_json: AsJson = False,
 ) -> None:
@@ -48,8 +50,10 @@ def predict(
     from selfsort.export.predictions import check_table, write_predictions
 
     check_table(out)
+    check_account(account)
     folder = model_folder(run, clusters, as_json)
-    model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    where: dict[str, Any] = {"split": split, "data_root": data_root, "cache": not no_cache}
+    model, images = open_model(folder, source, as_json, account, **where)
     probabilities = model.predict_proba(images)
     write_predictions(out, images.ids, probabilities, model.names_, bom=csv_bom)
     counts = count_clusters(probabilities.argmax(1), model.n_classes_)
@@ -71,6 +75,7 @@ def sort(
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
+    account: Account = None,
     as_json: AsJson = False,
 ) -> None:
     """Sort pictures into one folder per cluster, or per name where names were given."""
@@ -78,9 +83,11 @@ def sort(
     from selfsort.export.sort import sort_images
 
     check_target(out)
+    check_account(account)
     check_outside(out, source)
     folder = model_folder(run, clusters, as_json)
-    model, images = open_model(folder, source, as_json, split=split, data_root=data_root, cache=not no_cache)
+    where: dict[str, Any] = {"split": split, "data_root": data_root, "cache": not no_cache}
+    model, images = open_model(folder, source, as_json, account, **where)
     mode: Literal["link", "copy"] = "link" if link else "copy"
     found, names = model.predict_proba(images).argmax(1), dict(enumerate(model.names_))
     summary = sort_images(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
@@ -117,6 +124,7 @@ def evaluate(
     classes_from: ClassesFrom = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
+    account: Account = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -133,16 +141,19 @@ def evaluate(
     if folds and not (probe and (probe_train or probe_split)):
         raise UserError("--folds needs --probe and --probe-train: its pictures are what is dealt into folds.")
 
+    check_account(account)
     folder = model_folder(run, clusters, as_json)
 
-    def labelled(source: str, split: str | None, fold: int | None = None) -> tuple["Labelled", Any, tuple[str, ...]]:
+    def labelled(
+        source: str, split: str | None, fold: int | None = None, account: Path | None = None
+    ) -> tuple["Labelled", Any, tuple[str, ...]]:
         options = {"split": split, "fold": fold, "data_root": data_root, "classes_from": level_or_name(classes_from)}
-        model, images = open_model(folder, source, as_json, cache=not no_cache, **options)
+        model, images = open_model(folder, source, as_json, account, cache=not no_cache, **options)
         embedding, probabilities = model.transform_and_predict(images)
         labels = np.full(len(images), -1) if images.labels is None else images.labels
         return Labelled(embedding, labels, images.label_names), probabilities.argmax(1), model.names_
 
-    test, predicted, names = labelled(source, split)
+    test, predicted, names = labelled(source, split, account=account)
     found = evaluate_clusters(test, predicted, random_state=seed) | {"named": evaluate_names(test, predicted, names)}
 
     def learnt(fold: int | None = None) -> "Labelled":

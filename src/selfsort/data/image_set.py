@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfsort.data import decoding
+from selfsort.data.account import FileAccount, account_of
 from selfsort.data.arrays import to_uint8_images
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import (
@@ -155,6 +156,13 @@ class ImageSet:
     def told(self) -> tuple[str, ...]:
         """Return what the source was taken for, in a line each, such as "classes: cat, dog below data/"."""
         return self._listing.told
+
+    def account(self) -> list[FileAccount]:
+        """Return what became of every file or picture of the source: its id, "used", "changed" or "left out", and why.
+
+        What was changed is known of decoded pictures; of others the account tells what their paths do.
+        """
+        return account_of(self._listing)
 
     # The pictures as they are
 
@@ -334,6 +342,11 @@ class ImageSet:
         """Return the pictures but for those at the positions of `failures`, whose reasons `skipped` then gives, too."""
         kept = positions_without(len(self), failures)
         return ImageSet.listed(self._listing.without(failures), self._request, self._pixels_at(kept))
+
+    def noted(self, facts: Mapping[int, Facts]) -> ImageSet:
+        """Return the same pictures with the facts, by position, that somebody found who decoded them."""
+        known = {self.ids[position]: each for position, each in facts.items()}
+        return ImageSet.listed(replace(self._listing, facts=known), self._request, self._pixels)
 
     def unlabelled(self) -> ImageSet:
         """Return the same pictures without their labels."""

@@ -249,10 +249,16 @@ def summarise_skipped(skipped: Iterable[Skipped]) -> str:
     >>> summarise_skipped([Skipped("a", "not a picture"), Skipped("b", "truncated"), Skipped("c", "not a picture")])
     '3 files skipped: not a picture (2), truncated (1)'
     """
-    # What stands in brackets differs from file to file.
-    reasons = Counter(reason.split(" (")[0] for _, reason in skipped)
-    if not reasons:
-        return ""
-    total = reasons.total()
-    counts = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    return f"{total} file{'s' if total > 1 else ''} skipped: {counts}"
+    reasons = [reason for _, reason in skipped]
+    return count_files(len(reasons), "skipped", reasons)
+
+
+def count_files(total: int, how: str, reasons: Iterable[str]) -> str:
+    """Say how many files something became of, and why; "" where there are none."""
+    counts = ", ".join(f"{reason} ({count:,})" for reason, count in count_kinds(reasons).most_common())
+    return f"{total:,} file{'' if total == 1 else 's'} {how}: {counts}" if total else ""
+
+
+def count_kinds(reasons: Iterable[str]) -> Counter[str]:
+    """Count reasons without what stands in brackets, which differs from file to file."""
+    return Counter(reason.split(" (")[0] for reason in reasons)

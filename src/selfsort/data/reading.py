@@ -25,5 +25,21 @@ class Facts(NamedTuple):
     flattened: bool = False
     guessed: str = ""
 
+    def changes(self) -> tuple[str, ...]:
+        """Say what of the file is not shown or was converted, a few words each, details in brackets.
+
+        >>> Facts(pages=5, depth="uint16").changes()
+        ('first page only (of 5)', 'brought to 8 bits (uint16)')
+        """
+        said = {
+            f"first page only (of {self.pages})": self.pages > 1,
+            f"some channels only ({', '.join(map(str, self.used))} of {self.channels})": self.channels > 0,
+            f"brought to 8 bits ({self.depth})": bool(self.depth),
+            "turned upright": self.turned,
+            "transparent parts put on white": self.flattened,
+            f"guessed ({self.guessed})": bool(self.guessed),
+        }
+        return tuple(words for words, holds in said.items() if holds)
+
 
 PLAIN = Facts()

@@ -17,6 +17,7 @@ from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import Skipped, summarise_skipped
 from selfsort.data.loading import list_images
+from selfsort.data.reading import PLAIN, Facts
 from selfsort.errors import UserError
 from selfsort.features import store
 from selfsort.features.network import Extractor
@@ -114,13 +115,15 @@ class _Job:
         """Return features that nothing is kept of."""
         rows: list[NDArray[np.float32]] = []
         failures: list[decoding.Failure] = []
+        facts: dict[int, Facts] = {}
         with self._bar(len(self.images)) as bar:
             for block in in_batches(self.images.blocks(self.extract.spec), self.extract.batch_size):
                 rows.append(self.extract(block.images))
                 failures += block.failures
+                facts |= _facts_of(block)
                 bar(len(block.images) + len(block.failures))
         self._require_some(len(failures), [reason for _, reason in failures])
-        images = self.images.without(failures) if failures else self.images
+        images = self.images.noted(facts).without(failures)
         values = np.concatenate(rows)
         values.flags.writeable = False
         return Features(values, images, card, len(values))
@@ -132,7 +135,8 @@ class _Job:
         failures = [(i, entry.failures[each]) for i, each in enumerate(stamps) if each not in entry.by_stamp]
         self._require_some(len(failures), [reason for _, reason in failures])
         places = np.array([entry.by_stamp[each] for each in stamps if each in entry.by_stamp], np.int64)
-        images = self.images.without(failures) if failures else self.images
+        facts = {i: entry.facts[each] for i, each in enumerate(stamps) if each in entry.facts}
+        images = self.images.noted(facts).without(failures)
         return Features(entry.rows(places), images, card, computed)
 
     def _compute(self, entry: Entry, missing: NDArray[np.intp], stamps: Sequence[str]) -> int:
@@ -143,7 +147,8 @@ class _Job:
                 names = [stamps[missing[position]] for position in block.positions]
                 failed = [(stamps[missing[position]], reason) for position, reason in block.failures]
                 rows, new = self._rows(entry, block)
-                entry.append(Chunk(rows, names, block.content_hashes, failed))
+                facts = [(stamps[missing[place]], each) for place, each in _facts_of(block).items()]
+                entry.append(Chunk(rows, names, block.content_hashes, failed, facts))
                 computed += new
                 bar(len(block.images) + len(block.failures))
         return computed
@@ -205,6 +210,12 @@ class _Rate:
         done = self.bar.done + count
         rate = done / max(1e-9, time.monotonic() - self.began)
         self.bar.show(done, f"Computing features, {rate:,.0f} pictures/s")
+
+
+def _facts_of(block: Block) -> dict[int, Facts]:
+    """Return the facts of those pictures of a block that have any, by position."""
+    found = zip(block.positions.tolist(), block.facts, strict=True)
+    return {position: facts for position, facts in found if facts != PLAIN}
 
 
 def in_batches(blocks: Iterator[Block], size: int) -> Iterator[Block]:

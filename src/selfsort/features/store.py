@@ -19,9 +19,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from selfsort.data import cache
+from selfsort.data.reading import Facts
 from selfsort.files import atomic_path, bytes_in, remove
 
-FORMAT = 1  # raise it whenever features are computed or kept differently
+FORMAT = 2  # raise it whenever features are computed or kept differently
 
 _WHAT = "features"
 _BLOCK = 4096
@@ -30,12 +31,16 @@ Rows = NDArray[np.float32]
 
 
 class Chunk(NamedTuple):
-    """Rows of features (n, D), with the stamp and the content hash of each picture, and (stamp, reason) of failures."""
+    """Rows of features (n, D), with the stamp and the content hash of each picture, and what else is known by stamp.
+
+    `failures` are (stamp, reason) of pictures that could not be read, `facts` (stamp, facts) of those that have any.
+    """
 
     rows: Rows
     stamps: Sequence[str]
     hashes: Sequence[str]
     failures: Sequence[tuple[str, str]] = ()
+    facts: Sequence[tuple[str, Facts]] = ()
 
 
 def location() -> Path:
@@ -72,6 +77,7 @@ class Entry:
     by_stamp : row of each stamp
     by_hash : row of each content hash
     failures : reason of each stamp of a picture that could not be read
+    facts : of each stamp of a picture whose file was changed or not shown in full
 
     """
 
@@ -80,6 +86,7 @@ class Entry:
         self.by_stamp: dict[str, int] = {}
         self.by_hash: dict[str, int] = {}
         self.failures: dict[str, str] = {}
+        self.facts: dict[str, Facts] = {}
         self.count = 0
         if self._read():
             _log.warning("Some of the features kept in %s were damaged; they are computed again.", folder)
@@ -94,6 +101,7 @@ class Entry:
             "hashes": list(chunk.hashes),
         }
         line["failures"] = [list(failure) for failure in chunk.failures]
+        line["facts"] = [[stamp, facts._asdict()] for stamp, facts in chunk.facts]
         line["crc"] = _checksum(line, data.data)
         with cache.writing(self.folder, _WHAT):
             with open(self._rows, "r+b" if self._rows.exists() else "w+b") as file:
@@ -170,12 +178,13 @@ class Entry:
         self.by_stamp.update(zip(line["stamps"], places, strict=True))
         self.by_hash.update(zip(line["hashes"], places, strict=True))
         self.failures.update({stamp: reason for stamp, reason in line["failures"]})
+        self.facts.update({stamp: Facts(**known | {"used": tuple(known["used"])}) for stamp, known in line["facts"]})
         self.count = max(self.count, places.stop)
 
 
 def _checksum(line: Mapping[str, Any], rows: bytes | memoryview) -> int:
     """Return a checksum of rows and of what a line of the journal says about them."""
-    said = [line[name] for name in ("first", "count", "stamps", "hashes", "failures")]
+    said = [line[name] for name in ("first", "count", "stamps", "hashes", "failures", "facts")]
     return zlib.crc32(rows, zlib.crc32(json.dumps(said).encode("ascii")))
 
 
@@ -185,7 +194,8 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
         line: dict[str, Any] = json.loads(text)
         fits = len(line["stamps"]) == len(line["hashes"]) == line["count"] and line["first"] >= 0
         failures = all(isinstance(stamp, str) and isinstance(reason, str) for stamp, reason in line["failures"])
-        return line if fits and failures and isinstance(line["crc"], int) else None
+        facts = all(isinstance(stamp, str) and set(known) == set(Facts._fields) for stamp, known in line["facts"])
+        return line if fits and failures and facts and isinstance(line["crc"], int) else None
     return None
 
 

@@ -158,7 +158,11 @@ class Frozen(TrainedEstimator):
         This comes before the run is begun: features are kept by the content of the pictures, so that an interruption
         loses nothing.
         """
-        self._prepared = self.features(images, progress)
+        how, before = (self.backbone, self._input(), self.precision, self.device), getattr(self, "_prepared", None)
+        if before is not None and self._prepared_how == how and before.images.originals is images.originals:
+            self._prepared = replace(before, images=images)  # prepared before the fit, to tell what could be read
+        else:
+            self._prepared, self._prepared_how = self.features(images, progress), how
         return self._prepared.images
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
