@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from audit_samples import photo, resized, save
+from refusals import read_csv
 
 
 @pytest.fixture
@@ -24,7 +25,9 @@ def test_it_writes_the_page_and_the_table_and_says_so(photo_folder, tmp_path, ca
     out = tmp_path / "audit"
     assert cli.run("audit", photo_folder, "--out", out) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert sorted(path.name for path in out.iterdir()) == ["audit.html", "audit.json", "pictures.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["account.csv", "audit.html", "audit.json", "pictures.csv"]
+    assert "1 file skipped" in said and "classes: kind-0, kind-1" in said
+    assert {row["outcome"] for row in read_csv(out / "account.csv")} == {"used", "left out"}
     assert "11 files" in said and "3 to leave out" in said
     assert f"Next: selfsort fit '{photo_folder}' --audit {out} --out runs/audit" in said.replace("- ", "-")
     with (out / "pictures.csv").open(newline="") as file:

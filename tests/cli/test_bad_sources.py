@@ -148,3 +148,26 @@ def test_unknown_data_set(refused: Refused, name: str, hint: str) -> None:
 def test_data_set_that_is_not_there(refused: Refused) -> None:
     options = ("--data-root", "nowhere", "--out", "new", *KMEANS, "--json")
     refused("fit", "mnist", *options, naming=("'mnist'", "nowhere", "--download"))
+
+
+def test_every_command_that_loads_pictures_writes_an_account_of_them(cli: Cli, desk: Path) -> None:
+    (desk / "photos" / "notes.txt").write_text("no picture")
+    (desk / "photos" / "@eaDir").mkdir()
+    commands = {
+        "fit": ("fit", "photos", "--out", "run", *KMEANS),
+        "predict": ("predict", "kmeans", "photos", "--out", "p.csv"),
+        "sort": ("sort", "kmeans", "photos", "--out", "sorted"),
+        "evaluate": ("evaluate", "kmeans", "photos"),
+    }
+    for name, words in commands.items():
+        answer = cli(*words, "--account", f"{name}.csv")
+        assert answer.code == 0 and f"Wrote {name}.csv" in answer.out
+        assert "1 file skipped: not a picture (1); 1 file passed over: of another program (1)" in answer.out
+        rows = {row["id"]: row["outcome"] for row in read_csv(desk / f"{name}.csv")}
+        assert rows.pop("notes.txt") == rows.pop("@eaDir") == "left out" and set(rows.values()) == {"used"}
+        assert len(rows) == 12
+
+
+def test_an_account_must_be_a_table(refused: Refused) -> None:
+    for name in ("account.txt", "photos"):
+        refused("predict", "kmeans", "photos", "--out", "p.csv", "--account", name, naming=f"--account '{name}'")

@@ -9,6 +9,7 @@ from PIL import Image
 from audit_samples import compressed, framed, photo, photos, resized, save
 from html_pages import Page
 from selfsort.audit import audit, write_audit
+from selfsort.data.input_spec import InputSpec
 from selfsort.reporting.audit_page import PAGE, write_audit_page
 
 
@@ -62,7 +63,7 @@ def test_every_finding_has_its_place(troubled, tmp_path):
     for link in page.all("a"):
         assert link["href"].removeprefix("#") in ids
     assert "Train and test" in page.text and "Different labels" in page.text
-    assert r"train/rose/broken\n.jpg" in page.text and "damaged" in page.text
+    assert r"train/rose/broken\n.jpg" in page.text and "truncated" in page.text
 
 
 def test_names_are_escaped(troubled, tmp_path):
@@ -75,9 +76,31 @@ def test_crop_boxes_are_drawn_in_the_pictures_own_pixels(troubled, tmp_path):
     assert page.all("rect", x="0", y="10", width="120", height="90") and page.all("svg", viewbox="0 0 120 110")
 
 
-def test_where_nothing_is_wrong_nothing_is_shown(tmp_path):
+def test_where_nothing_is_wrong_only_what_was_read_is_shown(tmp_path):
     html, page = render(photos(40, width=32, height=32), tmp_path)
-    assert page.all("img") == [] and "Sizes" in html and len(page.all("h2")) == 2
+    assert len(page.all("img")) == 6 and "Sizes" in html and len(page.all("h2")) == 3
+
+
+def test_it_shows_what_was_read_beside_what_a_network_gets_of_it(tmp_path):
+    root = tmp_path / "photos"
+    for seed in range(9):
+        save(photo(seed), root / "data" / "ab"[seed % 2] / f"{seed}.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for seed in range(5):
+        photo(20 + seed).save(root / "data" / "a" / f"turned {seed}.jpg", exif=turned)
+    photo(30).save(root / "data" / "b" / "pages.tif", save_all=True, append_images=[photo(31)])
+    (root / ".DS_Store").write_bytes(b"x")
+    (root / "notes.txt").write_text("no picture")
+    write_audit_page(audit(root), tmp_path, input_spec=InputSpec(40, 1, "squash"))
+    page = Page((tmp_path / PAGE).read_text(encoding="utf-8"))
+    assert "Classes: a, b below data/." in page.text and "40 × 40 pixels, grey" in page.text
+    for kind in ("as it is", "turned upright", "first page only", "hidden", "not a picture"):
+        assert kind in page.text
+    given = [tag for tag in page.all("img") if tag["alt"].endswith(", as a network gets it")]
+    assert len(given) == 3 + 3 + 1, "three of each kind at most"
+    assert {tag["width"] for tag in given} == {tag["height"] for tag in given} == {"112"}
+    assert "data/b/pages.tif, as a network gets it" in {tag["alt"] for tag in given}
 
 
 def test_an_audit_of_nothing_readable(tmp_path):
@@ -102,7 +125,7 @@ def test_a_picture_that_is_gone_is_left_out_of_the_page(tmp_path):
     (tmp_path / "photos" / "1.png").unlink()
     write_audit(found, tmp_path / "audit", lambda folder: write_audit_page(found, folder))
     page = Page((tmp_path / "audit" / PAGE).read_text(encoding="utf-8"))
-    assert [image["alt"] for image in page.all("img")] == ["2.png"]
+    assert {image["alt"] for image in page.all("img")} == {"2.png", "2.png, as a network gets it"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from selfsort.audit.result import Audit, columns
+from selfsort.data.account import COLUMNS
 from selfsort.errors import UserError
 from selfsort.files import atomic_path, write_json
 from selfsort.tables import read_table, write_table
 
 FORMAT = 1
-_FACTS, _TABLE = "audit.json", "pictures.csv"
+_FACTS, _TABLE, _ACCOUNT = "audit.json", "pictures.csv", "account.csv"
 
 
 def write_audit(
     audit: Audit, out: str | Path, write_page: Callable[[Path], object] | None = None, *, bom: bool = False
 ) -> None:
-    """Write what an audit found as `audit.json` and `pictures.csv` into a new folder.
+    """Write what an audit found as `audit.json` and `pictures.csv`, and `account.csv` of all files, into a new folder.
 
     `write_page` adds its page to the folder that it is given; a `bom` lets Excel know the table for UTF-8. The folder
     appears whole or not at all. Raises UserError when there is something already, or it cannot be written.
@@ -30,6 +31,7 @@ def write_audit(
         partial.mkdir()
         names = columns()
         write_table(partial / _TABLE, names, ([row[name] for name in names] for row in audit.rows()), bom=bom)
+        write_table(partial / _ACCOUNT, COLUMNS, audit.account(), bom=bom)
         if write_page:
             write_page(partial)
         write_json(partial / _FACTS, {"format": FORMAT, "source": audit.source} | audit.summary())

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,10 +14,12 @@ from selfsort.audit.finding import Found
 from selfsort.audit.findings import all_findings
 from selfsort.audit.groups import TEST, VALIDATION, DuplicateGroups
 from selfsort.audit.look import Looks
+from selfsort.data.account import FileAccount, account_of
 from selfsort.data.image_set import ImageSet
-from selfsort.data.listing import Skipped
+from selfsort.data.listing import Listing, Skipped, count_kinds
+from selfsort.data.reading import PLAIN
 
-_COLUMNS = ("id", "kept", "reason", "duplicate_of", "similarity", "split", "label", "width", "height", "bytes")
+_COLUMNS = tuple("id kept reason duplicate_of similarity split label width height bytes changed".split())
 _SIZES = 5  # listed in the summary
 _HELD_OUT = {*TEST, *VALIDATION}
 
@@ -139,6 +141,17 @@ class Audit:
             keeper, tuple(others), len(splits) > 1 and not splits.isdisjoint(_HELD_OUT), len(labels) > 1
         )
 
+    @cached_property
+    def read(self) -> Listing:
+        """Return what was read of the source: the pictures that can be read, and what was changed of them."""
+        known = zip(self.looks.places.tolist(), self.looks.facts, strict=True)
+        facts = {self.images.ids[place]: facts for place, facts in known if facts != PLAIN}
+        return replace(self.images.listing.without(self.looks.failures), facts=facts)
+
+    def account(self) -> list[FileAccount]:
+        """Return what became of every file or picture of the source, by id."""
+        return account_of(self.read)
+
     def size_counts(self) -> list[dict[str, int]]:
         """Return the most frequent sizes."""
         counts = Counter(map(tuple, self.looks.sizes.tolist()))
@@ -154,6 +167,9 @@ class Audit:
             "kept": len(self) - int(self.rejected.sum()),
             "rejected": int(self.rejected.sum()) + len(self.unreadable),
             "unreadable": [row._asdict() for row in self.unreadable],
+            "passed_over": dict(count_kinds(reason for _, reason in self.images.listing.passed_over)),
+            "changed": dict(count_kinds(change for facts in self.looks.facts for change in facts.changes())),
+            "told": list(self.images.told),
             **counts,
             "groups": len(groups),
             "least_similarity": round(self.groups.least, 3),
@@ -189,6 +205,7 @@ class Audit:
             "width": int(looks.sizes[picture, 0]),
             "height": int(looks.sizes[picture, 1]),
             "bytes": int(looks.n_bytes[picture]),
+            "changed": "; ".join(looks.facts[picture].changes()),
             **{k: v for finding, each in found for k, v in finding.detail(looks, each, picture).items()},
             **{finding.name: "yes" for finding, each in found if finding.flagged and each.pictures[picture]},
         }

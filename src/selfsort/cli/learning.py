@@ -34,6 +34,7 @@ from selfsort.errors import UserError
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
+    from selfsort.data.input_spec import InputSpec
     from selfsort.features.embedding import Features
     from selfsort.methods.base import Estimator
     from selfsort.methods.choice import Choice
@@ -123,6 +124,7 @@ def audit(
     from functools import partial
 
     from selfsort import audit as auditing
+    from selfsort.data.account import summarise_account
     from selfsort.data.loading import has_files
     from selfsort.export.links import check_linkable, check_target, link_kept
     from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
@@ -139,22 +141,22 @@ def audit(
     where["classes_from"] = level_or_name(classes_from)
     kept = [finding.value for finding in keep or []]
     progress = not as_json and sys.stderr.isatty()
-    features = _features_of(source, backbone, where, progress)
+    features, spec = _features_of(source, backbone, where, progress)
     found = auditing.audit(source, features=features, keep=kept, progress=progress, **where)
     if write_clean:
         check_target(write_clean)  # somebody may have put something there meanwhile
-    auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out)), bom=csv_bom)
+    auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out), input_spec=spec), bom=csv_bom)
     clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
     summary = found.summary()
     answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
-    for line in found.images.told:
+    for line in filter(None, (*found.images.told, summarise_account(found.read))):
         say(line, as_json)
     rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
     say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
     print_table(["finding", "pictures", "proposed"], rows, as_json or not rows)
     for warning in summary["warnings"]:
         say(f"Warning: {warning}", as_json)
-    say(f"Wrote {out / PAGE}, which shows them, and {out / 'pictures.csv'}", as_json)
+    say(f"Wrote {out / PAGE}, which shows them, {out / 'pictures.csv'} and {out / 'account.csv'}", as_json)
     if clean:
         say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
     words = shell_words(source, "--audit", out, "--out", Path("runs") / out.name)
@@ -163,22 +165,27 @@ def audit(
     say(f"Next: selfsort fit {' '.join(words)}", as_json)
 
 
-def _features_of(source: str, backbone: str | None, where: Mapping[str, Any], progress: bool) -> "Features | None":
-    """Return the features that an audit goes by: those that fitting takes up again."""
+def _features_of(
+    source: str, backbone: str | None, where: Mapping[str, Any], progress: bool
+) -> tuple["Features | None", "InputSpec | None"]:
+    """Return the features that an audit goes by, which fitting takes up again, and what their network takes."""
     if backbone == "none":
-        return None
+        return None, None
     from selfsort.data.loading import list_images
     from selfsort.methods.choice import choose
     from selfsort.methods.frozen import Frozen
 
     images = list_images(source, **where)
     chosen = backbone or choose(images).settings.get("backbone")
+    if not chosen:
+        return None, None
+    model = Frozen(backbone=chosen)
     try:
-        return Frozen(backbone=chosen).features(images, progress) if chosen else None
+        return model.features(images, progress), model.input_of(images)
     except UserError:
         if backbone:
             raise
-        return None  # no picture can be read, which is for the audit to tell
+        return None, None  # no picture can be read, which is for the audit to tell
 
 
 def _number_or_auto(value: str | None) -> str | None:

@@ -158,8 +158,9 @@ class Frozen(TrainedEstimator):
         This comes before the run is begun: features are kept by the content of the pictures, so that an interruption
         loses nothing.
         """
-        how, before = (self.backbone, self._input(), self.precision, self.device), getattr(self, "_prepared", None)
-        if before is not None and self._prepared_how == how and before.images.originals is images.originals:
+        how = (self.backbone, self._input(), self.precision, self.device)
+        before: Features | None = getattr(self, "_prepared", None)
+        if before and before.images.originals is images.originals and getattr(self, "_prepared_how", None) == how:
             self._prepared = replace(before, images=images)  # prepared before the fit, to tell what could be read
         else:
             self._prepared, self._prepared_how = self.features(images, progress), how

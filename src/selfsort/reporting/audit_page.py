@@ -10,7 +10,9 @@ import numpy as np
 
 from selfsort.audit import Audit, DuplicateGroup
 from selfsort.audit.findings import all_findings
+from selfsort.data.input_spec import InputSpec
 from selfsort.files import atomic_path
+from selfsort.reporting import what_was_read
 from selfsort.reporting.gallery import percent
 from selfsort.reporting.pages import render
 from selfsort.reporting.thumbnails import Thumbnail, thumbnails
@@ -55,10 +57,15 @@ class Duplicates(NamedTuple):
     leak: str
 
 
-def write_audit_page(audit: Audit, folder: Path, *, shown_as: str = "AUDIT") -> None:
-    """Write the self-contained page of an audit into a folder; `shown_as` is what commands on it call the folder."""
-    chosen = _Chosen(audit)
-    page = render("audit.html.j2", _context(audit, chosen, _thumbnails(audit, chosen.all()), shown_as))
+def write_audit_page(
+    audit: Audit, folder: Path, *, shown_as: str = "AUDIT", input_spec: InputSpec | None = None
+) -> None:
+    """Write the self-contained page of an audit into a folder; `shown_as` is what commands on it call the folder.
+
+    It shows what a network with an `input_spec` gets of some pictures, by default one that trains from nothing.
+    """
+    chosen, spec = _Chosen(audit), input_spec or what_was_read.usual_input(audit.looks)
+    page = render("audit.html.j2", _context(audit, chosen, _thumbnails(audit, chosen.all()), shown_as, spec))
     with atomic_path(folder / PAGE) as partial_page:
         partial_page.write_bytes(page.encode("utf-8"))
 
@@ -89,7 +96,9 @@ def _thumbnails(audit: Audit, pictures: Sequence[int]) -> dict[int, Thumbnail]:
     return {picture: found[place] for picture, place in zip(pictures, places, strict=True) if place in found}
 
 
-def _context(audit: Audit, chosen: _Chosen, known: dict[int, Thumbnail], shown_as: str) -> dict[str, Any]:
+def _context(
+    audit: Audit, chosen: _Chosen, known: dict[int, Thumbnail], shown_as: str, spec: InputSpec
+) -> dict[str, Any]:
     summary = audit.summary()
     show = partial(_shown, audit, known)
     return {
@@ -98,6 +107,10 @@ def _context(audit: Audit, chosen: _Chosen, known: dict[int, Thumbnail], shown_a
         "shown_as": shown_as,
         "findings": findings(summary, audit),
         "unreadable": audit.unreadable[:_FILES],
+        "read": what_was_read.lines(audit),
+        "pairs": what_was_read.pairs(audit, spec) if len(audit) else [],
+        "spec": spec,
+        "side": _SIDE,
         "leaks": [_duplicates(audit, group, show) for group in chosen.leaks],
         "groups": [_duplicates(audit, group, show) for group in chosen.groups],
         "n_leaks": sum(group.across_splits or group.across_labels for group in audit.duplicate_groups),

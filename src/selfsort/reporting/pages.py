@@ -23,6 +23,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     environment.filters |= {
         "count": _count,
         "percent": percent,
+        "sentence": _sentence,
         "text": printable,
         "sha256": _sha256,
         "unbroken": _unbroken,
@@ -44,6 +45,10 @@ def printable(text: object) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}"
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}."
 
 
 def _unbroken(sentence: str) -> str:

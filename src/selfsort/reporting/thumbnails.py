@@ -57,7 +57,7 @@ def thumbnails(images: ImageSet, positions: Iterable[int]) -> dict[int, Thumbnai
     finally:
         originals.close()
     found = dict(zip(chosen, (each for part in parts for each in part), strict=True))
-    return {i: thumbnail for i, each in found.items() if (thumbnail := each or _of_pixels(images, i, side, quality))}
+    return {i: small for i, each in found.items() if (small := each or _of_pixels(images, i, side, quality))}
 
 
 def whole(images: ImageSet, position: int, longest: int) -> Image.Image:
@@ -80,7 +80,7 @@ def _encoded(side: int, quality: int, open_image: Open, refs: Sequence[Any], fir
             opened = open_image(ref)
             with pillow_limits(_ANY_SIZE):
                 pixels = opened if isinstance(opened, np.ndarray) else _scaled(opened, side)
-                found.append(_thumbnail(to_image(pixels), side, quality))
+                found.append(thumbnail(to_image(pixels), side, quality))
         except Exception:  # changed since it was looked at, in whatever way
             found.append(None)
     return found
@@ -92,10 +92,11 @@ def _scaled(opened: BinaryIO, side: int) -> NDArray[np.uint8]:
 
 
 def _of_pixels(images: ImageSet, position: int, side: int, quality: int) -> Thumbnail | None:
-    return _thumbnail(to_image(images.images[position]), side, quality) if images.is_decoded else None
+    return thumbnail(to_image(images.images[position]), side, quality) if images.is_decoded else None
 
 
-def _thumbnail(image: Image.Image, side: int, quality: int) -> Thumbnail:
+def thumbnail(image: Image.Image, side: int = _SIZES[0][1], quality: int = _SIZES[0][2]) -> Thumbnail:
+    """Return an image as a thumbnail with no side above `side` pixels."""
     reduced(image, side)
     buffer = io.BytesIO()
     kind = "png" if max(image.size) <= _PIXEL_ART else "webp"
