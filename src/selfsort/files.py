@@ -34,6 +34,19 @@ def write_error(path: Path, error: OSError) -> UserError:
     return UserError(f"Cannot write {str(_lasting(path))!r}: {reason}; choose another place or make room.")
 
 
+def is_there(path: str | Path) -> bool:
+    """Tell whether there is a file or folder; raise `UserError` where the system does not say."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
+        return False
+    except OSError as error:
+        raise UserError(
+            f"{str(path)!r} cannot be looked at: {error.strerror}; choose another place, or ask its owner."
+        ) from error
+    return True
+
+
 def _lasting(path: Path) -> Path:
     """Return the path that a temporary one stands for until it is complete."""
     parts = list(path.parts)

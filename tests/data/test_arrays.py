@@ -192,6 +192,8 @@ def bad_file(tmp_path, kind):
         np.savez(path, images=COLOUR, labels=np.zeros(5))
     elif kind == "labels that are no classes in npz":
         np.savez(path, images=COLOUR, labels=np.full(5, 2**60))
+    elif kind == "labels below none in npz":
+        np.savez(path, images=GREY, labels=[0, 1, -5, 0, 1])
     elif kind == "labels that are objects in npz":
         np.savez(path, images=COLOUR, labels=np.array([None] * 5))
     elif kind in SHAPES:
@@ -223,6 +225,7 @@ def array_header(shape):
         ("labels of another length in npz", "must be 5 whole numbers"),
         ("labels that are floats in npz", "must be 5 whole numbers"),
         ("labels that are no classes in npz", "number the classes from 0"),
+        ("labels below none in npz", "go down to -5: write -1"),
         ("labels that are objects in npz", "holds Python objects"),
         ("bomb in npz", "declares an array of 5.7 GiB in"),
         *((kind, "is not a readable array file") for kind in SHAPES),

@@ -3,13 +3,16 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from run_files import made
+from selfsort.audit import read_rejected
 from selfsort.errors import UserError
-from selfsort.runs import RunFolder, run_lock
+from selfsort.runs import RunFolder, check_startable, read_run, run_lock
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +24,14 @@ def test_the_newest_model_is_the_refined_one_once_it_is_complete(tmp_path: Path)
     assert run.newest().path == run.path
     made(run.refined.path)
     assert run.newest().path == run.path / "named"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("look", [read_run, partial(check_startable, resume=False), read_rejected])
+def test_another_users_folder_is_refused_in_a_sentence(closed, look: Callable[[Path], object]) -> None:
+    folder, held = closed
+    with held(), pytest.raises(UserError, match="cannot be looked at: Permission denied"):
+        look(folder / "run")
 
 
 def test_a_refined_model_taken_away_by_a_crash_is_put_back(tmp_path: Path) -> None:

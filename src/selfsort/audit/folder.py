@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from selfsort.audit.result import Audit, columns
 from selfsort.data.account import COLUMNS
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, write_json
+from selfsort.files import atomic_path, is_there, write_json
 from selfsort.tables import read_table, write_table
 
 FORMAT = 1
@@ -25,7 +24,7 @@ def write_audit(
     appears whole or not at all. Raises UserError when there is something already, or it cannot be written.
     """
     out = Path(out).absolute()
-    if os.path.exists(out) and not (out.is_dir() and next(out.iterdir(), None) is None):
+    if is_there(out) and not (out.is_dir() and next(out.iterdir(), None) is None):
         raise UserError(f"{str(out)!r} exists and is not an empty folder: choose a new one, nothing is overwritten.")
     with atomic_path(out) as partial:
         partial.mkdir()
@@ -43,7 +42,7 @@ def read_rejected(folder: str | Path) -> tuple[str, ...]:
     Raises UserError when the folder holds no audit, or one that is damaged or of a newer format.
     """
     folder = Path(folder)
-    if not os.path.isfile(folder / _FACTS):
+    if not is_there(folder / _FACTS):
         raise UserError(f"{str(folder)!r} is not an audit (it has no {_FACTS}): give one that `selfsort audit` made.")
     try:
         if json.loads((folder / _FACTS).read_bytes())["format"] > FORMAT:

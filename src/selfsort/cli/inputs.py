@@ -11,6 +11,7 @@ import typer
 
 from selfsort.cli.output import say
 from selfsort.errors import UserError
+from selfsort.files import is_there
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
@@ -87,7 +88,7 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
     data, found = run["data"], Path(run["data"]["source"])
     if data["source"] == "array" and not moved:
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
-    if not moved and found.is_absolute() and not found.exists():
+    if not moved and found.is_absolute() and not is_there(found):
         raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
     source = moved or data["source"]
@@ -137,7 +138,7 @@ def _change(folder: Path, images: "ImageSet") -> str:
 def check_outside(out: Path, source: str) -> None:
     """Raise `UserError` for an output folder inside the folder of the pictures."""
     folder = Path(source)
-    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+    if os.path.isdir(folder) and out.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{str(out)!r} lies inside the pictures' folder {source!r}: choose a folder outside of it.")
 
 

@@ -20,6 +20,7 @@ from selfsort.data.listing import Listing, Skipped
 from selfsort.data.pixels import MAX_PIXELS
 from selfsort.data.request import Request
 from selfsort.errors import UserError
+from selfsort.files import is_there
 
 
 def load_images(
@@ -196,24 +197,11 @@ def _anew(images: ImageSet, request: Request) -> ImageSet:
 
 
 def _unknown(given: str) -> str:
-    if reason := _why_not_looked_at(os.path.expanduser(given)):
-        return f"{given!r} cannot be looked at: {reason}; choose another place, or ask its owner."
     names = [name for source in sources() for name in getattr(source, "NAMES", ())]
     takes = [source.TAKES for source in sources() if hasattr(source, "TAKES")]
-    if given and os.path.exists(os.path.expanduser(given)):
+    if given and is_there(os.path.expanduser(given)):
         return f"{given!r} is neither {' nor '.join(takes)}; name the folder that it is in."
     ways_out = f"name {', '.join(takes)}, or one of {', '.join(names)}."
     if close := difflib.get_close_matches(given.lower(), names, n=1):
         ways_out = f"did you mean {close[0]!r}?"
     return f"There is no file, folder or data set {given!r}; {ways_out}"
-
-
-def _why_not_looked_at(path: str) -> str:
-    """Return why the system does not even say whether there is a file, "" where it does."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
-        return ""
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""

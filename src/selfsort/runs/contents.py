@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.files import atomic_path
+from selfsort.files import atomic_path, is_there
 from selfsort.runs.folder import RunFolder
 from selfsort.runs.seal import digest_of, read_sealed, write_sealed
 from selfsort.schema import Invalid, check_arrays, checked, parsed
@@ -33,7 +33,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
 
     """
     folder = RunFolder(path)
-    if not folder.manifest.is_file():
+    if not is_there(folder.manifest):
         raise UserError(
             f"{str(folder.path)!r} is not a run folder (it has no {folder.manifest.name}): give one that "
             "`selfsort fit` made."

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsort.errors import UserError
-from selfsort.files import recover_folder
+from selfsort.files import is_there, recover_folder
 from selfsort.runs import manifest
 from selfsort.schema import Invalid
 
@@ -179,7 +179,7 @@ class RunFolder:
 
     def is_complete(self) -> bool:
         """Tell whether the folder holds a finished run."""
-        return self.manifest.is_file() and self.read_manifest()["status"] == "complete"
+        return is_there(self.manifest) and self.read_manifest()["status"] == "complete"
 
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest, also of an unfinished run.

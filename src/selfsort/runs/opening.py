@@ -7,7 +7,7 @@ from typing import Any
 
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, new_parents, remove
+from selfsort.files import atomic_path, is_there, new_parents, remove
 from selfsort.runs import manifest
 from selfsort.runs.folder import RunFolder
 from selfsort.runs.locks import is_empty, is_running, run_lock
@@ -61,9 +61,9 @@ def check_startable(path: str | Path, resume: bool) -> None:
 
 def _run_in(folder: RunFolder) -> dict[str, Any] | None:
     """Return the manifest of the run in a folder, or None when the folder is new or empty."""
-    if folder.path.exists() and not folder.path.is_dir():
+    if is_there(folder.path) and not folder.path.is_dir():
         raise UserError(f"{str(folder.path)!r} is a file: choose a folder for the run.")
-    if folder.manifest.exists():
+    if is_there(folder.manifest):
         return folder.read_manifest()
     if folder.path.exists() and not is_empty(folder.path):
         if is_running(folder.path):  # whoever holds it has not written its manifest yet
@@ -82,7 +82,7 @@ def _check_resumable(folder: RunFolder, before: Mapping[str, Any], facts: Mappin
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder that becomes `path` when the block succeeds."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if is_there(path) and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{str(path)!r} exists and is not empty: choose another folder.")
     with atomic_path(path) as partial:
         partial.mkdir()

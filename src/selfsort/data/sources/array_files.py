@@ -97,6 +97,8 @@ def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64
             f"'labels' in {str(path)!r} must be {count} whole numbers, one per picture, "
             f"not {labels.dtype} of shape {labels.shape}."
         )
+    if labels.min(initial=0) < -1:
+        raise UserError(f"'labels' in {str(path)!r} go down to {labels.min()}: write -1 where there is none.")
     if labels.max(initial=0) >= _MOST_CLASSES:
         raise UserError(f"'labels' in {str(path)!r} go up to {labels.max()}: number the classes from 0.")
     return labels.astype(np.int64)
