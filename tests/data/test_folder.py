@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_skipped_with_its_reason(tmp_path, cache):
         "a/half.jpg": "truncated",
         "b/huge.png": "too many pixels",
         "empty.png": "empty",
-        "film.mp4": "not a picture",
+        "film.mp4": "video",
     }
     assert images.skipped == tuple(sorted(images.skipped))
 

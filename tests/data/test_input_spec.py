@@ -6,6 +6,7 @@ import pytest
 import selfsort
 from samples import pictures, quick
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.reading import ALONE, EARLIER
 from selfsort.errors import UserError
 from selfsort.schema import Invalid
 
@@ -47,9 +48,9 @@ def test_damaged(values):
 
 def test_runs_that_did_not_name_their_input():
     run = {"data": {"image_shape": [64, 64, 3], "options": {"size": 64, "resize": "pad"}}}
-    assert InputSpec.of_run(run) == InputSpec(64, 3, "pad")
+    assert InputSpec.of_run(run) == InputSpec(64, 3, "pad", reading=EARLIER)
     run["data"]["options"] = {}
-    assert InputSpec.of_run(run) == InputSpec(64, 3)
+    assert InputSpec.of_run(run) == InputSpec(64, 3, reading=EARLIER)
     assert InputSpec.of_run(run | {"input": InputSpec(8, 1).to_json()}) == InputSpec(8, 1)
 
 
@@ -58,6 +59,6 @@ def test_a_model_keeps_its_input(tmp_path):
     model.save(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["input"] == model.input_.to_json()
     restored = selfsort.load(tmp_path / "run")
-    assert restored.input_ == model.input_ == InputSpec(10, 3, "squash")
+    assert restored.input_ == model.input_ == InputSpec(10, 3, "squash", reading=ALONE)
     assert restored.image_shape_ == (10, 10, 3)
     np.testing.assert_array_equal(restored.predict(selfsort.load_images(pictures(size=12), size=10)), model.labels_)

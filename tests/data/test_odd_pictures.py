@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
-from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_image
-from selfsort.data.reading import PLAIN, Facts
+from selfsort.data.pixels import read_image
+from selfsort.data.reading import PLAIN, Facts, Reading
 
 BITS, PHOTOMETRIC, SAMPLES, COLOURS, EXTRA, DNG = 258, 262, 277, 320, 338, 50706
 
 
-def read(data, size=16, channels=3):
+def read(data, size=16, channels=3, reading=Reading("type")):  # noqa: B008 - it is never changed
     with pillow_limits(MAX_PIXELS):
-        return read_image(io.BytesIO(data), InputSpec(size, channels))
+        return read_image(io.BytesIO(data), InputSpec(size, channels), MAX_PIXELS, reading)
 
 
 def encoded(image, format, **options):

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from selfsort.audit.look import look
+from selfsort.data.decoder import MAX_PIXELS, pillow_limits, to_image
 from selfsort.data.decoding import decode_chunk
 from selfsort.data.input_spec import InputSpec
-from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_scaled, read_whole, to_image, to_pixels
+from selfsort.data.pixels import read_scaled, read_whole, to_pixels
+from selfsort.data.reading import ALONE
 from selfsort.data.unreadable import explain
 
 FORMATS = {
@@ -76,7 +78,7 @@ def readings(data):
     }
     found = {}
     for hashed in (False, True):
-        block = decode_chunk(spec, MAX_PIXELS, hashed, in_memory, [data], 0)
+        block = decode_chunk(spec, ALONE, MAX_PIXELS, hashed, in_memory, [data], 0)
         found[f"loaded {hashed}"] = block.failures[0].reason if block.failures else block.images[0]
     for name, read in ways.items():
         try:
@@ -84,7 +86,7 @@ def readings(data):
                 found[name] = to_pixels(read(), spec)
         except Exception as error:
             found[name] = explain(error)
-    seen = look(MAX_PIXELS, in_memory, [data], 0)
+    seen = look(ALONE, MAX_PIXELS, in_memory, [data], 0)
     found["audit"] = seen.failures[0][1] if seen.failures else found["scaled"]
     return found
 

@@ -10,14 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
-from selfsort.data.pixels import (
-    MAX_PIXELS,
-    pillow_limits,
-    read_header,
-    read_image,
-    to_pixels,
-)
+from selfsort.data.pixels import read_header, read_image, to_pixels
+from selfsort.data.reading import Reading
 from selfsort.data.unreadable import Unreadable, explain
 
 ORIENTATION = 0x0112
@@ -40,9 +36,12 @@ def encode(image, format="PNG", **options):
     return stream.getvalue()
 
 
-def read(data, size=8, resize="crop", channels=3, max_pixels=MAX_PIXELS):
+BY_TYPE = Reading("type")
+
+
+def read(data, size=8, resize="crop", channels=3, max_pixels=MAX_PIXELS, reading=BY_TYPE):
     with pillow_limits(max_pixels):
-        return read_image(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels)[:2]
+        return read_image(io.BytesIO(data), InputSpec(size, channels, resize), max_pixels, reading)[:2]
 
 
 def reason(data, **options):

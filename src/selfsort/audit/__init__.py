@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, crashed, look, unreadable
 from selfsort.audit.result import Audit, DuplicateGroup
 from selfsort.clustering.space import centred
+from selfsort.data.decoder import MAX_PIXELS
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
 from selfsort.data.listing import Skipped
 from selfsort.data.loading import list_images
-from selfsort.data.pixels import MAX_PIXELS
+from selfsort.data.reading import Page, ValueRange
 from selfsort.errors import UserError
 from selfsort.progress import ProgressBar
 
@@ -47,6 +48,9 @@ def audit(
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
     classes_from: str | int | None = None,
+    value_range: ValueRange | None = None,
+    page: Page | None = None,
+    channels: Literal[1, 3] | tuple[int, ...] | None = None,
     features: HasFeatures | None = None,
     keep: Iterable[str] = (),
     progress: bool = False,
@@ -67,7 +71,8 @@ def audit(
         raise UserError(f"keep={min(unknown)!r} is none of {', '.join(kinds)}.")
     began = time.monotonic()
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
-    images = list_images(source, max_pixels=max_pixels, classes_from=classes_from, **where)
+    where |= {"classes_from": classes_from, "value_range": value_range, "page": page, "channels": channels}
+    images = list_images(source, max_pixels=max_pixels, **where)
     looks = _looks(images, max_pixels, progress)
     if features is not None:
         looks = replace(looks, features=_matched(features, [images.ids[place] for place in looks.places]))
@@ -103,7 +108,7 @@ def _looks(images: ImageSet, max_pixels: int, progress: bool) -> Looks:
     parts = [unreadable()]
     try:
         with ProgressBar("Reading pictures", len(images), shown=progress) as bar:
-            for part in in_chunks(images.originals, partial(look, max_pixels), crashed):
+            for part in in_chunks(images.originals, partial(look, images.reading, max_pixels), crashed):
                 parts.append(part)
                 bar.advance(len(part) + len(part.failures))
     finally:

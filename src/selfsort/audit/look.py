@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.audit.borders import Borders, find_borders, refine
+from selfsort.data.decoder import pillow_limits, to_image
 from selfsort.data.listing import Open, Opened, hash_content
-from selfsort.data.pixels import Scaled, pillow_limits, read_scaled, to_image
-from selfsort.data.reading import PLAIN, Facts
+from selfsort.data.pixels import Scaled, read_scaled
+from selfsort.data.reading import PLAIN, Facts, Reading
 from selfsort.data.unreadable import explain
 
 SIDE = 32  # of a thumbnail
@@ -108,7 +109,7 @@ class _Seen(NamedTuple):
     pixel_digest: bytes
 
 
-def look(max_pixels: int, open_image: Open, refs: Sequence[Any], first: int) -> Looks:
+def look(reading: Reading, max_pixels: int, open_image: Open, refs: Sequence[Any], first: int) -> Looks:
     """Look at pictures one after the other, the first of which stands in place `first`."""
     parts: list[Looks] = []
     seen: list[_Seen] = []
@@ -117,14 +118,14 @@ def look(max_pixels: int, open_image: Open, refs: Sequence[Any], first: int) -> 
     with pillow_limits(max_pixels):
         for place, ref in enumerate(refs, first):
             try:
-                seen.append(_see(place, open_image(ref), max_pixels))
+                seen.append(_see(place, open_image(ref), reading, max_pixels))
                 held += seen[-1].scaled.pixels.size
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append((place, explain(error)))
             if held > _PIXELS_AT_ONCE:
-                parts.append(_noted(seen, open_image, refs, first))
+                parts.append(_noted(seen, reading, open_image, refs, first))
                 seen, held = [], 0
-        parts.append(_noted(seen, open_image, refs, first))
+        parts.append(_noted(seen, reading, open_image, refs, first))
     return Looks.joined([*parts, unreadable(*failures)])
 
 
@@ -158,13 +159,13 @@ _COLUMNS: dict[str, tuple[tuple[int, ...], Any]] = {
 }
 
 
-def _see(place: int, opened: Opened, max_pixels: int) -> _Seen:
+def _see(place: int, opened: Opened, reading: Reading, max_pixels: int) -> _Seen:
     if isinstance(opened, np.ndarray):
         pixels = np.ascontiguousarray(opened)
         digest = _digest(pixels)
         return _Seen(place, Scaled(pixels, pixels.shape[1::-1], PLAIN), pixels.nbytes, digest, digest)
     with opened as stream:
-        scaled = read_scaled(stream, _SHORTEST, max_pixels)
+        scaled = read_scaled(stream, _SHORTEST, max_pixels, reading)
         file_digest, n_bytes = bytes.fromhex(hash_content(stream)), stream.tell()
     pixel_digest = _digest(scaled.pixels) if scaled.whole else bytes(_DIGEST)
     return _Seen(place, scaled, n_bytes, file_digest, pixel_digest)
@@ -176,10 +177,10 @@ def _digest(pixels: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(shape + colour.tobytes(), digest_size=_DIGEST).digest()
 
 
-def _noted(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first: int) -> Looks:
+def _noted(seen: Sequence[_Seen], reading: Reading, open_image: Open, refs: Sequence[Any], first: int) -> Looks:
     if not seen:
         return unreadable()
-    borders, border_colours, border_certainty = _borders(seen, open_image, refs, first)
+    borders, border_colours, border_certainty = _borders(seen, reading, open_image, refs, first)
     bordered: list[int] = np.flatnonzero(borders.any(1)).tolist()
     inner = _thumbnails([_without(seen[index].scaled, borders[index]) for index in bordered])
     planes = _thumbnails([each.scaled.pixels for each in seen])  # (n, 3, 32, 32)
@@ -208,7 +209,7 @@ def _noted(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first: 
     )
 
 
-def _borders(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first: int) -> Borders:
+def _borders(seen: Sequence[_Seen], reading: Reading, open_image: Open, refs: Sequence[Any], first: int) -> Borders:
     """Return the borders, in pixels of the pictures themselves."""
     depths, colours = np.zeros((len(seen), 4), np.int32), np.zeros((len(seen), 4, 3), np.uint8)
     certainty = np.zeros(len(seen), np.float32)
@@ -222,15 +223,15 @@ def _borders(seen: Sequence[_Seen], open_image: Open, refs: Sequence[Any], first
         if not seen[index].scaled.whole:
             opened = open_image(refs[seen[index].place - first])
             assert not isinstance(opened, np.ndarray)  # such pictures are whole
-            depths[index] = _in_full(seen[index].scaled, depths[index], opened)
+            depths[index] = _in_full(seen[index].scaled, depths[index], reading, opened)
     return Borders(depths, colours, certainty)
 
 
-def _in_full(scaled: Scaled, depths: NDArray[np.int32], opened: BinaryIO) -> NDArray[np.int32]:
+def _in_full(scaled: Scaled, depths: NDArray[np.int32], reading: Reading, opened: BinaryIO) -> NDArray[np.int32]:
     """Find borders that were found in the reduced picture again in all of its pixels."""
     factors = np.array(scaled.size * 2) / np.array(scaled.pixels.shape[1::-1] * 2)
     with opened as stream:
-        pixels = read_scaled(stream, max(scaled.size)).pixels
+        pixels = read_scaled(stream, max(scaled.size), reading=reading).pixels
     return refine(pixels, np.rint(depths * factors).astype(np.int32), 2 * int(np.ceil(factors.max())))
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from selfsort.cli.output import say
+from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
 from selfsort.files import is_there
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
+    from selfsort.data.input_spec import InputSpec
     from selfsort.methods.base import Estimator
 
 
@@ -33,14 +35,15 @@ def listed_images(source: str, quiet: bool, **options: Any) -> "ImageSet":
 def told(images: "ImageSet", quiet: bool, account: Path | None = None) -> "ImageSet":
     """Say what pictures are and what of their source was changed or left out, write the account, and return them."""
     from selfsort.data.account import summarise_account
+    from selfsort.data.reading import tell
 
     count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
     if images.is_decoded:
         height, width, channels = images.image_shape
         count += f", {height}x{width}, {'grey' if channels == 1 else 'colour'}"
     say(count, quiet)
-    for line in images.told:
-        say(line, quiet)
+    for line in (*images.told, *tell(images.facts.values())):
+        say(in_flags(line), quiet)
     if summary := summarise_account(images.listing):
         say(summary, quiet)
     if account:
@@ -80,17 +83,30 @@ def open_model(
     from selfsort import methods
 
     model = methods.load(run)
+    options = _range_of(model.input_) | options
     return model, told(model.readable(listed_images(source, quiet, **options)), quiet, account)
+
+
+def _range_of(spec: "InputSpec") -> dict[str, Any]:
+    """Return the argument of `load_images` that makes of values of more than eight bits what a model was trained on."""
+    reading = spec.reading
+    known = None if reading is None else reading.integers or reading.floats or reading.value_range
+    return {} if known in (None, "set") else {"value_range": known}
 
 
 def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
     """Load the pictures that the run in a folder was trained on, from where they are now."""
+    from selfsort.data.input_spec import InputSpec
+
     data, found = run["data"], Path(run["data"]["source"])
     if data["source"] == "array" and not moved:
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
     if not moved and found.is_absolute() and not is_there(found):
         raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
+    options |= _range_of(InputSpec.of_run(run))
+    if isinstance(chosen := data["options"].get("channels"), list):
+        options["channels"] = chosen
     source = moved or data["source"]
     try:
         listed = listed_images(source, quiet, **options)

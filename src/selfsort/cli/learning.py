@@ -12,6 +12,7 @@ from selfsort.cli.inputs import check_account, check_outside, listed_images, loa
 from selfsort.cli.options import (
     Account,
     AsJson,
+    Channels,
     ClassesFrom,
     CsvBom,
     DataRoot,
@@ -19,17 +20,21 @@ from selfsort.cli.options import (
     Fold,
     KeepReason,
     NoCache,
+    Page,
     Resize,
     ResizeBy,
     Seed,
     Size,
     Source,
     Split,
+    ValueRange,
     check_seed,
     level_or_name,
+    reading_of,
     settings_from,
 )
 from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say, shell_words
+from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +78,9 @@ def views(
     size: Size = None,
     resize: ResizeBy = Resize.crop,
     split: Split = None,
+    value_range: ValueRange = None,
+    page: Page = None,
+    channels: Channels = None,
     data_root: DataRoot = None,
     seed: Seed = 0,
 ) -> None:
@@ -85,7 +93,8 @@ def views(
 
     check_seed(seed)
     preset = views_from(views)
-    images = loaded_images(source, size=size, resize=resize, split=split, data_root=data_root)
+    reading = reading_of(value_range, page, channels)
+    images = loaded_images(source, size=size, resize=resize, split=split, data_root=data_root, **reading)
     torch.manual_seed(seed)
     chosen = torch.randperm(len(images))[:count].sort().values.numpy()
     originals = ImageData(images.images, torch.device("cpu")).inputs(chosen)
@@ -115,6 +124,9 @@ def audit(
     ] = None,
     split: Split = None,
     classes_from: ClassesFrom = None,
+    value_range: ValueRange = None,
+    page: Page = None,
+    channels: Channels = None,
     data_root: DataRoot = None,
     download: Download = False,
     csv_bom: CsvBom = False,
@@ -126,6 +138,7 @@ def audit(
     from selfsort import audit as auditing
     from selfsort.data.account import summarise_account
     from selfsort.data.loading import has_files
+    from selfsort.data.reading import tell
     from selfsort.export.links import check_linkable, check_target, link_kept
     from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
 
@@ -138,7 +151,7 @@ def audit(
             raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
         check_linkable(source, has_files(source))
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
-    where["classes_from"] = level_or_name(classes_from)
+    where |= {"classes_from": level_or_name(classes_from)} | reading_of(value_range, page, channels)
     kept = [finding.value for finding in keep or []]
     progress = not as_json and sys.stderr.isatty()
     features, spec = _features_of(source, backbone, where, progress)
@@ -149,8 +162,10 @@ def audit(
     clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
     summary = found.summary()
     answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
-    for line in filter(None, (*found.images.told, summarise_account(found.read))):
-        say(line, as_json)
+    for line in (*found.images.told, *tell(found.looks.facts)):
+        say(in_flags(line), as_json)
+    if read := summarise_account(found.read):
+        say(read, as_json)
     rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
     say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
     print_table(["finding", "pictures", "proposed"], rows, as_json or not rows)
@@ -160,7 +175,9 @@ def audit(
     if clean:
         say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
     words = shell_words(source, "--audit", out, "--out", Path("runs") / out.name)
-    for option, value in (("--split", split), ("--classes-from", classes_from), ("--data-root", data_root)):
+    chosen = {"--split": split, "--classes-from": classes_from, "--data-root": data_root}
+    chosen |= {"--value-range": value_range, "--page": page, "--channels": channels}
+    for option, value in chosen.items():
         words += [] if value is None else [option, *shell_words(value)]
     say(f"Next: selfsort fit {' '.join(words)}", as_json)
 
@@ -234,6 +251,9 @@ def fit(
     ] = None,
     split: Split = None,
     classes_from: ClassesFrom = None,
+    value_range: ValueRange = None,
+    page: Page = None,
+    channels: Channels = None,
     fold: Fold = None,
     audit: Annotated[
         Path | None, typer.Option(help="Folder that `selfsort audit` made of SOURCE: train without what it leaves out.")
@@ -265,7 +285,7 @@ def fit(
         "cache": not no_cache,
     }
     where |= {"classes_from": level_or_name(classes_from), "resize": resize or Resize.crop}
-    where["exclude"] = _rejected(audit, as_json)
+    where |= {"exclude": _rejected(audit, as_json)} | reading_of(value_range, page, channels)
     if method is not None:
         methods.make(method, given)  # what is wrong is said before the pictures are looked for
     images = listed_images(source, size=size, quiet=as_json, **where)
@@ -314,6 +334,7 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
 
 def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool) -> None:
     from selfsort.data.loading import has_files
+    from selfsort.data.reading import tell
     from selfsort.evaluation.group_quality import GroupQuality
     from selfsort.training.collapse import of_final_model
 
@@ -328,6 +349,8 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
     if len(losses := training.get("head_losses", [])) > 1:
         head = training["head"]
         say(f"Of {len(losses)} heads, number {head + 1} has the lowest loss, {losses[head]:.3f}: it predicts", as_json)
+    for line in tell(model.facts_.values()) if model.method == "frozen" else ():
+        say(in_flags(line), as_json)
     if model.class_count_ is not None:
         say(f"Number of clusters: {model.class_count_.reason}", as_json)
     say(f"Do the groups mean anything? {' '.join(GroupQuality.from_json(training['groups']).sentences())}", as_json)

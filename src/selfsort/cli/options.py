@@ -1,8 +1,9 @@
 """Options and arguments that several commands have."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,6 +60,31 @@ ClassesFrom = Annotated[
         show_default="auto",
     ),
 ]
+ValueRange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="set|picture|type|LOW..HIGH",
+        help="Which values become black and white, of more than 8 bits: those found over the set, or each picture, "
+        "what their type stands for, or LOW and HIGH.",
+        show_default="set",
+    ),
+]
+Page = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|max",
+        help="Page, slice or frame of each picture, the first being 0; max takes the largest values over all.",
+        show_default="0",
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS",
+        help="1 (grey), 3 (colour), or up to three channels, the first being 0: 0,2,4, and 2, with a comma for one.",
+        show_default="what the pictures have",
+    ),
+]
 Fold = Annotated[int | None, typer.Option(help="One of STL-10's ten training folds, 0 to 9.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is missing.")]
@@ -92,6 +118,35 @@ Simulate = Annotated[
 def level_or_name(given: str | None) -> str | int | None:
     """Return what `--classes-from` means: a number is a level, "./2" a folder."""
     return int(given) if given is not None and given.isdecimal() else given
+
+
+def reading_of(value_range: str | None, page: str | None, channels: str | None) -> dict[str, Any]:
+    """Return the arguments of `load_images` that `--value-range`, `--page` and `--channels` mean."""
+    given = {"value_range": value_range, "page": page, "channels": channels}
+    texts = {name: text for name, text in given.items() if text is not None}
+    return {name: _READERS[name](text) for name, text in texts.items()}
+
+
+def _range_of(text: str) -> str | tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split("..")) if ".." in text else text
+    except ValueError:
+        raise UserError(f"--value-range {text!r} is not LOW..HIGH, such as 400..3000.") from None
+
+
+def _page_of(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+def _channels_of(text: str) -> int | tuple[int, ...]:
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in numbers if part) or not any(numbers):
+        raise UserError(f"--channels {text!r} is none of 1, 3, or numbers such as 0,2,4.")
+    chosen = tuple(int(part) for part in numbers if part)
+    return chosen if "," in text else chosen[0]
+
+
+_READERS: dict[str, Callable[[str], Any]] = {"value_range": _range_of, "page": _page_of, "channels": _channels_of}
 
 
 def check_seed(seed: int) -> None:

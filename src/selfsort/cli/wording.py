@@ -4,14 +4,17 @@ import re
 
 # Parameters that every command which can meet them has as a flag.
 _FLAGS = {
+    "channels": "--channels",
     "classes_from": "--classes-from",
     "data_root": "--data-root",
     "download": "--download",
     "mode": "--copy",
     "n_folds": "--folds",
+    "page": "--page",
     "resize": "--resize",
     "resume": "--resume",
     "size": "--size",
+    "value_range": "--value-range",
 }
 _OF_FIT = {
     "backbone": "--backbone",

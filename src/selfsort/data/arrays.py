@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.data import values
+from selfsort.data.decoder import to_image
 from selfsort.data.input_spec import InputSpec
-from selfsort.data.pixels import to_image, to_pixels
+from selfsort.data.pixels import to_pixels
+from selfsort.data.reading import ALONE, Range, Reading, ValueRange
 from selfsort.errors import UserError
 
 _BLOCK = 1024
+_SAMPLE = 32  # pictures by which the range of values is found
 # What people have their pictures in, by the package and the class that it is, or is made from.
 _CONTAINERS = {
     ("torch", "Dataset"): "a torch Dataset",
@@ -37,10 +41,11 @@ def refit(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     return out
 
 
-def to_uint8_images(array: Any, name: str) -> NDArray[np.uint8]:
+def to_uint8_images(array: Any, name: str, reading: Reading = ALONE) -> tuple[NDArray[np.uint8], Reading]:
     """Return an array or a torch tensor as (N, H, W, C) `uint8`, C 1 or 3, as `as_image_set` describes.
 
-    `name` begins the sentence of the `UserError` that bad shapes, types and values raise.
+    Also returns how it was read, with the range of its values where that was found. `name` begins the sentence of the
+    `UserError` that bad shapes, types and values raise.
     """
     if other := container(array):
         raise UserError(
@@ -48,9 +53,31 @@ def to_uint8_images(array: Any, name: str) -> NDArray[np.uint8]:
             "with load_images(folder), or give one array or a list of PIL images."
         )
     tensor = hasattr(array, "detach") and hasattr(array, "cpu")
-    values = _from_tensor(array) if tensor else _from_array(array, name)
-    images = _to_uint8(_channel_last(values, tensor, name), name)
-    return _on_white(images) if images.shape[3] == 4 else images
+    found = _from_tensor(array) if tensor else _from_array(array, name)
+    if found.dtype.kind not in "buif":
+        raise UserError(f"{name} must hold numbers or bool, not {found.dtype}; convert it first.")
+    found = _channel_last(found, tensor, name, reading.channels)
+    if found.dtype not in (np.uint8, np.bool_):
+        reading = _with_range(found, reading, _finite_range(found, name))
+    images = _to_uint8(found, reading)
+    return (_on_white(images) if images.shape[3] == 4 else images), reading
+
+
+def _with_range(array: NDArray[Any], reading: Reading, whole: Range) -> Reading:
+    """Return a reading that knows the range of an array's values, `whole` from end to end, if it is that of the set.
+
+    Floats from 0 to 1 are taken as such, however few of them are bright.
+    """
+    kind = values.kind_of(array.dtype)
+    if reading.found(kind) != "set":
+        return reading
+    if kind == "floats" and whole[0] >= 0 and values.LEAST_SHARE < whole[1] <= 1:
+        return reading.knowing(None, (0, 1))
+    rows = np.unique(np.linspace(0, len(array) - 1, _SAMPLE).astype(int))
+    channels = tuple(range(min(3, array.shape[3])))
+    samples = [values.of_array(array[row]).sample(channels) for row in rows]
+    found = values.range_of_set(samples, kind)
+    return reading.knowing(None, found) if kind == "floats" else reading.knowing(found, None)
 
 
 def container(given: Any) -> str:
@@ -86,44 +113,71 @@ def _from_array(array: Any, name: str) -> NDArray[Any]:
         raise UserError(f"{name} is made of pictures of different shapes; bring them to one size first.") from error
 
 
-def _channel_last(values: NDArray[Any], channel_first: bool, name: str) -> NDArray[Any]:
-    """Return (N, H, W, C) of values that are (N, H, W), (N, H, W, C) or (N, C, H, W)."""
-    if 0 in values.shape:
-        raise UserError(f"{name} of shape {values.shape} holds no pixels; give at least one picture.")
+def _channel_last(array: NDArray[Any], channel_first: bool, name: str, chosen: tuple[int, ...]) -> NDArray[Any]:
+    """Return (N, H, W, C), the chosen channels if any, of an array (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    shape = array.shape
+    if 0 in shape:
+        raise UserError(f"{name} of shape {shape} holds no pixels; give at least one picture.")
+    if chosen and array.ndim == 4:
+        last = array.transpose(0, 2, 3, 1) if channel_first or shape[1] < shape[3] else array
+        return _of_channels(last, name, chosen)
     # No picture is 3 or 4 pixels wide, but one colour picture without its leading axis looks like that.
-    if values.ndim == 3 and (channel_first or values.shape[2] not in (3, 4)):
-        return values[:, :, :, None]
-    if values.ndim == 4 and not channel_first and values.shape[3] in (1, 3, 4):
-        return values
-    if values.ndim == 4 and values.shape[1] in ((1, 3, 4) if channel_first else (1, 3)):
-        return values.transpose(0, 2, 3, 1)
+    if array.ndim == 3 and (channel_first or shape[2] not in (3, 4)):
+        return _of_channels(array[:, :, :, None], name, chosen)
+    if array.ndim == 4 and not channel_first and shape[3] in (1, 3, 4):
+        return array
+    if array.ndim == 4 and shape[1] in ((1, 3, 4) if channel_first else (1, 3)):
+        return array.transpose(0, 2, 3, 1)
     wanted = "(N, H, W) or (N, C, H, W)" if channel_first else "(N, H, W), (N, H, W, C) or (N, C, H, W)"
-    raise UserError(f"{name} must be of shape {wanted} with 1, 3 or 4 channels, not {values.shape}; reshape it.")
+    raise UserError(
+        f"{name} must be of shape {wanted} with 1, 3 or 4 channels, not {shape}; reshape it, or choose with channels=."
+    )
 
 
-def _to_uint8(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype != np.bool_ and values.dtype.kind != "f":
-        raise UserError(f"{name} must hold uint8, bool or floats in [0, 1], not {values.dtype}; convert it first.")
-    out = np.empty(values.shape, np.uint8)
-    for start in range(0, len(values), _BLOCK):  # in blocks: the floats may be a file larger than memory
-        block = values[start : start + _BLOCK]
-        if block.dtype.kind == "f":
-            _check_range(block, name)
-        out[start : start + _BLOCK] = np.rint(block.astype(np.float32) * 255)
+def _of_channels(array: NDArray[Any], name: str, chosen: tuple[int, ...]) -> NDArray[Any]:
+    """Return the chosen channels of an array (N, H, W, C), all where none are chosen, and black beside two."""
+    if not chosen:
+        return array
+    if max(chosen) >= array.shape[3]:
+        raise UserError(f"{name} has {array.shape[3]} channels, the first being 0: channels={chosen} cannot be chosen.")
+    found = array[..., chosen]
+    return np.concatenate([found, np.zeros_like(found[..., :1])], 3) if len(chosen) == 2 else found
+
+
+def _to_uint8(array: NDArray[Any], reading: Reading) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    out = np.empty(array.shape, np.uint8)
+    chosen = reading.found(values.kind_of(array.dtype))
+    step = _BLOCK if isinstance(chosen, tuple) else 1  # else every picture has a range of its own
+    for start in range(0, len(array), step):  # in blocks: the array may be a file larger than memory
+        block = array[start : start + step]
+        out[start : start + step, ..., :3] = _shown(block[..., :3], chosen)
+        if block.shape[3] == 4:
+            out[start : start + step, ..., 3:] = _shown(block[..., 3:], "type")
     return out
 
 
-def _check_range(block: NDArray[Any], name: str) -> None:
-    if not np.isfinite(block).all():
-        raise UserError(f"{name} holds NaN or infinity; replace those values, for example with numpy.nan_to_num.")
-    low, high = float(block.min()), float(block.max())
-    if low < 0 or high > 1:
-        raise UserError(
-            f"{name} holds floats from {low:g} to {high:g}, but they must be in [0, 1]; rescale them, or convert "
-            "values in [0, 255] with .astype(numpy.uint8)."
-        )
+def _shown(block: NDArray[Any], chosen: ValueRange) -> NDArray[np.uint8]:
+    if block.dtype == np.bool_:
+        return block.astype(np.uint8) * np.uint8(255)
+    if not isinstance(chosen, tuple):
+        image = values.of_array(block[0])
+        box = (0, 0, *image.size)
+        chosen = values.range_of(image, chosen, [box], tuple(range(image.channels)))
+    return values.to_8_bit(block, *chosen)
+
+
+def _finite_range(array: NDArray[Any], name: str) -> Range:
+    """Return the least and the greatest of an array's values; raise `UserError` for NaN and infinity."""
+    low, high = np.inf, -np.inf
+    for start in range(0, len(array), _BLOCK):
+        block = array[start : start + _BLOCK]
+        least, most = float(block.min()), float(block.max())
+        low, high = min(low, least), max(high, most)
+        if not np.isfinite(least + most):
+            raise UserError(f"{name} holds NaN or infinity; replace those values, for example with numpy.nan_to_num.")
+    return low, high
 
 
 def _on_white(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
@@ -17,16 +18,20 @@ from numpy.typing import NDArray
 
 from selfsort.data import cache
 from selfsort.data.arrays import refit
+from selfsort.data.decoder import Heavy, only_light, pillow_limits, sample_values, to_image
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import Open, Originals, Skipped, hash_content, summarise_skipped
-from selfsort.data.pixels import Fitted, Heavy, only_light, pillow_limits, read_header, read_image, to_image, to_pixels
-from selfsort.data.reading import PLAIN, Facts
+from selfsort.data.pixels import Fitted, read_header, read_image, to_pixels
+from selfsort.data.reading import PLAIN, Facts, Reading
 from selfsort.data.request import Request
 from selfsort.data.unreadable import explain
+from selfsort.data.values import range_of_set
 from selfsort.data.workers import TookTooLong, WorkerDied, Workers
 from selfsort.progress import ProgressBar
 
 SAMPLE = 32
+RANGE_SAMPLE = 48  # pictures that are looked at to find the range of their values
+_SHALLOW = (".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 LARGEST_NATIVE_SIZE = 96
 DEFAULT_SIZE = 64
 
@@ -102,12 +107,13 @@ def decode(originals: Originals, request: Request, spec: InputSpec | None = None
     Of `request`, the size, the resizing and the channels count only where there is no `spec`; what it does not say
     either is settled by a sample of the pictures. Raises `UserError` if none of them can be read.
     """
+    originals = originals if spec is None else originals.read_as(spec.reading)
     if (rows := originals.array) is not None:
         images = refit(rows, spec or _spec_of_rows(rows, request))
         return Decoded(images, (), {})
     try:
         try:
-            images, notes = _obtain(originals, request, spec, request.channels)
+            images, notes = _obtain(originals, request, spec, request.n_channels)
         except _ColourFound:
             images, notes = _obtain(originals, request, spec, 3)
     finally:
@@ -122,11 +128,12 @@ def stream(originals: Originals, spec: InputSpec, request: Request) -> Iterator[
 
     The memory that this needs does not grow with their number.
     """
-    work, crashed = partial(decode_chunk, spec, request.max_pixels, True), partial(_crashed, spec)
+    originals = originals.read_as(spec.reading)
+    work = partial(decode_chunk, spec, originals.reading, request.max_pixels, True)
     most = max(1, _BYTES_PER_CHUNK // math.prod(spec.image_shape))
     try:
         with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
-            for block in in_chunks(originals, work, crashed, most):
+            for block in in_chunks(originals, work, partial(_crashed, spec), most):
                 yield block
                 bar.advance(len(block.images) + len(block.failures))
     finally:
@@ -142,7 +149,13 @@ def content_hashes(originals: Originals) -> list[str | None]:
 
 
 def decode_chunk(
-    spec: InputSpec, max_pixels: int, hashed: bool, open_image: Open, refs: Sequence[Any], first: int
+    spec: InputSpec,
+    reading: Reading,
+    max_pixels: int,
+    hashed: bool,
+    open_image: Open,
+    refs: Sequence[Any],
+    first: int,
 ) -> Block:
     """Decode pictures one after the other, the first of which stands at position `first`."""
     images = np.empty((len(refs), *spec.image_shape), np.uint8)
@@ -154,7 +167,7 @@ def decode_chunk(
     with pillow_limits(max_pixels):
         for position, ref in enumerate(refs, first):
             try:
-                found, content_hash = _decoded(open_image, ref, spec, max_pixels, hashed)
+                found, content_hash = _decoded(open_image, ref, spec, reading, max_pixels, hashed)
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append(Failure(position, explain(error)))
                 continue
@@ -168,14 +181,16 @@ def decode_chunk(
     return Block(places, images[: len(positions)], tuple(hashes), tuple(failures), any_colour, tuple(facts))
 
 
-def _decoded(open_image: Open, ref: Any, spec: InputSpec, max_pixels: int, hashed: bool) -> tuple[Fitted, str | None]:
+def _decoded(
+    open_image: Open, ref: Any, spec: InputSpec, reading: Reading, max_pixels: int, hashed: bool
+) -> tuple[Fitted, str | None]:
     """Return a picture and, if it is to be hashed, the hash of its content."""
     opened = open_image(ref)
     if isinstance(opened, np.ndarray):
         found = Fitted(to_pixels(to_image(opened), spec), opened.shape[2] == 3, PLAIN)
         return found, hash_content(opened) if hashed else None
     with opened as stream:
-        return read_image(stream, spec, max_pixels), hash_content(stream) if hashed else None
+        return read_image(stream, spec, max_pixels, reading), hash_content(stream) if hashed else None
 
 
 def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[str | None]:
@@ -197,7 +212,7 @@ def _no_hash(position: int, reason: str) -> list[str | None]:
 def _spec_of_rows(rows: NDArray[np.uint8], request: Request) -> InputSpec:
     height, width, channels = rows.shape[1:]
     shape = (height, width) if request.size is None else (request.size, request.size)
-    return InputSpec.of_shape((*shape, request.channels or channels), request.resize)
+    return InputSpec.of_shape((*shape, request.n_channels or channels), request.resize)
 
 
 def _obtain(
@@ -223,7 +238,8 @@ def _decode_into(
     sure = spec is not None or channels is not None
     failures: list[Failure] = []
     told: dict[Facts, list[int]] = {}
-    work, crashed = partial(decode_chunk, wanted, request.max_pixels, False), partial(_crashed, wanted)
+    work = partial(decode_chunk, wanted, originals.reading, request.max_pixels, False)
+    crashed = partial(_crashed, wanted)
     most = max(1, _BYTES_PER_CHUNK // math.prod(wanted.image_shape))
     with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
         for block in in_chunks(originals, work, crashed, most):
@@ -267,19 +283,69 @@ def _sample_headers(originals: Originals, max_pixels: int) -> list[tuple[tuple[i
     with pillow_limits(max_pixels):
         for position in spread:
             with suppress(Exception):
-                headers.append(_header(originals.open, originals.refs[position], max_pixels))
+                headers.append(_header(originals, originals.refs[position], max_pixels))
             if len(headers) == SAMPLE:
                 break
     return headers
 
 
-def _header(open_image: Open, ref: Any, max_pixels: int) -> tuple[tuple[int, int], bool]:
-    opened = open_image(ref)
+def _header(originals: Originals, ref: Any, max_pixels: int) -> tuple[tuple[int, int], bool]:
+    opened = originals.open(ref)
     if isinstance(opened, np.ndarray):
         height, width, channels = opened.shape
         return (width, height), channels == 3
     with opened as file:
-        return read_header(file, max_pixels)
+        return read_header(file, max_pixels, originals.reading)
+
+
+def with_ranges(originals: Originals, max_pixels: int) -> Originals:
+    """Return pictures that know the range of values of more than eight bits, found in a sample of the set."""
+    reading = originals.reading
+    if reading.value_range != "set" or not (chosen := _may_be_deep(originals)):
+        return originals
+    samples: dict[str, list[NDArray[Any]]] = {"integers": [], "floats": []}
+    work = partial(_sample_chunk, reading, max_pixels)
+    try:
+        for found in in_chunks(originals.subset(np.array(chosen, np.intp)), work, _no_samples):
+            for kind, sample in found:
+                samples[kind].append(sample)
+    finally:
+        originals.close()
+    integers, floats = (range_of_set(each, kind) for kind, each in samples.items())
+    return replace(originals, reading=reading.knowing(integers, floats))
+
+
+def _may_be_deep(originals: Originals) -> list[int]:
+    """Return the positions, spread over the set, of some pictures whose names do not say that they have eight bits."""
+    refs: Any = originals.refs
+    if originals.array is not None:
+        return []
+    places: Sequence[int] = range(len(refs))
+    if isinstance(refs, list) and refs and isinstance(refs[0], str):
+        places = [place for place in places if not refs[place].lower().endswith(_SHALLOW)]
+    if not places:
+        return []
+    spread = np.unique(np.linspace(0, len(places) - 1, RANGE_SAMPLE).round().astype(int))
+    return [places[place] for place in spread.tolist()]
+
+
+def _sample_chunk(
+    reading: Reading, max_pixels: int, open_image: Open, refs: Sequence[Any], first: int
+) -> list[tuple[str, NDArray[Any]]]:
+    found: list[tuple[str, NDArray[Any]]] = []
+    with pillow_limits(max_pixels):
+        for ref in refs:
+            with suppress(Exception):  # what cannot be read is told when it is decoded
+                opened = open_image(ref)
+                assert not isinstance(opened, np.ndarray)
+                with opened as stream:
+                    sample = sample_values(stream, reading, max_pixels)
+                found += [] if sample is None else [sample]
+    return found
+
+
+def _no_samples(position: int, reason: str) -> list[tuple[str, NDArray[Any]]]:
+    return []
 
 
 def in_chunks(

@@ -15,6 +15,7 @@ import numpy as np
 from selfsort.data import decoding
 from selfsort.data.account import FileAccount, account_of
 from selfsort.data.arrays import to_uint8_images
+from selfsort.data.decoder import pillow_limits, to_image
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import (
     Listing,
@@ -28,8 +29,8 @@ from selfsort.data.listing import (
     open_file,
     positions_without,
 )
-from selfsort.data.pixels import pillow_limits, read_whole, reduced, to_image
-from selfsort.data.reading import Facts
+from selfsort.data.pixels import read_whole, reduced
+from selfsort.data.reading import ALONE, PLAIN, Facts, Reading
 from selfsort.data.request import Request
 from selfsort.data.unreadable import explain
 from selfsort.errors import UserError
@@ -164,6 +165,11 @@ class ImageSet:
         """
         return account_of(self._listing)
 
+    @property
+    def reading(self) -> Reading:
+        """Return how the pictures are read where they hold more than 8-bit grey or RGB."""
+        return self.originals.reading
+
     # The pictures as they are
 
     @property
@@ -191,7 +197,7 @@ class ImageSet:
                 if isinstance(opened, np.ndarray):
                     return reduced(to_image(opened), longest)
                 with opened as stream:
-                    return read_whole(stream, longest, max_pixels)
+                    return read_whole(stream, longest, max_pixels, self.reading)
         except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
             reason = explain(error)
             raise UserError(f"The picture {self.ids[i]!r} of {self.source!r} cannot be read: {reason}.") from error
@@ -246,7 +252,7 @@ class ImageSet:
     @property
     def input_spec(self) -> InputSpec:
         """Return the input of a network that takes `images` as they are."""
-        return InputSpec.of_shape(self.image_shape, self.options.get("resize", "crop"))
+        return InputSpec.of_shape(self.image_shape, self.options.get("resize", "crop"), self.reading)
 
     def pixels(self, spec: InputSpec) -> NDArray[np.uint8]:
         """Return the pixels (N, height, width, channels) for a network, made of the pictures as they are.
@@ -286,6 +292,8 @@ class ImageSet:
     def _decoded_to(self, found: decoding.Decoded, spec: InputSpec | None) -> ImageSet:
         facts = {self.ids[position]: facts for position, facts in found.facts.items()}
         listing = replace(self._listing.without(found.failures), facts=facts)
+        if spec is not None:
+            listing = replace(listing, originals=listing.originals.read_as(spec.reading))
         as_listed = spec is None and self.originals.array is not None  # then the options say it all
         if not as_listed and found.images is not self.originals.array:
             height, _, channels = found.images.shape[1:]
@@ -309,6 +317,8 @@ class ImageSet:
         if self._pixels is None or self._pixels.shape[1:] != spec.image_shape:
             return False
         rows = self.originals.array
+        if rows is None and self.reading.over(spec.reading) != self.reading:
+            return False
         same_shape = rows is not None and rows.shape[1:3] == spec.image_shape[:2]
         return same_shape or self.options.get("resize", "crop") == spec.resize
 
@@ -345,7 +355,7 @@ class ImageSet:
 
     def noted(self, facts: Mapping[int, Facts]) -> ImageSet:
         """Return the same pictures with the facts, by position, that somebody found who decoded them."""
-        known = {self.ids[position]: each for position, each in facts.items()}
+        known = {self.ids[position]: each for position, each in facts.items() if each != PLAIN}
         return ImageSet.listed(replace(self._listing, facts=known), self._request, self._pixels)
 
     def unlabelled(self) -> ImageSet:
@@ -401,14 +411,15 @@ def _hash(images: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(images).data).digest()
 
 
-def as_image_set(images: ImageSet | ArrayLike | Any) -> ImageSet:
+def as_image_set(images: ImageSet | ArrayLike | Any, reading: Reading | None = None) -> ImageSet:
     """Return `images` as an `ImageSet`, without copying `uint8` arrays that already have the right layout.
 
     An `ImageSet` is returned as it is. Arrays are (N, H, W), (N, H, W, C) with C 1, 3 or 4 (alpha, put on white), or
     (N, C, H, W) with C 1 or 3; torch tensors (N, H, W) or (N, C, H, W) with C 1, 3 or 4. Values are `uint8`, `bool`, or
-    floats in [0, 1]. A list of PIL images, of any sizes and modes, is taken as a folder of them would be.
+    numbers, the range of which is found as `selfsort.data.values` says, unless a `reading` knows it. A list of PIL
+    images is taken as a folder of them would be.
 
-    Raises `UserError` for any other shape or type, NaN, infinity, and floats outside [0, 1].
+    Raises `UserError` for any other shape or type, NaN and infinity.
 
     >>> as_image_set(np.zeros((5, 8, 8))).image_shape
     (8, 8, 1)
@@ -416,6 +427,9 @@ def as_image_set(images: ImageSet | ArrayLike | Any) -> ImageSet:
     if isinstance(images, ImageSet):
         return images
     if is_images(images):
-        return ImageSet.listed(list_images_of_pillow(images), Request())
-    pixels = to_uint8_images(images, "The array")
-    return ImageSet(pixels, numbered("array", len(pixels)))
+        request = Request()
+        listing = list_images_of_pillow(images)
+        originals = decoding.with_ranges(listing.originals, request.max_pixels).read_as(reading)
+        return ImageSet.listed(replace(listing, originals=originals), request)
+    pixels, read = to_uint8_images(images, "The array", ALONE.over(reading))
+    return ImageSet.listed(Listing("array", numbered("array", len(pixels)), of_rows(pixels, read)), Request(), pixels)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
+from selfsort.data.reading import EARLIER, Reading
 from selfsort.errors import UserError
 from selfsort.schema import checked
 
@@ -24,6 +25,7 @@ class InputSpec:
     mean, std : one number for each channel, or one for all, in units of [0, 1]: the network gets
         `(pixels / 255 - mean) / std`
     width : of pictures that are not square
+    reading : how pictures are read where they hold more than 8-bit grey or RGB; None for as they come
 
     Raises
     ------
@@ -41,6 +43,7 @@ class InputSpec:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     width: int | None = None
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("side", self.side), ("width", self.width)):
@@ -68,18 +71,21 @@ class InputSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return found | {"reading": None if self.reading is None else self.reading.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return what `to_json` gave; raise `Invalid` for values that it cannot have given."""
-        return checked(cls, values)
+        return checked(cls, {"reading": EARLIER.to_json(), **values})
 
     @classmethod
-    def of_shape(cls, image_shape: tuple[int, int, int], resize: Resize = "crop") -> Self:
+    def of_shape(
+        cls, image_shape: tuple[int, int, int], resize: Resize = "crop", reading: Reading | None = None
+    ) -> Self:
         """Return the input of a network that takes pictures of shape (height, width, channels) in [0, 1]."""
         height, width, channels = image_shape
-        return cls(height, channels, resize, width=None if width == height else width)
+        return cls(height, channels, resize, width=None if width == height else width, reading=reading)
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any]) -> Self:
@@ -87,4 +93,4 @@ class InputSpec:
         if "input" in run:
             return cls.from_json(run["input"])
         data = run["data"]  # runs of the first format did not name their input
-        return cls.of_shape(tuple(data["image_shape"]), data["options"].get("resize", "crop"))
+        return cls.of_shape(tuple(data["image_shape"]), data["options"].get("resize", "crop"), EARLIER)

@@ -16,6 +16,7 @@ _MOST_SCANS = 200  # progressive pictures have about ten; each goes over all of 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9)])
+_PROFILE = b"ICC_PROFILE\0"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and a byte: 2 for YCCK
 
 
@@ -29,6 +30,7 @@ class JpegHead(NamedTuple):
     scans : how often the decoder goes over the pixels
     adobe : whether Adobe's marker says how four channels are meant
     orientation : whether the metadata may hold one
+    profile : the colour profile, b"" for none
 
     """
 
@@ -37,6 +39,7 @@ class JpegHead(NamedTuple):
     scans: int
     adobe: bool
     orientation: bool
+    profile: bytes
 
     @property
     def coefficient_bytes(self) -> int:
@@ -56,7 +59,7 @@ def read_head(data: bytes) -> JpegHead:
 
 
 def _read_head(data: bytes) -> JpegHead:
-    frame, place, adobe, orientation = b"", 2, False, False
+    frame, place, adobe, orientation, profile = b"", 2, False, False, list[bytes]()
     for _ in range(_MOST_SEGMENTS):
         if data[place] != 0xFF or data[place + 1] == 0xFF:
             place = _next_marker(data, place)
@@ -66,7 +69,7 @@ def _read_head(data: bytes) -> JpegHead:
             continue
         end = place + 2 + (data[place + 2] << 8 | data[place + 3])
         if marker == 0xDA:
-            return _head(data, frame, body, adobe, orientation)
+            return _head(data, frame, body, adobe, orientation, b"".join(each[2:] for each in sorted(profile)))
         if marker == 0xD9 or end < body:
             break
         if marker in _FRAMES:
@@ -75,6 +78,8 @@ def _read_head(data: bytes) -> JpegHead:
             adobe |= data.startswith(b"Adobe", body)
         elif marker == 0xE1:
             orientation |= data.startswith(b"Exif\0\0", body) or b"tiff:Orientation" in data[body:end]
+        elif marker == 0xE2 and data.startswith(_PROFILE, body):
+            profile.append(data[body + len(_PROFILE) : end])  # its number, the number of parts, and a part
         place = end
     raise _damaged()
 
@@ -91,7 +96,7 @@ def _next_marker(data: bytes, place: int) -> int:
     return start
 
 
-def _head(data: bytes, frame: bytes, scan: int, adobe: bool, orientation: bool) -> JpegHead:
+def _head(data: bytes, frame: bytes, scan: int, adobe: bool, orientation: bool, profile: bytes) -> JpegHead:
     count = frame[6] if len(frame) > 6 else 0
     size = int.from_bytes(frame[4:6], "big"), int.from_bytes(frame[2:4], "big")
     sampling = tuple((frame[8 + 3 * i] >> 4, frame[8 + 3 * i] & 15) for i in range(count) if 8 + 3 * i < len(frame))
@@ -101,7 +106,7 @@ def _head(data: bytes, frame: bytes, scan: int, adobe: bool, orientation: bool) 
     scans = data.count(b"\xff\xda", scan) + 1 if several else 1
     if scans > _MOST_SCANS:
         raise Unreadable(f"damaged (it has more than {_MOST_SCANS} scans)")
-    return JpegHead(size, sampling, scans, adobe, orientation)
+    return JpegHead(size, sampling, scans, adobe, orientation, profile)
 
 
 def decode_fast(data: bytes, head: JpegHead, least: tuple[int, int]) -> NDArray[np.uint8] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.data.input_spec import Resize
-from selfsort.data.reading import Facts
+from selfsort.data.reading import ALONE, Facts, Reading
 from selfsort.data.unreadable import explain
 
 Opened = BinaryIO | NDArray[np.uint8]
@@ -50,6 +50,7 @@ class Originals:
     stamps : (N,) a text for each that changes when its content does, that no picture of another content has, and that
         is known without reading it, such as the path, size and time of change of a file; None where there is none
     close : frees what `open` keeps open between two pictures
+    reading : how the encoded pictures are read
 
     """
 
@@ -58,6 +59,7 @@ class Originals:
     key: bytes | None = None
     stamps: Sequence[str] | None = None
     close: Callable[[], None] = _nothing
+    reading: Reading = ALONE
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -65,12 +67,16 @@ class Originals:
     @property
     def identity(self) -> bytes | None:
         """Return a hash that changes when one of the pictures does; None where only reading them could tell."""
-        return None if self.key is None else digest(self.key, list(self.stamps or ()))
+        return None if self.key is None else digest(self.key, list(self.stamps or ()), self.reading)
 
     @property
     def array(self) -> NDArray[np.uint8] | None:
         """Return the pictures (N, H, W, C) where they lie in one array."""
         return self.refs if isinstance(self.refs, np.ndarray) else None
+
+    def read_as(self, model: Reading | None) -> Self:
+        """Return the same as a model reads them."""
+        return replace(self, reading=self.reading.over(model))
 
     def subset(self, positions: NDArray[np.intp]) -> Self:
         """Return the pictures at some positions, in that order."""
@@ -169,7 +175,8 @@ class Listing:
         """Return the same with options that bring the pictures to a size."""
         how = {} if resize == "crop" else {"resize": resize}
         rest = {name: value for name, value in self.options.items() if name not in ("size", "channels", "resize")}
-        return replace(self, options=rest | how | {"size": size, "channels": channels})
+        chosen = self.originals.reading.channels or channels
+        return replace(self, options=rest | how | {"size": size, "channels": chosen})
 
 
 def positions_without(count: int, failures: Iterable[tuple[int, str]]) -> NDArray[np.intp]:
@@ -179,9 +186,9 @@ def positions_without(count: int, failures: Iterable[tuple[int, str]]) -> NDArra
     return np.flatnonzero(kept)
 
 
-def of_rows(pixels: NDArray[np.uint8]) -> Originals:
+def of_rows(pixels: NDArray[np.uint8], reading: Reading = ALONE) -> Originals:
     """Return the rows (H, W, C) of an array as pictures."""
-    return Originals(cast(Sequence[Any], pixels), as_it_is)
+    return Originals(cast(Sequence[Any], pixels), as_it_is, reading=reading)
 
 
 def is_images(given: object) -> TypeGuard[Sequence[Image.Image]]:

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from selfsort.data import sources as package
+from selfsort.data.decoder import MAX_PIXELS
+from selfsort.data.decoding import with_ranges
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec, Resize
 from selfsort.data.listing import Listing, Skipped
-from selfsort.data.pixels import MAX_PIXELS
+from selfsort.data.reading import Page, ValueRange
 from selfsort.data.request import Request
 from selfsort.errors import UserError
 from selfsort.files import is_there
@@ -28,7 +30,7 @@ def load_images(
     *,
     size: int | None = None,
     resize: Resize = "crop",
-    channels: Literal[1, 3] | None = None,
+    channels: Literal[1, 3] | tuple[int, ...] | None = None,
     split: str | None = None,
     fold: int | None = None,
     data_root: str | Path | None = None,
@@ -39,6 +41,8 @@ def load_images(
     exclude: Iterable[str] = (),
     classes_from: str | int | None = None,
     listing: int = 2,
+    value_range: ValueRange | None = None,
+    page: Page | None = None,
 ) -> ImageSet:
     """Load a set of pictures as `uint8`.
 
@@ -60,6 +64,11 @@ def load_images(
     at that level of its id; a path, those below this folder; "none", no labels. Of a set on the hub it names the
     column. `listing` 1 lists files as version 0.1 did, for a run of that version.
 
+    `value_range` says which values become black and white where there are more than eight bits: "set" (the default),
+    the range found over the set, the same for all of its pictures; "picture", that of each; "type", what their type
+    stands for; or (low, high). `page` is the number of a page, slice or frame, the first being 0, or "max" for the
+    largest values over all of them. `channels` may also name up to three channels, such as (0, 2, 4).
+
     Raises `UserError` when the source cannot be read, nothing readable is in it, or it lacks an id of `exclude`.
     """
     return list_images(
@@ -77,6 +86,8 @@ def load_images(
         exclude=exclude,
         classes_from=classes_from,
         listing=listing,
+        value_range=value_range,
+        page=page,
     ).decoded()
 
 
@@ -85,7 +96,7 @@ def list_images(
     *,
     size: int | None = None,
     resize: Resize = "crop",
-    channels: Literal[1, 3] | None = None,
+    channels: Literal[1, 3] | tuple[int, ...] | None = None,
     split: str | None = None,
     fold: int | None = None,
     data_root: str | Path | None = None,
@@ -96,6 +107,8 @@ def list_images(
     exclude: Iterable[str] = (),
     classes_from: str | int | None = None,
     listing: int = 2,
+    value_range: ValueRange | None = None,
+    page: Page | None = None,
 ) -> ImageSet:
     """List a set of pictures, with their ids and labels, without decoding one.
 
@@ -108,7 +121,7 @@ def list_images(
     request = Request(
         size=size,
         resize=resize,
-        channels=channels,
+        channels=tuple(channels) if isinstance(channels, list) else channels,
         split=split,
         fold=fold,
         data_root=None if data_root is None else os.path.abspath(os.path.expanduser(data_root)),
@@ -119,6 +132,8 @@ def list_images(
         exclude=tuple(exclude),
         classes_from=classes_from,
         listing=listing,
+        value_range=tuple(value_range) if isinstance(value_range, list) else value_range,
+        page=page,
     )
     if isinstance(source, ImageSet):
         return _anew(source, request)
@@ -159,8 +174,12 @@ def has_files(given: Any) -> bool:
 
 def _prepared(listing: Listing, request: Request) -> Listing:
     """Leave out what the caller names, and note how the same is listed again."""
-    options = listing.options | request.options("size", "resize", "channels", "exclude")
+    options = listing.options | request.options("size", "resize", "channels", "exclude", "value_range", "page")
     listing = replace(listing, options=options)
+    if listing.originals.array is None:
+        listing = replace(listing, originals=replace(listing.originals, reading=request.reading))
+    else:
+        request.refuse(f"{listing.source!r}", "page")
     if request.exclude:
         left_out = _left_out(listing, request.exclude)
         listing = listing.keep(np.flatnonzero([name not in left_out for name in listing.ids]))
@@ -170,7 +189,21 @@ def _prepared(listing: Listing, request: Request) -> Listing:
     if not listing.ids:
         left = "no other files than those left out" if request.exclude else "no files"
         raise UserError(f"{listing.source!r} holds {left}; name a folder with pictures in it.")
-    return listing
+    return _with_ranges(listing, request)
+
+
+def _with_ranges(listing: Listing, request: Request) -> Listing:
+    """Find the range of values of more than eight bits, and note it, so that the same is found again."""
+    originals = with_ranges(listing.originals, request.max_pixels)
+    reading = originals.reading
+    found = {name: each for name, each in (("integers", reading.integers), ("floats", reading.floats)) if each}
+    if not found:
+        return listing
+    lines = [f"{name} from {low:,g} to {high:,g} become black to white" for name, (low, high) in found.items()]
+    line = f"more than 8 bits: {' and '.join(lines)}, in all pictures alike; value_range=… takes others"
+    options = {"value_range": next(iter(found.values()))} if len(found) == 1 else {}
+    told = (*listing.told, line)
+    return replace(listing, originals=originals, options=listing.options | options, told=told)
 
 
 def _left_out(listing: Listing, exclude: Sequence[str]) -> frozenset[str]:
@@ -185,15 +218,17 @@ def _left_out(listing: Listing, exclude: Sequence[str]) -> frozenset[str]:
 
 def _anew(images: ImageSet, request: Request) -> ImageSet:
     """Return what is asked for of pictures that are a set already."""
-    request.refuse("An ImageSet", "split", "fold", "classes_from")
+    request.refuse("An ImageSet", "split", "fold", "classes_from", "page", "value_range")
+    if request.reading.channels:
+        raise UserError(f"channels={request.channels} are chosen when the pictures are loaded, not of an ImageSet.")
     if request.exclude:
         left_out = _left_out(images.listing, request.exclude)
         images = images.subset([name not in left_out for name in images.ids])
-    if request.size is None and request.channels is None:
+    if request.size is None and request.n_channels is None:
         return images
     height, width, channels = images.image_shape
     shape = (height, width) if request.size is None else (request.size, request.size)
-    return images.decoded(InputSpec.of_shape((*shape, request.channels or channels), request.resize))
+    return images.decoded(InputSpec.of_shape((*shape, request.n_channels or channels), request.resize))
 
 
 def _unknown(given: str) -> str:

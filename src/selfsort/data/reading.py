@@ -1,6 +1,112 @@
-"""What was done to a picture's file beyond decoding it: facts for an account of what a model sees."""
+"""How a picture's file is read where it holds more than 8-bit grey or RGB, and facts of what that did to it."""
 
-from typing import NamedTuple
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, Self
+
+from selfsort.errors import UserError
+
+Range = tuple[float, float]
+ValueRange = Literal["type", "set", "picture"] | Range
+Page = int | Literal["max"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read. It belongs to a set of them, and to the model that learnt from it.
+
+    Parameters
+    ----------
+    value_range : which values become black and white, of numbers of more than eight bits: "set", the range found over
+        the set, the same for all of its pictures; "picture", that of each by itself; "type", what their type stands
+        for; or (low, high)
+    page : number of the page, slice or frame, the first being 0, "max" for the largest values over all of them, or
+        None for what the model takes, else the first
+    channels : numbers of the one, two or three channels that are shown, the first being 0; none for what the model
+        takes, else all where they are grey or RGB, or the first
+    integers, floats : the ranges found over the set, None where there are no such numbers
+    profiles : whether colours are converted to sRGB
+
+    Raises
+    ------
+    UserError
+        For a value out of range.
+
+    """
+
+    value_range: ValueRange = "set"
+    page: Page | None = None
+    channels: tuple[int, ...] = ()
+    integers: Range | None = None
+    floats: Range | None = None
+    profiles: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.value_range in ("type", "set", "picture") or is_range(self.value_range)):
+            raise UserError(
+                f"value_range={self.value_range!r} must be 'set', 'picture', 'type', or a low and a higher number."
+            )
+        if not (self.page is None or self.page == "max" or _is_number(self.page)):
+            raise UserError(f"page={self.page!r} must be the number of a page, the first being 0, or 'max'.")
+        if len(self.channels) > 3 or not all(map(_is_number, self.channels)):
+            raise UserError(
+                f"channels={self.channels!r} must be 1 (grey), 3 (colour), or the numbers of up to three channels, "
+                "such as (0, 2, 4), the first being 0."
+            )
+
+    def found(self, kind: str) -> ValueRange:
+        """Return which values become black and white, of "integers" or "floats"."""
+        known: Range | None = getattr(self, kind)
+        return self.value_range if known is None else known
+
+    def knowing(self, integers: Range | None, floats: Range | None) -> Self:
+        """Return the same with ranges that were found over the set."""
+        return replace(self, integers=integers, floats=floats)
+
+    def over(self, model: Self | None) -> Self:
+        """Return how a model reads these pictures: at its own range of values, and what is not chosen here as it."""
+        if model is None:
+            return self
+        return type(self)(
+            self.value_range if model.value_range == "set" else model.value_range,
+            model.page if self.page is None else self.page,
+            self.channels or model.channels,
+            model.integers or self.integers,
+            model.floats or self.floats,
+            model.profiles,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave; raise `UserError` or `TypeError` for values that it cannot have given."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**plain)
+
+
+def is_range(value: object) -> bool:
+    """Tell whether a value is a low and a higher finite number."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in value)
+        and all(map(math.isfinite, value))
+        and value[0] < value[1]
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+ALONE = Reading()  # of a picture by itself
+EARLIER = Reading("type", profiles=False)  # of runs that do not say how they read pictures
 
 
 class Facts(NamedTuple):
@@ -9,8 +115,12 @@ class Facts(NamedTuple):
     Attributes
     ----------
     pages : how many the file holds: pages, slices or frames of an animation; small versions of one do not count
+    page : which of them is shown; None stands for the largest values over all of them
     channels, used : how many the page holds, and which of them are shown; 0 and none where that is all of them
     depth : type of the values, such as "uint16" or "float32"; "" for 8 bits or fewer
+    low, high : of such values, what became black and white
+    outside : whether none of the values lies within that range
+    profile : name of the colour profile that the colours were converted from, "" for none
     turned : whether the metadata say that the picture is to be turned or mirrored, and it was
     flattened : whether transparent parts were put on white
     guessed : what the file does not say and had to be guessed, or ""
@@ -18,9 +128,14 @@ class Facts(NamedTuple):
     """
 
     pages: int = 1
+    page: int | None = 0
     channels: int = 0
     used: tuple[int, ...] = ()
     depth: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    outside: bool = False
+    profile: str = ""
     turned: bool = False
     flattened: bool = False
     guessed: str = ""
@@ -43,3 +158,40 @@ class Facts(NamedTuple):
 
 
 PLAIN = Facts()
+
+
+def tell(facts: Iterable[Facts]) -> list[str]:
+    """Say in a line each what of some pictures was not used, was guessed, or shows nothing.
+
+    >>> tell([Facts(pages=5), Facts(pages=9), Facts(turned=True)])
+    ['2 pictures have more pages than the one used (5 to 9 pages): choose with page=…']
+    """
+    known = list(facts)
+    lines = [
+        _counted([each.pages for each in known if each.pages > 1 and each.page is not None], "pages", "page=…"),
+        _counted([each.channels for each in known if each.channels > len(each.used)], "channels", "channels=…"),
+    ]
+    if outside := sum(each.outside for each in known):
+        lines.append(f"{_pictures(outside)} {_lie(outside)} outside of the range of values: choose with value_range=…")
+    for guess in sorted({each.guessed for each in known} - {""}):
+        count = sum(each.guessed == guess for each in known)
+        lines.append(f"{_pictures(count)} {'does' if count == 1 else 'do'} not say how colours are meant: {guess}")
+    return [line for line in lines if line]
+
+
+def _counted(numbers: list[int], what: str, parameter: str) -> str:
+    if not numbers:
+        return ""
+    least, most = min(numbers), max(numbers)
+    span = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    used = "the one used" if what == "pages" else "those used"
+    have = "has" if len(numbers) == 1 else "have"
+    return f"{_pictures(len(numbers))} {have} more {what} than {used} ({span} {what}): choose with {parameter}"
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'' if count == 1 else 's'}"
+
+
+def _lie(count: int) -> str:
+    return "lies" if count == 1 else "lie"

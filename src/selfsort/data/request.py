@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from selfsort.data.decoder import MAX_PIXELS
 from selfsort.data.input_spec import Resize
-from selfsort.data.pixels import MAX_PIXELS
+from selfsort.data.reading import Page, Reading, ValueRange
 from selfsort.errors import UserError
 
 MAX_SIZE = 4096
@@ -16,7 +17,7 @@ class Request:
 
     size: int | None = None
     resize: Resize = "crop"
-    channels: Literal[1, 3] | None = None
+    channels: Literal[1, 3] | tuple[int, ...] | None = None
     split: str | None = None
     fold: int | None = None
     data_root: str | None = None
@@ -27,14 +28,17 @@ class Request:
     exclude: tuple[str, ...] = ()
     classes_from: str | int | None = None
     listing: int = 2
+    value_range: ValueRange | None = None
+    page: Page | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None and not (_is_integer(self.size) and 1 <= self.size <= MAX_SIZE):
             raise UserError(f"size={self.size!r} must be a whole number of pixels from 1 to {MAX_SIZE}.")
         if self.resize not in get_args(Resize):
             raise UserError(f"resize={self.resize!r} must be one of {', '.join(get_args(Resize))}.")
-        if self.channels not in (None, 1, 3):
-            raise UserError(f"channels={self.channels!r} must be 1 (grey) or 3 (colour).")
+        if self.channels not in (None, 1, 3) and not (isinstance(self.channels, tuple) and self.channels):
+            raise UserError(f"channels={self.channels!r} must be 1 (grey) or 3 (colour), or a tuple of numbers.")
+        _ = self.reading  # says what is wrong with the rest
         if self.split is not None and not isinstance(self.split, str):
             raise UserError(f"split={self.split!r} must be the name of a split, such as 'train'.")
         if self.fold is not None and not (_is_integer(self.fold) and 0 <= self.fold <= 9):
@@ -49,6 +53,19 @@ class Request:
             )
         if self.listing not in (1, 2):
             raise UserError(f"listing={self.listing!r} must be 1, as by version 0.1, or 2.")
+
+    @property
+    def reading(self) -> Reading:
+        """Return how pictures are to be read."""
+        chosen = self.channels if isinstance(self.channels, tuple) else ()
+        return Reading("set" if self.value_range is None else self.value_range, self.page, chosen)
+
+    @property
+    def n_channels(self) -> Literal[1, 3] | None:
+        """Return how many channels pixels are to have, None where the pictures decide."""
+        if isinstance(self.channels, tuple):
+            return 1 if len(self.channels) == 1 else 3
+        return self.channels
 
     def options(self, *names: str, **resolved: Any) -> dict[str, Any]:
         """Return the arguments called `names` that differ from their defaults, and those given as `resolved`."""

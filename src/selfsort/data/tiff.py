@@ -1,25 +1,32 @@
 """TIFF files: their chain of pages, read in bounded time and memory, and what Pillow makes of the unusual ones."""
 
 import ctypes
+import logging
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, _imaging
 
 from selfsort.data.unreadable import Unreadable
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+INSTALL = "install selfsort[microscopy]"
+
+_LONGEST_DESCRIPTION = 1 << 16
 _MOST_PAGES = 1 << 16
 _MOST_ENTRIES = 1 << 12  # of one page
 _MOST_PARTS = 1 << 18  # strips or tiles of one page; Pillow makes a Python object of each
-_WHITE_IS_ZERO, _PALETTE = 0, 3
+_WHITE_IS_ZERO, _RGB = 0, 2
 # Tags
-_BITS, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 258, 278, 322, 323
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
+_BITS, _DESCRIPTION, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 258, 270, 278, 322, 323
 _SUBFILE, _PHOTOMETRIC, _STRIPS, _SAMPLES, _COLOURS, _TILES, _SUB_IFDS, _EXTRA = 254, 262, 273, 277, 320, 324, 330, 338
 _DNG_VERSION, _COLOUR_FILTER = 50706, 32803
 _SMALL_VERSION, _MASK = 1, 4  # bits of the subfile's kind
@@ -51,13 +58,13 @@ class TiffHead(NamedTuple):
     Attributes
     ----------
     pages : place in the file of each page that is no small version of another, and no mask
-    channels : of the first page
+    complete : whether the first page says how large it is and where
     raw : whether it is the preview of a camera's raw picture
 
     """
 
     pages: tuple[int, ...]
-    channels: int
+    complete: bool
     raw: bool
 
 
@@ -74,7 +81,8 @@ def read_head(stream: BinaryIO) -> TiffHead:
     small = bool(_number(first, _SUBFILE, order) & _SMALL_VERSION)
     raw = _DNG_VERSION in first or (small and _SUB_IFDS in first)
     raw |= _number(first, _PHOTOMETRIC, order) == _COLOUR_FILTER
-    return TiffHead(tuple(pages), _number(first, _SAMPLES, order) or 1, raw)
+    complete = {_WIDTH, _HEIGHT} <= first.keys() and bool({_STRIPS, _TILES} & first.keys())
+    return TiffHead(tuple(pages), complete, raw)
 
 
 def _directories(stream: BinaryIO) -> Iterator[tuple[str, dict[int, _Entry]]]:
@@ -111,6 +119,98 @@ def _number(entries: dict[int, _Entry], tag: int, order: str) -> int:
     if entry is None or kind is None or entry.numbers != 1:
         return 0
     return int(struct.unpack_from(order + kind, entry.value)[0])
+
+
+def stack_of(stream: BinaryIO, head: TiffHead, channels: tuple[int, ...], samples: int) -> NDArray[np.intp]:
+    """Return the places of pages by slice and channel, a single column where a page holds all of its channels.
+
+    That is by the file's own axes, else every page is a slice or, where some are wanted, a channel. `samples` is how
+    many channels a page holds itself. Raises `Unreadable` where only tifffile knows the axes.
+    """
+    if len(head.pages) > 1 and (series := _series(stream)) is not None:
+        return series
+    pages = np.array(head.pages, np.intp)
+    return pages[None] if channels and samples == 1 else pages[:, None]
+
+
+def _series(stream: BinaryIO) -> NDArray[np.intp] | None:
+    """Return the places (slices, channels) of pages whose axes the file names, None where it names none."""
+    named = b"<OME" in _description(stream) or b"ImageJ=" in _description(stream)
+    if not named:
+        return None
+    tifffile = _tifffile()
+    if tifffile is None:
+        raise Unreadable(f"TIFF with axes of its own; {INSTALL}")
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as file:
+        series = file.series[0]
+        axes = [(name, length) for name, length in zip(series.axes, series.shape, strict=True) if name not in "YXS"]
+        places = np.array([-1 if page is None else page.index for page in series.pages], np.intp)
+    shape = [length for _, length in axes]
+    if places.size != math.prod(shape) or (places < 0).any():
+        raise Unreadable("TIFF whose pages lie in other files (join them in one)")
+    names = [name for name, _ in axes]
+    if "C" not in names:
+        return places.reshape(-1, 1)
+    return np.moveaxis(places.reshape(shape), names.index("C"), -1).reshape(-1, shape[names.index("C")])
+
+
+def _description(stream: BinaryIO) -> bytes:
+    """Return what the first page says of itself in words."""
+    with suppress(struct.error, StopIteration):
+        order, entries = next(_directories(stream))
+        if (entry := entries.get(_DESCRIPTION)) is not None and entry.numbers > len(entry.value):
+            stream.seek(struct.unpack_from(order + ("Q" if len(entry.value) == 8 else "I"), entry.value)[0])
+            return stream.read(min(entry.numbers, _LONGEST_DESCRIPTION))
+    return b""
+
+
+class TiffPage(NamedTuple):
+    """A page that Pillow has no mode for.
+
+    Attributes
+    ----------
+    array : its values (H, W) or (H, W, C)
+    colours : whether the first three channels are red, green and blue
+    inverted : whether low values are white
+    orientation : as EXIF numbers it
+
+    """
+
+    array: NDArray[Any]
+    colours: bool
+    inverted: bool
+    orientation: int
+
+
+def read_page(stream: BinaryIO, place: int, most_bytes: int) -> TiffPage:
+    """Read a page that Pillow has no mode for; raise `Unreadable` where tifffile is missing or cannot either."""
+    tifffile = _tifffile()
+    if tifffile is None:
+        raise Unreadable(f"TIFF of an unusual kind; {INSTALL}")
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as file:
+        page = file.pages[place]
+        if page.nbytes > most_bytes:
+            raise Unreadable("too large for the memory")
+        found: NDArray[Any] = page.asarray()
+        found = found.transpose(1, 2, 0) if page.axes == "SYX" else found
+        if found.ndim not in (2, 3) or found.dtype.kind not in "buif":
+            raise Unreadable(f"TIFF of {found.dtype} in axes {page.axes} (convert it)")
+        found = found.astype(np.uint8) * 255 if found.dtype == np.bool_ else found
+        turned = page.tags.get(_ORIENTATION)
+        kind = int(page.photometric)
+        return TiffPage(found, kind == _RGB, kind == _WHITE_IS_ZERO, 1 if turned is None else turned.value)
+
+
+@lru_cache(maxsize=1)
+def _tifffile() -> Any:
+    try:
+        import tifffile
+    except ImportError:
+        return None
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong is told by exceptions
+    return tifffile
 
 
 def part_bytes(image: Image.Image) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,7 @@ class _Job:
             store.FORMAT,
             network.card.network,
             network.sha256,
-            network.input.to_json(),
+            replace(network.input, reading=images.reading.over(network.input.reading)).to_json(),
             str(extract.dtype),
         )
         how += () if extract.engine == "torch" else (extract.engine,)

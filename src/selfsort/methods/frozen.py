@@ -14,6 +14,7 @@ from selfsort import heads
 from selfsort.augment import Augmentation, views_from
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.data.reading import Reading
 from selfsort.errors import UserError
 from selfsort.features.at_cut import at_cut
 from selfsort.features.embedding import Features, embed
@@ -137,8 +138,8 @@ class Frozen(TrainedEstimator):
         find(self.backbone)
 
     def input_of(self, images: ImageSet) -> InputSpec:
-        """Return the network's own input."""
-        return self._input()
+        """Return the network's own input, and how these pictures are read."""
+        return replace(self._input(), reading=images.reading)
 
     def _input(self) -> InputSpec:
         own = find(self.backbone).input
@@ -158,12 +159,12 @@ class Frozen(TrainedEstimator):
         This comes before the run is begun: features are kept by the content of the pictures, so that an interruption
         loses nothing.
         """
-        how = (self.backbone, self._input(), self.precision, self.device)
+        how = (self.backbone, self._input(), images.reading, self.precision, self.device)
         before: Features | None = getattr(self, "_prepared", None)
         if before and before.images.originals is images.originals and getattr(self, "_prepared_how", None) == how:
             self._prepared = replace(before, images=images)  # prepared before the fit, to tell what could be read
         else:
-            self._prepared, self._prepared_how = self.features(images, progress), how
+            self._prepared, self._prepared_how = self._features(images, images.reading, progress), how
         return self._prepared.images
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
@@ -181,8 +182,13 @@ class Frozen(TrainedEstimator):
 
     def features(self, images: ImageSet, progress: bool = False) -> Features:
         """Return the features of the pictures that can be read, computed only where they are not there yet."""
-        spec, precision = self._input(), self.precision
-        return embed(images, self.backbone, input_spec=spec, device=self.device, precision=precision, progress=progress)
+        known = getattr(self, "input_", None)
+        return self._features(images, images.reading if known is None else known.reading, progress)
+
+    def _features(self, images: ImageSet, reading: Reading | None, progress: bool) -> Features:
+        spec = replace(self._input(), reading=reading)
+        how: dict[str, Any] = {"device": self.device, "precision": self.precision}
+        return embed(images, self.backbone, input_spec=spec, progress=progress, **how)
 
     def _cluster(self) -> Groups:
         options: dict[str, Any] = {"class_prior": self.class_prior} if self.class_prior else {}
@@ -213,7 +219,7 @@ class Frozen(TrainedEstimator):
     def like_training(self, X: Any) -> ImageSet:
         """Return pictures of any size, as they are: they are decoded at the network's input while features are made."""
         self._check_fitted()
-        return as_image_set(X)
+        return as_image_set(X, self.input_.reading)
 
     def readable(self, images: ImageSet) -> ImageSet:
         """Return those of some pictures that can be read."""

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfsort.data.decoder import pillow_limits, to_image
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
 from selfsort.data.listing import Open
-from selfsort.data.pixels import pillow_limits, read_scaled, reduced, to_image
+from selfsort.data.pixels import read_scaled, reduced
+from selfsort.data.reading import Reading
 from selfsort.errors import UserError
 
 # A page holds its pictures in itself. Up to how many, which longer side and quality keep it below about 10 MB.
@@ -53,7 +55,7 @@ def thumbnails(images: ImageSet, positions: Iterable[int]) -> dict[int, Thumbnai
     side, quality = next(size for count, *size in _SIZES if len(chosen) <= count)
     originals = images.originals.subset(np.array(chosen, np.intp))
     try:
-        parts = list(in_chunks(originals, partial(_encoded, side, quality), _crashed))
+        parts = list(in_chunks(originals, partial(_encoded, side, quality, images.reading), _crashed))
     finally:
         originals.close()
     found = dict(zip(chosen, (each for part in parts for each in part), strict=True))
@@ -73,22 +75,24 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _encoded(side: int, quality: int, open_image: Open, refs: Sequence[Any], first: int) -> list[Thumbnail | None]:
+def _encoded(
+    side: int, quality: int, reading: Reading, open_image: Open, refs: Sequence[Any], first: int
+) -> list[Thumbnail | None]:
     found: list[Thumbnail | None] = []
     for ref in refs:
         try:
             opened = open_image(ref)
             with pillow_limits(_ANY_SIZE):
-                pixels = opened if isinstance(opened, np.ndarray) else _scaled(opened, side)
+                pixels = opened if isinstance(opened, np.ndarray) else _scaled(opened, side, reading)
                 found.append(thumbnail(to_image(pixels), side, quality))
         except Exception:  # changed since it was looked at, in whatever way
             found.append(None)
     return found
 
 
-def _scaled(opened: BinaryIO, side: int) -> NDArray[np.uint8]:
+def _scaled(opened: BinaryIO, side: int, reading: Reading) -> NDArray[np.uint8]:
     with opened as stream:
-        return read_scaled(stream, side, _ANY_SIZE).pixels
+        return read_scaled(stream, side, _ANY_SIZE, reading).pixels
 
 
 def _of_pixels(images: ImageSet, position: int, side: int, quality: int) -> Thumbnail | None:

@@ -43,10 +43,10 @@ def list_source(given: Any, request: Request) -> Listing:
     path = Path(given).expanduser().absolute()
     request.refuse(f"The array file {str(path)!r}", "split", "fold", "classes_from")
     array, labels = _read(path)
-    pixels = to_uint8_images(array, f"The array in {str(path)!r}")
+    pixels, reading = to_uint8_images(array, f"The array in {str(path)!r}", request.reading)
     known = None if labels is None else _to_labels(labels, len(pixels), path)
     names = () if known is None else tuple(map(str, range(int(known.max(initial=-1)) + 1)))
-    return Listing(str(path), numbered("array", len(pixels)), of_rows(pixels), known, names)
+    return Listing(str(path), numbered("array", len(pixels)), of_rows(pixels, reading), known, names)
 
 
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -20,5 +20,5 @@ def list_source(given: Any, request: Request) -> Listing:
     request.refuse("An array", "split", "fold", "classes_from")
     if is_images(given):
         return list_images_of_pillow(given)
-    pixels = to_uint8_images(given, "The array")
-    return Listing("array", numbered("array", len(pixels)), of_rows(pixels))
+    pixels, reading = to_uint8_images(given, "The array", request.reading)
+    return Listing("array", numbered("array", len(pixels)), of_rows(pixels, reading))

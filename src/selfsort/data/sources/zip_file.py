@@ -11,9 +11,9 @@ from functools import lru_cache, partial
 from typing import Any, BinaryIO, NamedTuple
 
 from selfsort.data.class_folders import SPLIT_FOLDERS, class_folders
+from selfsort.data.decoder import MAX_BYTES, too_many_bytes
 from selfsort.data.listing import Listing, Originals, Skipped, digest
 from selfsort.data.other_files import passed_over
-from selfsort.data.pixels import MAX_BYTES, too_many_bytes
 from selfsort.data.request import Request
 from selfsort.data.sources import is_file, path_of
 from selfsort.data.unreadable import Unreadable

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfsort.data.decoder import MAX_PIXELS, pillow_limits, read_content, to_image
 from selfsort.data.image_set import ImageSet
-from selfsort.data.pixels import MAX_PIXELS, pillow_limits, read_content, read_header, to_image
+from selfsort.data.pixels import read_header
+from selfsort.data.reading import Reading
 from selfsort.errors import UserError
 
 _THUMBNAIL = 256  # pixels of the longer side
 _LOSSLESS = 128  # so small a picture is enlarged pixel by pixel, which shows what JPEG does to it
 _CACHE_BYTES = 64 << 20  # of thumbnails, some thousands of photographs
 _LARGEST_FILE = 32 << 20  # bytes that are handed to a browser as they are
+_PNG_BITS = 24  # place of the bits of a channel in a PNG file
 _LONGEST = 4096  # pixels of the longer side of what has to be converted
 # What browsers show; they turn it upright by its metadata, too.
 _SIGNATURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n": "image/png", b"GIF8": "image/gif"}
@@ -71,7 +74,11 @@ class ImageFiles:
                 return None
             with opened as stream:
                 content = read_content(stream)
-            if len(content) > _LARGEST_FILE or (media_type := _media_type(content)) is None:
+            if (
+                len(content) > _LARGEST_FILE
+                or _is_read_otherwise(content, self._images.reading)
+                or (media_type := _media_type(content)) is None
+            ):
                 return None
             with pillow_limits(MAX_PIXELS):
                 read_header(io.BytesIO(content))
@@ -102,6 +109,12 @@ def _saved(image: Image.Image, kind: str, **options: int) -> ImageFile:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return ImageFile(buffer.getvalue(), f"image/{kind.lower()}")
+
+
+def _is_read_otherwise(content: bytes, reading: Reading) -> bool:
+    """Tell whether a model sees something else than a browser would show."""
+    deep = content.startswith(b"\x89PNG\r\n") and content[_PNG_BITS : _PNG_BITS + 1] == b"\x10"
+    return deep or reading.page is not None or bool(reading.channels)
 
 
 def _media_type(content: bytes) -> str | None:
