@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,10 @@ def test_same_pictures_twice_at_once(start: Any, desk: Path, cache_folder: Path)
     first, second = ((desk / out / "model.safetensors").read_bytes() for out in ("first", "second"))
     assert first == second
     assert len(list(cache_folder.glob("*/*/pixels"))) == 1 and not half_written(cache_folder)
+
+
+def test_methods_are_listed_without_docstrings() -> None:
+    """`python -OO` takes them away."""
+    for words in (["methods"], ["methods", "simclr"]):
+        done = subprocess.run([sys.executable, "-OO", "-m", "selfsort", *words], capture_output=True, text=True)
+        assert done.returncode == 0 and "simclr" in done.stdout + " ".join(words), done.stderr

@@ -334,7 +334,6 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
 
 def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool) -> None:
     from selfsort.data.loading import has_files
-    from selfsort.data.reading import tell
     from selfsort.evaluation.group_quality import GroupQuality
     from selfsort.training.collapse import of_final_model
 
@@ -349,8 +348,6 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
     if len(losses := training.get("head_losses", [])) > 1:
         head = training["head"]
         say(f"Of {len(losses)} heads, number {head + 1} has the lowest loss, {losses[head]:.3f}: it predicts", as_json)
-    for line in tell(model.facts_.values()) if model.method == "frozen" else ():
-        say(in_flags(line), as_json)
     if model.class_count_ is not None:
         say(f"Number of clusters: {model.class_count_.reason}", as_json)
     say(f"Do the groups mean anything? {' '.join(GroupQuality.from_json(training['groups']).sentences())}", as_json)

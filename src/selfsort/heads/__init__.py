@@ -43,4 +43,4 @@ def find(name: str) -> type[Head]:
 
 def about(name: str) -> str:
     """Return the line that tells what a head is."""
-    return (find(name).__doc__ or "").strip().splitlines()[0]
+    return (find(name).__doc__ or "").strip().partition("\n")[0]

@@ -147,11 +147,14 @@ def _encoder(text: str) -> Estimator | None:
 
 def about(name: str) -> str:
     """Return the line that tells what a method is."""
-    return _docstring(find(name)).splitlines()[0]
+    return _docstring(find(name)).partition("\n")[0]
 
 
 def parameters(name: str) -> list[dict[str, Any]]:
-    """Return every parameter of a method: its name, default and meaning, as its docstrings tell it."""
+    """Return every parameter of a method: its name, default and meaning, as its docstrings tell it.
+
+    `python -OO` takes docstrings away, and the meanings with them.
+    """
     cls = find(name)
     meanings: dict[str, str] = {}
     for base in reversed(cls.__mro__):
@@ -160,7 +163,9 @@ def parameters(name: str) -> list[dict[str, Any]]:
             parameter, _, meaning = line.partition(" : ")
             meanings |= {each.strip(): meaning for each in parameter.split(",")}
     defaults = cls().get_params(deep=False)
-    return [{"parameter": each, "default": plain(defaults[each]), "meaning": meanings[each]} for each in defaults]
+    return [
+        {"parameter": each, "default": plain(defaults[each]), "meaning": meanings.get(each, "")} for each in defaults
+    ]
 
 
 def _docstring(cls: type) -> str:
