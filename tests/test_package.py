@@ -32,7 +32,7 @@ def test_what_is_imported_is_declared() -> None:
     modules = set().union(*(imported(file) for folder in ("src", "papers") for file in (ROOT / folder).rglob("*.py")))
     others = modules - sys.stdlib_module_names - {"selfsort", "papers"}
     installed = packages_distributions()
-    declared = required("clip", "hf", "openvino", "parquet")
+    declared = required("clip", "heic", "hf", "microscopy", "openvino", "parquet")
     for module in sorted(others):
         assert {canonicalize_name(name) for name in installed[module]} & declared.keys(), f"{module} is not declared"
 
@@ -41,7 +41,9 @@ def test_the_lock_holds_what_is_required_but_pytorch() -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split("==") for line in lines)
     assert not locked.keys() & {"torch", "torchvision", "triton", "selfsort"}
-    for name, requirement in required("clip", "hf", "openvino", "parquet", "tensorboard", "test").items():
+    for name, requirement in required(
+        "clip", "heic", "hf", "microscopy", "openvino", "parquet", "tensorboard", "test"
+    ).items():
         assert name in ("torch", "torchvision") or locked[name] in requirement.specifier, name
 
 

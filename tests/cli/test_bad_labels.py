@@ -26,10 +26,10 @@ def test_probes_that_cannot_be_trained(refused: Refused, desk: Path) -> None:
     save(desk / "lonely/first", 4)
     save(desk / "lonely/second", 1)
     save_classes(desk / "labelled")
-    refused("evaluate", "kmeans", "one-class", "--probe", "linear", "--json", naming="two classes")
+    refused("evaluate", "kmeans", "one-class", "--probe", "linear", "--json", naming="no labels")
     refused("evaluate", "kmeans", "lonely", "--probe", "knn", "--json", naming=("lass", "one labelled picture"))
     other = ("--probe", "svm", "--probe-train", "one-class", "--json")
-    refused("evaluate", "kmeans", "labelled", *other, naming="'only'")
+    refused("evaluate", "kmeans", "labelled", *other, naming="labels")
 
 
 def test_probe_training_pictures_without_a_probe(refused: Refused, desk: Path) -> None:

@@ -100,13 +100,11 @@ ARRAYS: dict[str, Callable[[], Any]] = {
     "too-deep": lambda: np.zeros((1, 12, 16, 16, 3), np.uint8),
     "five-channels": lambda: np.zeros((12, 16, 16, 5), np.uint8),
     "no-pictures": lambda: np.zeros((0, 16, 16, 3), np.uint8),
-    "int64": lambda: pictures(12).astype(np.int64),
     "complex": lambda: pictures(12).astype(np.complex64),
     "words": lambda: np.full((12, 16, 16), "a"),
     "objects": lambda: np.full((12, 16, 16), None),
     "nan": lambda: np.where(np.arange(12)[:, None, None, None] == 11, np.nan, pictures(12) / 255),
     "infinite": lambda: np.full((12, 16, 16), np.inf),
-    "unscaled": lambda: pictures(12).astype(np.float32),
 }
 
 

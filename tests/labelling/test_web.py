@@ -290,7 +290,7 @@ def test_a_whole_session(client):
             "estimate",
             "refinement",
         ),
-        *("can_undo", "certify", "generation", "groups_fit", "judged", "map"),
+        *("can_undo", "certify", "generation", "groups_fit", "judged", "map", "better_groups"),
     }
     group = client.get("/api/group?client=ann").json()["group"]
     assert set(group) == {

@@ -7,6 +7,7 @@ from PIL import Image
 import selfsort
 from samples import pictures, quick
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.reading import Reading
 from selfsort.errors import UserError
 from selfsort.methods.base import Estimator
 
@@ -25,7 +26,7 @@ def model(folder) -> Estimator:
 
 
 def test_pictures_of_any_size_are_read_from_the_originals(model, folder):
-    assert model.input_ == InputSpec(16, 3, "pad")
+    assert model.input_ == InputSpec(16, 3, "pad", reading=Reading())
     for other in (selfsort.load_images(folder, size=4, channels=1), selfsort.list_images(folder)):
         np.testing.assert_array_equal(model.predict(other), model.labels_)
         np.testing.assert_allclose(model.transform(other), model.embedding_, atol=1e-5)
@@ -37,7 +38,7 @@ def test_arrays_are_resized(model, folder):
     assert model.predict(rows[..., 0]).shape == (30,)  # grey
 
 
-@pytest.mark.parametrize("rows", [np.zeros((3, 8)), np.full((2, 8, 8), 7.0), np.zeros((2, 8, 8, 2), np.uint8)])
+@pytest.mark.parametrize("rows", [np.zeros((3, 8)), np.full((2, 8, 8), np.nan), np.zeros((2, 8, 8, 2), np.uint8)])
 def test_what_is_no_picture_is_refused(model, rows):
     with pytest.raises(UserError, match="The array"):
         model.predict(rows)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import selfsort
+from run_files import edit
 from samples import pictures, quick
 from selfsort import methods
 from selfsort.errors import UserError
@@ -154,10 +155,8 @@ def test_self_classifier_smooths_the_losses_that_choose_a_head() -> None:
 
 def test_self_classifier_of_an_earlier_version_has_one_head(tmp_path: Path) -> None:
     model = quick("self-classifier", n_heads=1).fit(pictures(), run_dir=tmp_path / "run")
-    path = tmp_path / "run/run.json"
-    run = json.loads(path.read_text())
-    del run["params"]["n_heads"], run["params"]["mlp_end"]
-    path.write_text(json.dumps(run))
+    params = json.loads((tmp_path / "run/run.json").read_text())["params"]
+    edit(tmp_path / "run", params={name: value for name, value in params.items() if name not in ("n_heads", "mlp_end")})
     assert np.array_equal(selfsort.load(tmp_path / "run").predict_proba(pictures(4)), model.predict_proba(pictures(4)))
 
 
