@@ -27,6 +27,8 @@ def test_probes_that_cannot_be_trained(refused: Refused, desk: Path) -> None:
     save(desk / "lonely/second", 1)
     save_classes(desk / "labelled")
     refused("evaluate", "kmeans", "one-class", "--probe", "linear", "--json", naming="no labels")
+    alone = ("one-class", "--classes-from", "parent", "--probe", "linear", "--json")
+    refused("evaluate", "kmeans", *alone, naming="two classes")
     refused("evaluate", "kmeans", "lonely", "--probe", "knn", "--json", naming=("lass", "one labelled picture"))
     other = ("--probe", "svm", "--probe-train", "one-class", "--json")
     refused("evaluate", "kmeans", "labelled", *other, naming="labels")

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from selfsort.data import tiff
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_header, read_image
 from selfsort.data.unreadable import Unreadable
 
@@ -25,7 +25,7 @@ SCRIPT = """
 import json, re, sys
 from io import BytesIO
 from selfsort.data.input_spec import InputSpec
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_image
 from selfsort.data.sources.zip_file import open_member
 from selfsort.data.unreadable import explain

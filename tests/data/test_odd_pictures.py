@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_image
 from selfsort.data.reading import PLAIN, Facts, Reading
 

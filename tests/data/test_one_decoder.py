@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from selfsort.audit.look import look
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits, to_image
 from selfsort.data.decoding import decode_chunk
+from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_scaled, read_whole, to_pixels
 from selfsort.data.reading import ALONE
 from selfsort.data.unreadable import explain

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from selfsort.data import heif
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.loading import load_images
 from selfsort.data.other_formats import other_format
 from selfsort.data.pixels import read_image

@@ -8,8 +8,8 @@ import tifffile
 from PIL import Image
 
 from selfsort.data import tiff
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.loading import load_images
 from selfsort.data.pixels import read_header, read_image
 from selfsort.data.reading import Facts, Reading

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_header, read_image, to_pixels
 from selfsort.data.reading import Reading
 from selfsort.data.unreadable import Unreadable, explain

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from selfsort.data import profiles
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_image, read_scaled, read_whole
 from selfsort.data.reading import EARLIER, PLAIN, Reading
 

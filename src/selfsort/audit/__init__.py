@@ -16,9 +16,9 @@ from selfsort.audit.groups import group
 from selfsort.audit.look import Looks, crashed, look, unreadable
 from selfsort.audit.result import Audit, DuplicateGroup
 from selfsort.clustering.space import centred
-from selfsort.data.decoder import MAX_PIXELS
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
+from selfsort.data.limits import MAX_PIXELS
 from selfsort.data.listing import Skipped
 from selfsort.data.loading import list_images
 from selfsort.data.reading import Page, ValueRange
@@ -78,7 +78,7 @@ def audit(
         looks = replace(looks, features=_matched(features, [images.ids[place] for place in looks.places]))
     ids = [images.ids[place] for place in looks.places]
     failures = [Skipped(images.ids[place], reason) for place, reason in looks.failures]
-    split_of = images.listing.split if split is None else None
+    split_of = images.listing.split if "split" not in images.options else None  # else all are of that one
     splits = ("",) * len(ids) if split_of is None else tuple(map(split_of, ids))
     return Audit(
         images=images,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.audit.borders import Borders, find_borders, refine
-from selfsort.data.decoder import pillow_limits, to_image
+from selfsort.data.eight_bit import to_image
+from selfsort.data.limits import pillow_limits
 from selfsort.data.listing import Open, Opened, hash_content
 from selfsort.data.pixels import Scaled, read_scaled
 from selfsort.data.reading import PLAIN, Facts, Reading

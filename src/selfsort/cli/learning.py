@@ -1,7 +1,6 @@
 """Commands up to a trained model: methods, views, audit, fit; and the cache of decoded pictures."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,7 +136,7 @@ def audit(
 
     from selfsort import audit as auditing
     from selfsort.data.account import summarise_account
-    from selfsort.data.loading import has_files
+    from selfsort.data.loading import has_files, list_images
     from selfsort.data.reading import tell
     from selfsort.export.links import check_linkable, check_target, link_kept
     from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
@@ -154,8 +153,9 @@ def audit(
     where |= {"classes_from": level_or_name(classes_from)} | reading_of(value_range, page, channels)
     kept = [finding.value for finding in keep or []]
     progress = not as_json and sys.stderr.isatty()
-    features, spec = _features_of(source, backbone, where, progress)
-    found = auditing.audit(source, features=features, keep=kept, progress=progress, **where)
+    images = list_images(source, **where)
+    features, spec = _features_of(images, backbone, progress)
+    found = auditing.audit(images, features=features, keep=kept, progress=progress)
     if write_clean:
         check_target(write_clean)  # somebody may have put something there meanwhile
     auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out), input_spec=spec), bom=csv_bom)
@@ -183,16 +183,14 @@ def audit(
 
 
 def _features_of(
-    source: str, backbone: str | None, where: Mapping[str, Any], progress: bool
+    images: "ImageSet", backbone: str | None, progress: bool
 ) -> tuple["Features | None", "InputSpec | None"]:
     """Return the features that an audit goes by, which fitting takes up again, and what their network takes."""
     if backbone == "none":
         return None, None
-    from selfsort.data.loading import list_images
     from selfsort.methods.choice import choose
     from selfsort.methods.frozen import Frozen
 
-    images = list_images(source, **where)
     chosen = backbone or choose(images).settings.get("backbone")
     if not chosen:
         return None, None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.data import values
-from selfsort.data.decoder import to_image
+from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.pixels import to_pixels
 from selfsort.data.reading import ALONE, Range, Reading, ValueRange

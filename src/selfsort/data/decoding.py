@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from selfsort.data import cache
 from selfsort.data.arrays import refit
-from selfsort.data.decoder import Heavy, only_light, pillow_limits, sample_values, to_image
+from selfsort.data.decoder import sample_values
+from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import Heavy, only_light, pillow_limits
 from selfsort.data.listing import Open, Originals, Skipped, hash_content, summarise_skipped
 from selfsort.data.pixels import Fitted, read_header, read_image, to_pixels
 from selfsort.data.reading import PLAIN, Facts, Reading

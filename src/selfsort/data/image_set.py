@@ -15,8 +15,9 @@ import numpy as np
 from selfsort.data import decoding
 from selfsort.data.account import FileAccount, account_of
 from selfsort.data.arrays import to_uint8_images
-from selfsort.data.decoder import pillow_limits, to_image
+from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import pillow_limits
 from selfsort.data.listing import (
     Listing,
     Originals,

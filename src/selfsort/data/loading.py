@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from selfsort.data import sources as package
-from selfsort.data.decoder import MAX_PIXELS
 from selfsort.data.decoding import with_ranges
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.data.limits import MAX_PIXELS
 from selfsort.data.listing import Listing, Skipped
 from selfsort.data.reading import Page, ValueRange
 from selfsort.data.request import Request

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsort.data.decoder import MAX_PIXELS, SIDEWAYS, Content, Size, decode, header, to_image, turned
+from selfsort.data.decoder import Content, decode, header, turned
+from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec, Resize
+from selfsort.data.limits import MAX_PIXELS, Size
+from selfsort.data.opening import SIDEWAYS
 from selfsort.data.reading import ALONE, Facts, Reading
 
 

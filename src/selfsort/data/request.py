@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from selfsort.data.decoder import MAX_PIXELS
 from selfsort.data.input_spec import Resize
+from selfsort.data.limits import MAX_PIXELS
 from selfsort.data.reading import Page, Reading, ValueRange
 from selfsort.errors import UserError
 

@@ -15,3 +15,13 @@ def explain(error: Exception) -> str:
         return f"not readable ({error.strerror})"
     message = " ".join(str(error).split()) or type(error).__name__
     return "truncated" if "truncated" in message.lower() else f"damaged ({message})"
+
+
+def no_page(page: int, pages: int) -> Unreadable:
+    """Say that a file has no such page."""
+    return Unreadable(f"no such page (it has {pages:,}, the first being 0, and not {page:,})")
+
+
+def no_channel(channel: int, channels: int) -> Unreadable:
+    """Say that a picture has no such channel."""
+    return Unreadable(f"no such channel (it has {channels:,}, the first being 0, and not {channel:,})")

@@ -113,7 +113,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     class_count_ : the estimate of the number of clusters, its range and its curve; None where it was given
     history_ : one row of figures per epoch, and warnings
     skipped_ : the training pictures that could not be read, and why
-    facts_ : by id, what was changed or left out of the files of training pictures that were decoded
     run_ : what is known of the run: data, versions, training
 
     """
@@ -271,7 +270,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     ) -> None:
         started = time.monotonic()
         self.input_, self.n_images_, self.ids_ = self.input_of(images) or images.input_spec, len(images), images.ids
-        self.skipped_, self.facts_ = images.skipped, images.facts
+        self.skipped_ = images.skipped
         self.net_ = self._untrained(images)
         self.history_ = self.train_stages(images, Context(folder, resume, progress, on_epoch))
         self.embedding_, logits = self._outputs(images)

@@ -207,7 +207,7 @@ class Frozen(TrainedEstimator):
         """Return the last stages and what comes to them, or the whole network where it cannot be cut there."""
         net = cast(FrozenNet, net)
         net.tuned.fill_(True)
-        spec = self._input()
+        spec = self.input_  # which knows how the pictures are read, too
         parts = cut(net.backbone, spec.image_shape, _TRAINED_SHARE)
         if parts is None:
             net.unfreeze()

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsort.data.decoder import pillow_limits, to_image
 from selfsort.data.decoding import in_chunks
+from selfsort.data.eight_bit import to_image
 from selfsort.data.image_set import ImageSet
+from selfsort.data.limits import pillow_limits
 from selfsort.data.listing import Open
 from selfsort.data.pixels import read_scaled, reduced
 from selfsort.data.reading import Reading

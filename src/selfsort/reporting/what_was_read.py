@@ -7,8 +7,8 @@ import numpy as np
 
 from selfsort.audit import Audit
 from selfsort.audit.look import Looks
-from selfsort.data.decoder import to_image
 from selfsort.data.decoding import DEFAULT_SIZE, LARGEST_NATIVE_SIZE
+from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.listing import count_kinds
 from selfsort.data.reading import PLAIN

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from selfsort.data.decoder import MAX_PIXELS
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec
+from selfsort.data.limits import MAX_PIXELS
 from selfsort.data.request import Request
 from selfsort.runs.seal import read_sealed
 from selfsort.schema import Invalid, Versioned, checked

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any, BinaryIO, NamedTuple
 
 from selfsort.data.class_folders import SPLIT_FOLDERS, class_folders
-from selfsort.data.decoder import MAX_BYTES, too_many_bytes
+from selfsort.data.limits import MAX_BYTES, too_many_bytes
 from selfsort.data.listing import Listing, Originals, Skipped, digest
 from selfsort.data.other_files import passed_over
 from selfsort.data.request import Request

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsort.data.decoder import MAX_PIXELS, pillow_limits, read_content, to_image
+from selfsort.data.eight_bit import to_image
 from selfsort.data.image_set import ImageSet
+from selfsort.data.limits import MAX_PIXELS, pillow_limits, read_content
 from selfsort.data.pixels import read_header
 from selfsort.data.reading import Reading
 from selfsort.errors import UserError
