@@ -14,7 +14,10 @@ $(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_IND
 $(BIN)/python -m pip install --quiet --constraint requirements.lock --editable "$(1)"
 endef
 
-.PHONY: demo test lint lock clean
+# Which parts of it to play, and how: `make fuzz FUZZ="pictures --size 0.1"`. It goes on where it was stopped.
+FUZZ ?=
+
+.PHONY: demo test lint fuzz lock clean
 
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
@@ -47,6 +50,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/oxlint
+
+# Attacks by seeded chance, for an hour or so; docs/trust.md says of what, and what came out.
+fuzz: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(FUZZ)
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(call install,.)

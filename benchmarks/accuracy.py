@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py digits [--seeds 3] [--only NAME ...] [--results docs/results.json]
     python benchmarks/accuracy.py DATA/flowers --only frozen features-kmeans ...
 
-Labels are read after training, to score; nothing is chosen by them. The clusters of the last epoch count.
+Labels are read only after training, for scoring; nothing is chosen by them. The clusters of the last epoch count.
 """
 
 import argparse
@@ -53,7 +53,7 @@ EXPERIMENTS = {
         "simclr", {"views": "digits", "epochs": "60", "cluster_space": "umap"}, chosen_on_test=_TRIALS
     ),
     "self-classifier": Experiment("self-classifier", {"views": "digits", "epochs": "60"}),
-    # Pre-trained features; the first is what a user does without selfsort, in 20 lines.
+    # Pre-trained features; the first is what a user would do without selfsort, in 20 lines.
     "features-kmeans": Experiment("features-kmeans", {}, note="scikit-learn's k-means on the same features"),
     "frozen": Experiment("frozen", {}, note="the number of classes was given"),
     "frozen-auto": Experiment("frozen", {"n_classes": "auto"}, note="the number of classes was estimated"),
@@ -62,7 +62,7 @@ ON_FEATURES = ("features-kmeans", "frozen", "frozen-auto")
 
 
 def measure(images: ImageSet, experiment: Experiment, seed: int) -> dict[str, float]:
-    """Fit one seed and score it; fractions, and minutes."""
+    """Fit with one seed and return the scores as fractions, and the minutes."""
     started = time.monotonic()
     ids, embedding, clusters = fitted(images, experiment, seed)
     minutes = (time.monotonic() - started) / 60
@@ -117,7 +117,7 @@ def records(name: str, source: str, images: ImageSet, seeds: int) -> list[dict[s
 
 
 def record(metric: str, values: list[float], experiment: Experiment, n_images: int) -> dict[str, Any]:
-    """Return what is particular to one metric, in percent."""
+    """Return the fields specific to one metric, in percent."""
     value, std = mean_and_std([100 * value for value in values])
     probe = metric == "linear_probe_last"
     return {
@@ -133,7 +133,7 @@ def record(metric: str, values: list[float], experiment: Experiment, n_images: i
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the requested experiments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="labelled pictures: digits, or what load_images takes")
     parser.add_argument("--size", type=int, default=16)

@@ -1,10 +1,10 @@
 """How fast the naming page answers with many pictures while a refinement runs, and what kill -9 loses.
 
-A real client asks a real `selfsort label` server, one request after the other, as a browser does. The run is a fitted
-simclr on synthetic pictures. Three things are measured: the time from asking for the page's first group to having it
-and its pictures; the time from sending an answer to its acknowledgement, while `selfsort refine` trains in the
-background, with the network of that machine left out; and, after kill -9 in the middle of the answers, how many that
-were acknowledged are gone or there twice.
+A real client sends requests to a real `selfsort label` server, one after the other, as a browser does. The run is a
+fitted simclr on synthetic pictures. Three things are measured: the time from requesting the page's first group to
+having it and its pictures; the time from sending an answer to its acknowledgement, while `selfsort refine` trains in
+the background, on the same machine without a network; and, after kill -9 amid the answers, how many acknowledged
+answers are lost or duplicated.
 
     python benchmarks/annotation.py [--pictures 60000] [--quick] [--json FILE]
 """
@@ -67,11 +67,11 @@ class Person:
         self.name, self.number = name, 0
 
     def get(self, path: str) -> Any:
-        """Return what a page asks for."""
+        """Return the content of a page's request."""
         return self.http.get(path).raise_for_status()
 
     def post(self, path: str, key: str, **body: Any) -> Any:
-        """Send a change and return the answer's content."""
+        """Send a change and return the content of the response."""
         sent = self.http.post(path, json={"key": key, "client": self.name, **body})
         return sent.raise_for_status().json()
 
@@ -85,7 +85,7 @@ class Person:
     def answer(self, group: dict[str, Any]) -> tuple[str, float]:
         """Name a group by the kind of its first picture; return the key and the milliseconds until it is acknowledged.
 
-        One in ten is called mixed.
+        One in ten is answered with mixed.
         """
         self.number += 1
         key, kind = f"{self.name}-{self.number}", "mixed" if self.number % 10 == 0 and group["size"] > 20 else "name"
@@ -109,12 +109,12 @@ def served(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], st
         yield process, address[0]
     finally:
         with suppress(ProcessLookupError):
-            process.terminate()  # a shell that starts this in the background has SIGINT ignored
+            process.terminate()  # in a shell's background job SIGINT is ignored
         process.communicate()
 
 
 def first_group(run: Path) -> float:
-    """Return the milliseconds from asking to having the first group and its pictures."""
+    """Return the milliseconds from the request to having the first group and its pictures."""
     with served(run) as (_, address):
         person = Person(address, "first")
         began = time.perf_counter()
@@ -125,7 +125,7 @@ def first_group(run: Path) -> float:
 
 
 def answers_during_refinement(run: Path, groups: int, most: int) -> tuple[list[float], float]:
-    """Return the milliseconds of answers that came while a refinement ran, and the share of these among all."""
+    """Return the milliseconds of answers given while a refinement ran, and their share of all answers."""
     with served(run, "--groups", str(groups)) as (_, address):
         person = Person(address, "during")
         for _ in range(KINDS):
@@ -142,7 +142,7 @@ def answers_during_refinement(run: Path, groups: int, most: int) -> tuple[list[f
 
 
 def lost_by_kill(run: Path, groups: int) -> int:
-    """Return how many acknowledged answers are gone, or there twice, after kill -9 amid those of two people."""
+    """Return how many acknowledged answers are lost or duplicated after kill -9 while two people answer."""
     said: list[str] = []
     with served(run, "--groups", str(groups)) as (process, address):
 
@@ -178,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         fitted = arguments.run or fit(Path(place), count)
         began = time.perf_counter()
-        with served(fitted, "--groups", str(2 * most)):  # the groups are found once and kept
+        with served(fitted, "--groups", str(2 * most)):  # this finds the groups, which are kept
             ready = time.perf_counter() - began
         copies = [Path(shutil.copytree(fitted, Path(place, name))) for name in ("first", "during", "killed")]
         first = [first_group(copies[0]) for _ in range(3)]

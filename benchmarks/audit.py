@@ -1,15 +1,16 @@
-"""How long `selfsort audit` takes beside imagededup, how much memory, and what it finds of what was planted.
+"""Time and memory of `selfsort audit` compared with imagededup, and how much it finds of what was planted.
 
-Speed: each run is a whole Python process on all files of the folder, `selfsort audit` with its page beside imagededup's
+Speed: each run is a whole Python process on all files of the folder, `selfsort audit` with its page, and imagededup's
 perceptual hash (`PHash().find_duplicates`, its default search, two processes). Memory is the largest sum of resident
 memory of the process and its workers (needs Linux).
 
-Planted duplicates: 500 copies of each kind, compressed anew (JPEG quality 30 to 90), cropped by up to 2 % of each side,
-made darker or brighter (by 10 to 30 %) and resized (0.5 to 2 times), beside the files of the folder, or 20,000 of them.
-One is found if it is in one group with its original. Precision is over the pictures that are called a duplicate where
-they or their keeper were planted: right is the same original, and all else is wrong, also what the folder itself holds
-several times. Planted borders: 500 each of letterbox, pillarbox, frame and one side, 4 to 15 % deep and at least 2
-pixels, black, white or of any colour, JPEG quality 75 to 95. One is found if the picture is listed.
+Planted duplicates: 500 copies of each kind, compressed again (JPEG quality 30 to 90), cropped by up to 2 % of each
+side, made darker or brighter (by 10 to 30 %) and resized (0.5 to 2 times), added to the files of the folder, or to
+20,000 of them. A copy is found if it is in one group with its original. Precision is over the pictures called
+duplicates if they or the picture kept were planted: right is the same original, and everything else is wrong, including
+what the folder itself holds several times. Planted borders: 500 each of letterbox, pillarbox, frame and one side, 4 to
+15 % deep and at least 2 pixels, black, white or of any colour, JPEG quality 75 to 95. A border is found if the picture
+is listed.
 
     python benchmarks/audit.py FOLDER [--quick] [--json FILE] [--also FOLDER ...]
 """
@@ -49,14 +50,14 @@ Random = np.random.Generator
 
 
 class Run(NamedTuple):
-    """What one process took."""
+    """The cost of one process."""
 
     seconds: float
     peak_gib: float
 
 
 class Found(NamedTuple):
-    """Shares of what was planted, and of what was called a duplicate."""
+    """Recall of what was planted, and precision of what was called a duplicate."""
 
     duplicate_recall: float
     duplicate_precision: float
@@ -65,7 +66,7 @@ class Found(NamedTuple):
 
 
 def run(arguments: list[str]) -> Run:
-    """Run Python in a process of its own."""
+    """Run Python in a separate process."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = peak_bytes(process)
@@ -81,14 +82,14 @@ def run_selfsort(source: Path) -> Run:
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
-    """Return what JPEG leaves of a picture."""
+    """Return a picture after JPEG compression."""
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality)
     return Image.open(stream)
 
 
 def cropped(image: Image.Image, rng: Random) -> Image.Image:
-    """Cut up to 2 % off each side, by parts of a pixel where the picture is small."""
+    """Cut up to 2 % off each side, by fractions of a pixel if the picture is small."""
     width, height = image.size
     left, top, right, bottom = rng.uniform(0, 0.02, 4) * (width, height, width, height)
     box = (left, top, width - right, height - bottom)
@@ -136,7 +137,7 @@ def opened(path: Path) -> Image.Image:
 
 
 def planted_duplicates(files: list[Path], folder: Path, rng: Random) -> tuple[float, float]:
-    """Return recall and precision of duplicates planted among `files`, of which links are made in a new folder."""
+    """Return recall and precision of duplicates planted among `files`, using links to them in a new folder."""
     folder.mkdir()
     for number, file in enumerate(files):
         (folder / f"{number:06d}{file.suffix}").symlink_to(file)
@@ -161,7 +162,7 @@ def shares(found: Audit, origins: dict[str, int], copies: list[tuple[str, str]])
 
 
 def planted_borders(files: list[Path], folder: Path, rng: Random) -> tuple[float, float]:
-    """Return the share of planted borders that are listed, and that whose sides are all right to a pixel."""
+    """Return the shares of planted borders that are listed, and whose sides are all exact to a pixel."""
     folder.mkdir()
     depths = {}
     for kind in BORDERS:
@@ -189,7 +190,7 @@ def planted(source: Path, seed: int = 0) -> Found:
 
 
 def sample_of(source: Path, folder: Path, count: int) -> Path:
-    """Fill a folder with links to some of the files, spread over all."""
+    """Fill a folder with links to some files, evenly spread over all."""
     files = sorted(source.rglob("*.jpg"))
     for number, file in enumerate(files[:: max(1, len(files) // count)][:count]):
         (folder / f"{number:06d}.jpg").symlink_to(file.absolute())
@@ -201,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="a folder of pictures, such as CIFAR-10's 60,000")
     parser.add_argument(
-        "--also", type=Path, nargs="*", default=[], help="folders to plant duplicates and borders in, too"
+        "--also", type=Path, nargs="*", default=[], help="further folders to plant duplicates and borders in"
     )
     parser.add_argument("--quick", action="store_true", help=f"measure once, and imagededup on {QUICK:,} files only")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
@@ -210,7 +211,7 @@ def main() -> None:
     runs = [run_selfsort(arguments.source) for _ in turns]
     seconds = statistics.median(each.seconds for each in runs)
     with tempfile.TemporaryDirectory() as folder:
-        # Once: its search compares all pairs, which takes most of an hour.
+        # Only once: its search compares all pairs, which takes most of an hour.
         same = sample_of(arguments.source, Path(folder), QUICK) if arguments.quick else arguments.source
         theirs = run(["-c", IMAGEDEDUP, str(same)])
         ours = run_selfsort(same).seconds if arguments.quick else seconds

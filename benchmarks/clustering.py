@@ -1,8 +1,8 @@
-"""k-means beside scikit-learn's and plain faiss's: how long it takes, and how tight the clusters are.
+"""k-means compared with scikit-learn's and plain faiss's: time, and tightness of the clusters.
 
-Every library gets the same points, restarts and largest number of steps. scikit-learn stops a run that no longer moves,
-faiss begins each with points drawn at random; selfsort runs faiss from scikit-learn's k-means++ and leaves no cluster
-empty. The sum of squared distances (inertia) is given as a ratio, too: above 1, selfsort's clusters are the tighter.
+Every library gets the same points, restarts and largest number of steps. scikit-learn stops a run that has converged,
+faiss starts each from points drawn at random; selfsort runs faiss from scikit-learn's k-means++ and leaves no cluster
+empty. The sum of squared distances (inertia) is given as a ratio as well: above 1, selfsort's clusters are tighter.
 
     python benchmarks/clustering.py [--quick] [--json FILE]
 """
@@ -72,7 +72,7 @@ def measure(points: Points, n_clusters: int, turns: int) -> tuple[dict[str, floa
 def main() -> None:
     """Measure, print the table and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="measure few points only, three times")
+    parser.add_argument("--quick", action="store_true", help="measure only few points, three times")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
     arguments = parser.parse_args()
     for cluster in LIBRARIES.values():  # the first call of each loads its library

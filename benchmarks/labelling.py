@@ -1,12 +1,12 @@
-"""Accuracy by number of answers: naming groups, against labelling single pictures; writes docs/results.json.
+"""Accuracy by number of answers: naming groups compared with labelling single pictures; writes docs/results.json.
 
     python benchmarks/labelling.py digits|mnist|fashion-mnist [--data-root DIR] [--seeds 3] [--runs DIR] [--figure PNG]
 
-The annotator is simulated: it sees the pictures that the page shows of a group, and true labels enter by its answers
-and in scoring only. Each seed has a SimCLR of its own, kept in --runs. The curves have a head on the frozen embedding,
-for every strategy the same; the final figures of selfsort come after fine-tuning with all answers. "random" labels
-single pictures drawn at random; "typical" those of highest density, one from each of as many k-means clusters as there
-are labels (TypiClust: Hacohen, Dekel and Weinshall 2022).
+The annotator is simulated: it sees the pictures that the page shows of a group, and true labels enter only through its
+answers and in scoring. Each seed has its own SimCLR, kept in --runs. The curves use a head on the frozen embedding, the
+same for every strategy; selfsort's final figures come after fine-tuning with all answers. "random" labels single
+pictures drawn at random; "typical" those of highest density, one from each of as many k-means clusters as there are
+labels (TypiClust: Hacohen, Dekel and Weinshall 2022).
 """
 
 import argparse
@@ -35,7 +35,7 @@ from selfsort.reporting.figures import Line, line_chart, save_png
 
 @dataclass(frozen=True)
 class Plan:
-    """How a data set is labelled: groups at first, and answers after which to refine."""
+    """How a data set is labelled: the number of groups at first, and the answers after which to refine."""
 
     size: int | None
     views: str
@@ -55,7 +55,7 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Pictures to name, and others to score on; for the digits they are the same."""
+    """Pictures to name, and others to score on; for the digits, they are the same."""
 
     name: str
     train: ImageSet
@@ -77,7 +77,7 @@ def load_data(name: str, root: str | None) -> Data:
 
 
 def fitted(data: Data, seed: int, runs: Path) -> Estimator:
-    """Return the SimCLR of a seed, from its run folder when it is there."""
+    """Return the SimCLR of a seed, from its run folder if it exists."""
     plan, folder = PLANS[data.name], runs / f"{data.name}-{seed}"
     settings = {"views": plan.views, "epochs": str(plan.fit_epochs), "random_state": str(seed)}
     if not (folder / "model.safetensors").exists():
@@ -100,7 +100,7 @@ def by_groups(
             labelling.apply(annotator.answer(group))
             given += 1
         if given < plan.groups:
-            # Not all of the first groups are named yet: the figure is taken aside, and asking goes on.
+            # Not all of the first groups are named yet: measure on the side and continue asking.
             model = refine(labelling.model, data.train, labelling.session.targets(), frozen=True)
         else:
             ahead = plan.answers[min(step + 1, len(plan.answers) - 1)] - limit
@@ -127,12 +127,12 @@ def single(data: Data, model: Estimator, seed: int, strategy: str, count: int) -
 
 
 def random_pictures(embedding: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:
-    """Draw pictures."""
+    """Draw pictures at random."""
     return np.random.default_rng((seed, 7)).choice(len(embedding), count, replace=False)
 
 
 def typical_pictures(embedding: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:
-    """Choose the picture with the nearest 20 neighbours in each of `count` clusters, of 10,000 pictures at most."""
+    """Choose the picture with the nearest 20 neighbours in each of `count` clusters, from at most 10,000 pictures."""
     pool = np.random.default_rng((seed, 8)).permutation(len(embedding))[:10_000]
     points = np.ascontiguousarray(embedding[pool])
     clusters = kmeans(points, count, restarts=3, iterations=25, random_state=seed).labels
@@ -142,7 +142,7 @@ def typical_pictures(embedding: NDArray[np.float32], count: int, seed: int) -> N
 
 
 def measure(data: Data, seed: int, runs: Path, tune: str) -> dict[str, Any]:
-    """Run everything of one seed."""
+    """Run everything for one seed."""
     model = fitted(data, seed, runs)
     started = time.monotonic()
     found: dict[str, Any] = {"clean": list(by_groups(data, model, seed, 0.0, tune != "none"))}
@@ -170,7 +170,7 @@ def curves(seeds: list[dict[str, Any]]) -> dict[str, list[tuple[int, list[float]
 
 
 def records(data: Data, seeds: list[dict[str, Any]], tune: str) -> list[dict[str, Any]]:
-    """Return the records of all seeds: final figures, and every strategy's at the last number of answers."""
+    """Return the records of all seeds: final figures, and those of every strategy at the last number of answers."""
     plan = PLANS[data.name]
     finals = {}
     for name, key, tuned in (
@@ -208,7 +208,7 @@ def records(data: Data, seeds: list[dict[str, Any]], tune: str) -> list[dict[str
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the requested measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=PLANS)
     parser.add_argument("--data-root")
@@ -218,7 +218,7 @@ def main() -> None:
         "--tune",
         choices=("both", "clean", "none"),
         default="both",
-        help="what to fine-tune: also with 10 %% wrong answers",
+        help="what to fine-tune: also after 10 %% wrong answers",
     )
     parser.add_argument("--results", type=Path, default=Path("docs/results.json"))
     parser.add_argument("--figure", type=Path)
@@ -228,7 +228,7 @@ def main() -> None:
     seeds: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         seeds.append(measure(data, seed, arguments.runs, arguments.tune))
-        # After each: a seed takes many minutes, and what is measured is not to be lost.
+        # Saved after each seed, which takes many minutes, so that no measurement is lost.
         keep(arguments.results, records(data, seeds, arguments.tune))
         save_png(draw(curves(seeds)), figure)
     print(f"Wrote {arguments.results} and {figure}")

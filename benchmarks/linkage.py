@@ -1,10 +1,10 @@
-"""Complete linkage below a distance: time and memory beside SciPy's and fastcluster's, and how both grow.
+"""Complete linkage below a distance: time and memory compared with SciPy's and fastcluster's, and how both grow.
 
-The points resemble embeddings of photographs: 128 features of falling strength, groups of every density. The threshold
-of each size leaves clusters of about 4 points. Every measurement is a process of its own: the time is that of the
-clustering alone, after a first clustering of a few points (selfsort keeps compiled code on the disk). Memory is given
-twice: the peak of the whole process, and what the clustering adds to a process that holds the points and has
-everything imported (scikit-learn and numba alone take 0.3 GiB here). The ratios are of the latter (needs Linux).
+The points resemble embeddings of photographs: 128 features of decreasing strength, groups of every density. The
+threshold for each size leaves clusters of about 4 points. Every measurement is a separate process: the time is that of
+the clustering alone, after a first clustering of a few points (selfsort keeps compiled code on disk). Memory is given
+twice: the peak of the whole process, and what the clustering adds to a process that holds the points and has everything
+imported (scikit-learn and numba alone take 0.3 GiB here). The ratios are of the latter (needs Linux).
 
     python benchmarks/linkage.py [--quick] [--json FILE]
 """
@@ -33,7 +33,7 @@ GIB = 1 << 30
 
 
 class Measured(NamedTuple):
-    """What one process took."""
+    """The cost of one process."""
 
     seconds: float
     peak_gib: float
@@ -74,7 +74,7 @@ def child(library: str, count: int) -> None:
     """Measure in this process and print the figures."""
     points = embedding_like(count)
     cluster(library, points[:50], THRESHOLDS[count])
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # this resets the peak
     before = resident_gib("VmRSS")
     began = time.perf_counter()
     clusters = cluster(library, points, THRESHOLDS[count])
@@ -90,13 +90,13 @@ def resident_gib(kind: str) -> float:
 
 
 def measure(library: str, count: int) -> Measured:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     command = [sys.executable, __file__, "--child", library, str(count)]
     return Measured(*json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
 
 def median(measurements: list[Measured]) -> Measured:
-    """Return the medians of what several processes took."""
+    """Return the median costs of several processes."""
     return Measured(*(statistics.median(values) for values in zip(*measurements, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the table, the file of figures, and the memory of a process and its workers."""
+"""Code shared by the benchmarks: the table, the file of figures, and the memory of a process and its workers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from rich.table import Table
 
 
 def ratios_table(title: str, rows: Iterable[tuple[str, str, float, float]], *, less_is_better: bool = False) -> None:
-    """Print (what, peer, the peer's figure, ours) and their ratio; above 1 selfsort is the faster or smaller."""
+    """Print (what, peer, the peer's figure, ours) and their ratio; above 1, selfsort is faster or smaller."""
     table = Table("what", "peer", "peer's", "selfsort", "ratio", title=title, box=box.SIMPLE)
     for what, peer, theirs, ours in rows:
         ratio = theirs / ours if less_is_better else ours / theirs
@@ -35,7 +35,7 @@ def peak_bytes(process: subprocess.Popen[Any]) -> int:
 
 
 def _family(pid: int) -> list[int]:
-    """Return a process and its children, whichever of its threads started them."""
+    """Return a process and its children, whichever thread started them."""
     children = Path(f"/proc/{pid}/task").glob("*/children")
     try:
         return [pid, *(int(child) for path in children for child in path.read_text().split())]
@@ -44,7 +44,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process, 0 when it has ended."""
+    """Return the resident memory of a process, 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -1,9 +1,9 @@
-"""How fast the patches of paper 3 are made, beside a pipeline of scikit-image that makes them one by one.
+"""How fast the patches of paper 3 are made, compared with a scikit-image pipeline that makes them one by one.
 
 Both draw 100 patches of 32x32 from each of some pictures of 96x96, with the same random changes; scikit-image's edges
-are found once per picture. Its plain loop stands beside one process of it per core. The pictures are smooth noise, on
-which nothing depends but what is sampled. selfsort makes 4,000 patches at a time, as `exemplar-cnn` does when it writes
-them to a file; "fresh" is one patch of each of 128 pictures, a batch of an epoch of fresh patches.
+are found once per picture. Its plain loop is measured alone and with one process per core. The pictures are smooth
+noise; only sampling depends on their content. selfsort makes 4,000 patches at a time, as `exemplar-cnn` does when it
+writes them to a file; "fresh" is one patch of each of 128 pictures, as for a batch in an epoch of fresh patches.
 
     python benchmarks/patches.py [--quick] [--json FILE]
 """
@@ -28,7 +28,7 @@ from selfsort.augment.patches import PatchChanges, PatchMaker, principal_colours
 
 PICTURES = 1000
 PATCHES = 100
-BLOCK = 40  # pictures whose patches are made at a time
+BLOCK = 40  # pictures processed at a time
 BATCH = 128
 SIZE = 32
 CHANGES = PatchChanges()
@@ -41,7 +41,7 @@ def smooth_noise(count: int, side: int = 96) -> NDArray[np.uint8]:
 
 
 def by_scikit_image(images: NDArray[np.uint8], count: int, seed: int) -> int:
-    """Make `count` patches of each picture one by one; return how many."""
+    """Make `count` patches of each picture one by one; return the number made."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     colours = principal_colours(images)
@@ -82,7 +82,7 @@ def one_patch(
 
 
 def rate(make: Callable[[], int]) -> float:
-    """Return how many patches a second are made."""
+    """Return the number of patches made per second."""
     began = time.perf_counter()
     made = make()
     return made / (time.perf_counter() - began)
@@ -103,7 +103,7 @@ def main() -> None:
     maker.draw(rows[:10], PATCHES)
     loop = (images[:20], PATCHES // 2, 0)
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        pool.starmap(by_scikit_image, [(images[:1], 1, 0)] * cores)  # everything is imported now
+        pool.starmap(by_scikit_image, [(images[:1], 1, 0)] * cores)  # imports everything
         found = [
             (
                 rate(lambda: sum(len(maker.draw(rows[s : s + BLOCK], PATCHES)) for s in range(0, pictures, BLOCK))),

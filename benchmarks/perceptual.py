@@ -1,10 +1,10 @@
-"""The perceptual loss on the window that a picture can influence, beside the whole canvas, and a training step with it.
+"""The perceptual loss on the window that a picture can influence, compared with the whole canvas, and a training step.
 
 naive     64x64 pictures padded to 224x224 and run through the network's layers as torchvision builds them
 selfsort  `selfsort.losses.perceptual`, on the same layers, pictures and precision
 plain     PL-AE written from paper 1: per-image torchvision transforms on PIL pictures, a DataLoader with 2 workers,
-          the padded canvas, float32; its loader's start is not counted
-          beside it a whole epoch of `selfsort.training.loop.train` with the product's settings, its start counted
+          the padded canvas, float32; starting the loader is not counted
+          compared with a whole epoch of `selfsort.training.loop.train` with the product's settings, start included
 
     python benchmarks/perceptual.py [--quick] [--json FILE] [--processor-time]
 """
@@ -44,7 +44,7 @@ clock = time.perf_counter
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Return the seconds that a call takes, the device's work included."""
+    """Return the seconds that a call takes, including the work of the device."""
     started = clock()
     run()
     if DEVICE.type == "cuda":
@@ -53,7 +53,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def count_processor_time() -> None:
-    """Measure on one thread what the processor does for this process: what else runs on the machine changes little."""
+    """Measure CPU time on one thread, which other programs on the machine hardly change."""
     global clock
     clock = time.process_time
     torch.set_num_threads(1)
@@ -89,7 +89,7 @@ def seconds_of_features(network: str, layer: int, bf16: bool, rounds: int) -> di
 
 
 def largest_error() -> float:
-    """Return the largest error of AlexNet's features and of the loss's gradient, as a share of the largest value."""
+    """Return the largest error of AlexNet's features and of the loss's gradient, relative to the largest value."""
     torch.manual_seed(0)
     net = PerceptualLoss(feature_layers("alexnet", 5), (SIDE, SIDE), canvas=CANVAS)
     images, target = torch.rand(8, 3, SIDE, SIDE, requires_grad=True), torch.rand(8, 3, SIDE, SIDE)
@@ -103,7 +103,7 @@ def largest_error() -> float:
 
 
 class Plain(nn.Module):
-    """PL-AE as a reader of the paper writes it."""
+    """PL-AE as a reader of the paper would write it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class PlainPictures(Dataset[Any]):
 
 
 def seconds_plain(images: np.ndarray) -> float:
-    """Return the seconds that a step takes, from the first batch on."""
+    """Return the seconds per step, from the first batch on."""
     net = Plain().to(DEVICE)
     optimizer = torch.optim.Adam([weight for weight in net.parameters() if weight.requires_grad])
     loader = iter(DataLoader(PlainPictures(images), BATCH, shuffle=True, num_workers=2))
@@ -200,7 +200,7 @@ def estimator() -> PseudoLabelAE:
 
 
 def seconds_selfsort(images: np.ndarray) -> float:
-    """Return the seconds that a step takes in a whole epoch of the product's loop."""
+    """Return the seconds per step in a whole epoch of the product's loop."""
     method = estimator()
     net = method.build(images.shape[1:], len(images))
     data = ImageData(images, DEVICE, views_from(method.views), method.n_views)
@@ -232,7 +232,7 @@ class _Step:
         parts = {"reading": timed(self.read), "augmentation": timed(self.augment)}
         parts["encoder and decoder"] = timed(self.draw)
         parts["perceptual target"] = timed(self.see_target)
-        # The loss computes the target's features too.
+        # The loss also computes the target's features.
         parts["perceptual forward and backward"] = timed(self.compare) - parts["perceptual target"]
         parts["encoder and decoder"] += timed(lambda: self.drawn.backward(self.leaf.grad))
         parts["optimiser"] = timed(self.update)
@@ -269,7 +269,7 @@ class _Step:
 
 
 def parts_table(seconds: dict[str, float]) -> dict[str, float]:
-    """Print what share of the step each part takes, and return it."""
+    """Print the share of the step that each part takes, and return it."""
     whole = sum(seconds.values())
     table = Table("part of the step", "ms", "share", title=f"PL-AE step of {BATCH} pictures", box=box.SIMPLE)
     for name, value in seconds.items():
@@ -287,7 +287,7 @@ def main() -> None:
     parser.add_argument(
         "--processor-time",
         action="store_true",
-        help="one thread's processor time, the plain loader's left out, instead of wall time: for a busy machine",
+        help="CPU time of one thread, without the plain loader, instead of wall time: for a busy machine",
     )
     arguments = parser.parse_args()
     if arguments.processor_time:

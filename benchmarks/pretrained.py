@@ -1,11 +1,11 @@
-"""How fast the features of a folder of photographs are computed, and how much memory that takes.
+"""How fast the features of a folder of photographs are computed, and how much memory this takes.
 
-selfsort's features stand beside the bare network (timm's, channels last, the same precision, on tensors that lie in
-memory) and beside timm's usual loop over the same files (Pillow, its own loader with two workers, float32). Each side
-is measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of whole
-processes over folders of different pictures: the photographs, and crops of them. What a user waits for is measured
+selfsort's features are compared with the bare network (timm's, channels last, the same precision, on tensors in memory)
+and with timm's usual loop over the same files (Pillow, its own loader with two workers, float32). The sides are
+measured alternately; decoding is part of selfsort's time and of the loop's. The growth of memory is that of whole
+processes on folders of different pictures: the photographs, and crops of them. What a user waits for is measured
 through the commands: from `selfsort fit` on 2,500 photographs, with an empty cache, to the first group of `selfsort
-label` over HTTP, and to the report; then `fit` once more.
+label` over HTTP, and to the report; then a second `fit`.
 
     python benchmarks/pretrained.py FOLDER [--quick] [--json FILE]
 """
@@ -41,7 +41,7 @@ EMBED = f"import sys, selfsort; selfsort.embed(sys.argv[1], {BACKBONE!r})"
 
 
 def bare_network(network: Pretrained) -> Callable[[int], object]:
-    """Return what runs the network over so many pictures that lie in memory as tensors."""
+    """Return a function that runs the network on a number of pictures held in memory as tensors."""
     device = pick_device("auto")
     low = pick_precision("auto", device) == "bf16-mixed"
     module = network.module.to(device, memory_format=torch.channels_last)
@@ -57,7 +57,7 @@ def bare_network(network: Pretrained) -> Callable[[int], object]:
 
 
 def timm_loop(network: Pretrained, root: Path) -> Callable[[int], object]:
-    """Return timm's usual way to the features of all pictures in a folder."""
+    """Return timm's usual way of computing the features of all pictures in a folder."""
     module = timm.create_model(network.card.network.partition(":")[2], num_classes=0).eval().to(pick_device("auto"))
     config = resolve_model_data_config(module)
 
@@ -93,7 +93,7 @@ def rates(sides: dict[str, Callable[[int], object]], count: int, rounds: int) ->
 
 
 def linked(files: list[Path], count: int, root: Path) -> Path:
-    """Fill a folder with links to pictures, again and again if there are fewer than wanted."""
+    """Fill a folder with links to pictures, repeatedly if there are fewer than wanted."""
     root.mkdir(parents=True)
     for i, file in enumerate(islice(cycle(files), count)):
         (root / f"{i:06d}{file.suffix}").symlink_to(file)
@@ -101,7 +101,7 @@ def linked(files: list[Path], count: int, root: Path) -> Path:
 
 
 def cropped(files: list[Path], count: int, root: Path) -> Path:
-    """Fill a folder with different pictures: the photographs, then crops of them, a pixel further with each round."""
+    """Fill a folder with different pictures: the photographs, then crops of them, shifted by a pixel in each round."""
     root.mkdir(parents=True)
     for i, file in enumerate(islice(cycle(files), count)):
         around = i // len(files)
@@ -114,7 +114,7 @@ def cropped(files: list[Path], count: int, root: Path) -> Path:
 
 
 def waits(root: Path, place: Path) -> dict[str, float]:
-    """Return the seconds to the first group and to the report of a folder that was never seen, and of a second fit."""
+    """Return the seconds to the first group and to the report of a new folder, and of a second fit."""
     os.environ["SELFSORT_CACHE"] = str(place / "cache-waits")
     first, second = place / "first", place / "second"
     began = time.perf_counter()
@@ -132,12 +132,12 @@ def waits(root: Path, place: Path) -> dict[str, float]:
 
 
 def selfsort(*words: object) -> None:
-    """Run a command in a process of its own."""
+    """Run a command in a separate process."""
     subprocess.run([sys.executable, "-m", "selfsort", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
 def peak(root: Path, cache: Path) -> int:
-    """Return the largest memory of a process, with its workers, that computes the features of a folder."""
+    """Return the peak memory of a process, with its workers, that computes the features of a folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", EMBED, str(root)], env=os.environ | {"SELFSORT_CACHE": str(cache)}
     )

@@ -1,7 +1,7 @@
-"""How fast a folder of pictures is read for the first time and the second, and how much memory that takes.
+"""How fast a folder of pictures is read the first and the second time, and how much memory this takes.
 
-Each reading is a whole Python process, from its start to its end, with a fresh cache for every first reading. Beside it
-stand two bare loops over files of the same folder on one core: torchvision's JPEG reader and PIL, which only
+Each reading is a whole Python process, from its start to its end, with a fresh cache for every first reading. It is
+compared with two bare loops over files of the same folder on one core, torchvision's JPEG reader and PIL, which only
 decode and keep nothing. Memory is the largest sum of resident memory of the process and its workers (needs Linux).
 
     python benchmarks/reading.py FOLDER [--quick] [--json FILE]
@@ -31,7 +31,7 @@ GIB = 1 << 30
 
 
 class Reading(NamedTuple):
-    """What one process took."""
+    """The cost of one process."""
 
     seconds: float
     peak_gib: float
@@ -59,7 +59,7 @@ def files_per_second(files: list[Path], read: Callable[[str], object]) -> float:
 
 
 def read_with_pil(path: str) -> None:
-    """Decode one picture as most data sets in PyTorch do."""
+    """Decode one picture like most data sets in PyTorch."""
     with Image.open(path) as image:
         image.convert("RGB")
 

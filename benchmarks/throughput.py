@@ -1,6 +1,6 @@
-"""Training throughput beside the bare model's and beside lightly's standard pipeline, in the same run.
+"""Training throughput compared with the bare model and with lightly's standard pipeline, in the same run.
 
-bare      the same net, batch, precision and optimiser on views that lie ready on the device: nothing but the step
+bare      the same net, batch, precision and optimiser on views ready on the device: nothing but the step
 selfsort  `selfsort.training`'s loop on uint8 pictures: fetching, random views, the step, logging, the collapse gauge
 lightly   lightly's SimCLR transform on PIL pictures, a DataLoader with 2 workers, its NT-Xent loss, float32
 
@@ -31,7 +31,7 @@ SHAPE = (32, 32, 3)
 
 @dataclass(frozen=True)
 class Case:
-    """A net, its batch size, and how many steps one measurement takes."""
+    """A net, its batch size, and the number of steps per measurement."""
 
     backbone: str
     batch_size: int
@@ -47,12 +47,12 @@ class Case:
 
     @property
     def pictures(self) -> int:
-        """Return how many pictures one measurement takes."""
+        """Return the number of pictures per measurement."""
         return self.batch_size * self.steps
 
 
 def seconds_bare(case: Case, images: np.ndarray) -> float:
-    """Time the steps alone."""
+    """Time only the steps."""
     recipe = case.estimator().recipe()
     device = pick_device(recipe.device)
     bf16 = pick_precision(recipe.precision, device) == "bf16-mixed"
@@ -104,7 +104,7 @@ def seconds_lightly(case: Case, images: np.ndarray) -> float:
 
 
 class Transformed(Dataset[Any]):
-    """PIL pictures through a transform, as lightly's data sets give them."""
+    """PIL pictures through a transform, as in lightly's data sets."""
 
     def __init__(self, images: np.ndarray, transform: Callable[[Any], Any]):
         self.images, self.transform = images, transform
@@ -140,7 +140,7 @@ def kornia_views() -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def timed(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that a call takes, the device's work included."""
+    """Return the seconds that a call takes, including the work of the device."""
     started = time.perf_counter()
     run()
     if device.type == "cuda":

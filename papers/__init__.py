@@ -1,4 +1,4 @@
-"""The papers' tables and figures, made again: one file for each paper, found by its name."""
+"""Reproductions of the papers' tables and figures: one file for each paper, found by its name."""
 
 import difflib
 import pkgutil
@@ -12,7 +12,7 @@ __all__ = ["Experiment", "Paper", "Scale", "Where", "check_options", "experiment
 
 
 def names() -> list[str]:
-    """Return the names of the papers: those of the files that begin with "paper"."""
+    """Return the names of the papers: the files whose names begin with "paper"."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("paper"))
 
 
@@ -22,7 +22,7 @@ def find(name: str) -> Paper:
     Raises
     ------
     UserError
-        For an unknown name.
+        If the name is unknown.
 
     """
     if name not in names():
@@ -39,7 +39,7 @@ def experiment(paper: Paper, kind: str, number: int) -> Experiment:
     Raises
     ------
     UserError
-        When there is none of that number.
+        If there is none with that number.
 
     """
     for each in paper.experiments:

@@ -1,4 +1,4 @@
-"""The pictures that the papers compare on: torchvision's data sets, or the same as folders of pictures."""
+"""The pictures on which the papers compare: torchvision's data sets, or the same as folders of pictures."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +21,14 @@ class Parts(NamedTuple):
 
 @lru_cache(maxsize=2)
 def train_and_test(dataset: str, data_root: Path | None, subset: int | None = None, seed: int = 0) -> Parts:
-    """Return a data set's two parts; a `subset` of the first is drawn by the seed.
+    """Return a data set's two parts; a `subset` of the first is drawn with the seed.
 
-    Pictures in `data_root/DATASET/train` and `.../test` are taken where they are, else torchvision's files.
+    Pictures in `data_root/DATASET/train` and `.../test` are used if they exist, otherwise torchvision's files.
 
     Raises
     ------
     UserError
-        When they are not there, or a subset is larger than the whole.
+        If they are not there, or a subset is larger than the whole.
 
     """
     train, test = (load_part(dataset, data_root, split) for split in ("train", "test"))
@@ -41,12 +41,12 @@ def train_and_test(dataset: str, data_root: Path | None, subset: int | None = No
 
 
 def load_part(dataset: str, data_root: Path | None, split: str, fold: int | None = None) -> ImageSet:
-    """Return a part of a data set: that of `data_root/DATASET` where it is there, else torchvision's.
+    """Return a part of a data set: from `data_root/DATASET` if it exists, otherwise torchvision's.
 
     Raises
     ------
     UserError
-        When it is not there.
+        If it is not there.
 
     """
     folder = _folder(dataset, data_root)
@@ -56,13 +56,13 @@ def load_part(dataset: str, data_root: Path | None, split: str, fold: int | None
 
 
 def is_folder(dataset: str, data_root: Path | None, split: str) -> bool:
-    """Tell whether a part of a data set is there as a folder of pictures, which is taken rather than torchvision's."""
+    """Tell whether a part of a data set exists as a folder of pictures, which is used instead of torchvision's."""
     folder = _folder(dataset, data_root)
     return folder is not None and (folder / split).is_dir()
 
 
 def _folder(dataset: str, data_root: Path | None) -> Path | None:
-    """Return a data set's folder, where there is one; its name may be spelt otherwise, such as CIFAR-10."""
+    """Return a data set's folder, if there is one; its name may be spelt differently, such as CIFAR-10."""
     if data_root is None or (data_root / dataset).is_dir() or not data_root.is_dir():
         return None if data_root is None else data_root / dataset
     return next((each for each in sorted(data_root.iterdir()) if find(each.name) == dataset and each.is_dir()), None)

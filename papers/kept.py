@@ -1,4 +1,4 @@
-"""What a measurement keeps: models that are being fitted, in its folder, and tensors, as text in its outcome."""
+"""What a measurement keeps: models during fitting, in its folder, and tensors, as text in its outcome."""
 
 import base64
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from selfsort.training.recipe import Device, pick_device
 
 
 def fitted(model: Estimator, images: ImageSet, folder: Path | None, on_epoch: OnEpoch | None = None) -> Estimator:
-    """Fit a model, going on where a stopped measurement was."""
+    """Fit a model, resuming a stopped measurement."""
     if folder is not None and RunFolder(folder).is_complete():
         return methods.load(folder)
     return model.fit(images, run_dir=folder, resume=folder is not None, on_epoch=on_epoch)
@@ -33,7 +33,7 @@ def embedded(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[np.
 
 
 def classified(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[np.int64]:
-    """Return the (N,) classes that a network which has classes of its own gives (N, H, W, C) pictures."""
+    """Return the (N,) classes of (N, H, W, C) pictures, from a network that has classes of its own."""
     logits = outputs(net, ImageData(images, pick_device(device)))[1]
     assert logits is not None
     classes: NDArray[np.int64] = logits.argmax(1)
@@ -41,10 +41,10 @@ def classified(net: Net, images: NDArray[np.uint8], device: Device) -> NDArray[n
 
 
 def packed(tensors: Mapping[str, Tensor]) -> str:
-    """Return tensors as text, which a trial can hold."""
+    """Return tensors as text, for the outcome of a trial."""
     return base64.b64encode(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})).decode()
 
 
 def unpacked(text: str) -> dict[str, Tensor]:
-    """Return the tensors of a text that `packed` made."""
+    """Return the tensors from a text made by `packed`."""
     return load(base64.b64decode(text))

@@ -1,9 +1,9 @@
 """Paper 1: four auto-encoders and a supervised reference, compared by a linear probe (tables 2 to 5, figures 11 to 17).
 
 The probe after each epoch is `quick_linear`, on the embeddings of all training pictures and scored on all test
-pictures; the paper's is LIBLINEAR, which takes minutes, so the last epoch alone is scored by it, too. The paper's
-tables give the best epoch. The heat maps are scored on a tenth of the training pictures instead, for they choose what
-is trained on later; the test accuracy stands beside it.
+pictures; the paper uses LIBLINEAR, which takes minutes, so only the last epoch is scored with it as well. The paper's
+tables give the best epoch. The heat maps are scored on a tenth of the training pictures instead, because they choose
+what is trained on later; the test accuracy is given beside it.
 """
 
 import functools
@@ -41,7 +41,7 @@ SEEDS = 3
 EMBEDDING_SIZES = (250, 300, 350)
 CNN = "supervised-cnn"
 _AUGMENTED = ("augmented-ae", "pseudo-label-ae", CNN)
-_POINTS = 5000  # of a t-SNE
+_POINTS = 5000  # in a t-SNE
 _TRIALS = "batch norm was chosen among seven trials scored on test (10,000 pictures of CIFAR-10)"
 _SVM = "svm_probe_last"
 
@@ -71,7 +71,7 @@ PUBLISHED = {
 }
 METHODS = tuple(PUBLISHED["mnist"])
 SHORT = dict(zip(METHODS, ("B-AE", "P-AE", "SDA-AE", "PL-AE", "CNN"), strict=True))
-# Table 5: what the paper quotes.
+# Table 5: the results quoted in the paper.
 OTHERS: dict[str, Mapping[str, float]] = {
     "k-means": {"mnist": 53.49, "cifar10": 20.8, "svhn": 12.5},
     "AE": {"mnist": 81.2, "cifar10": 31.4},
@@ -82,7 +82,7 @@ OTHERS: dict[str, Mapping[str, float]] = {
     "SCAE": {"mnist": 99.0, "cifar10": 33.48, "svhn": 67.27},
 }
 _QUOTED = {("cifar10", "perceptual-ae"): 57.46}  # in table 5, against 56.46 in table 3
-_TEN_BEST = ("cifar10", "svhn")  # whose pictures are changed by the ten best of a search alone (section 5.2)
+_TEN_BEST = ("cifar10", "svhn")  # data sets changed only by the ten best transformations of a search (section 5.2)
 
 
 def autoencoder(
@@ -96,7 +96,7 @@ def autoencoder(
     subset: int | None,
     settings: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Train one of the four methods and probe its embedding after each epoch, after the last one by LIBLINEAR, too."""
+    """Train one of the four methods and probe its embedding after each epoch, the last also with LIBLINEAR."""
     parts = train_and_test(dataset, where.data_root, subset, seed)
     model = model_of(method, dataset, settings, parts.train, embedding_size, seed, epochs, where)
     labels, test_labels = _labels(parts.train), _labels(parts.test)
@@ -122,7 +122,7 @@ def supervised_cnn(
     subset: int | None,
     settings: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Train the same encoder with a classifier on all labels, on the same random changes (footnote 2)."""
+    """Train the same encoder with a classifier on all labels, with the same random changes (footnote 2)."""
     parts = train_and_test(dataset, where.data_root, subset, seed)
     model = model_of(CNN, dataset, settings, parts.train, embedding_size, seed, epochs, where)
     with torch.random.fork_rng():
@@ -165,7 +165,7 @@ def searched(
 
 
 class Encoder(Net):
-    """The encoder of an auto-encoder, as a network of its own."""
+    """The encoder of an auto-encoder, as a separate network."""
 
     def __init__(self, model: TiledAutoencoder):
         super().__init__()
@@ -192,7 +192,7 @@ def model_of(
     epochs: int,
     where: Where,
 ) -> TiledAutoencoder:
-    """Return a method as it is to be trained: of the CNN, the one that has the same encoder."""
+    """Return the method to be trained; for the CNN, the method with the same encoder."""
     changed = {"views": _all_pairs(dataset)} if method in _AUGMENTED else {}
     model = methods.make("basic-ae" if method == CNN else method, changed | dict(settings))
     model.set_params(embedding_size=embedding_size, epochs=epochs, random_state=seed, device=where.device)
@@ -212,7 +212,7 @@ def _weights(model: TiledAutoencoder) -> str:
 
 
 def _map(model: TiledAutoencoder, test: ImageSet, seed: int) -> dict[str, Any]:
-    """Return up to 5,000 test pictures on a plane by t-SNE, and their labels."""
+    """Return up to 5,000 test pictures in the plane by t-SNE, and their labels."""
     from sklearn.manifold import TSNE
 
     chosen = np.linspace(0, len(test) - 1, min(_POINTS, len(test))).astype(np.int64)
@@ -223,7 +223,7 @@ def _map(model: TiledAutoencoder, test: ImageSet, seed: int) -> dict[str, Any]:
 
 
 def _compared(scale: Scale, dataset: str, sizes: Sequence[int] = ()) -> list[Trial]:
-    """List the trials of some methods at some sizes of the embedding, for all seeds."""
+    """List the trials of the methods at the sizes of the embedding, for all seeds."""
     settings = _settings(scale, dataset)
     common = {"dataset": dataset, "epochs": scale.epochs or EPOCHS, "subset": scale.subset}
     trials = []
@@ -241,14 +241,14 @@ def _compared(scale: Scale, dataset: str, sizes: Sequence[int] = ()) -> list[Tri
 
 
 def _own(method: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return those settings that a method has; only what sees changed pictures has views."""
+    """Return the settings that a method has; only methods that see changed pictures have views."""
     known = methods.find("basic-ae" if method == CNN else method)().get_params(deep=False)
     left_out = () if method in _AUGMENTED else ("views",)
     return {name: value for name, value in settings.items() if name in known and name not in left_out}
 
 
 def _settings(scale: Scale, dataset: str) -> dict[str, str]:
-    """Return the settings that are changed, views as what they mean: files and their contents come and go."""
+    """Return the changed settings, with views resolved to their content, since files may change."""
     settings = methods.canonical("pseudo-label-ae", {n: v for n, v in scale.settings.items() if n != "views"})
     for method in scale.methods:
         if method not in METHODS:
@@ -262,11 +262,11 @@ def _settings(scale: Scale, dataset: str) -> dict[str, str]:
 
 
 def _ten_best(scale: Scale, dataset: str) -> str | None:
-    """Return the views that the paper takes, where they have been searched for as thoroughly as they are used."""
+    """Return the views that the paper uses, if they have been searched for as thoroughly as in the paper."""
     if dataset not in _TEN_BEST or scale.out is None or not (path := scale.out / top_ten(dataset)).exists():
         return None
     views = f"transformations:{path}"
-    resolved(views)  # or it is no such file
+    resolved(views)  # raises if it is no such file
     found = json.loads(path.read_text(encoding="utf-8"))
     enough = found.get("epochs", 0) >= min(SEARCH_EPOCHS, scale.epochs or EPOCHS)
     subset = found.get("subset", 0)
@@ -274,7 +274,7 @@ def _ten_best(scale: Scale, dataset: str) -> str | None:
 
 
 def _check(trials: Sequence[Trial], where: Where) -> None:
-    """Raise `UserError` for what the pictures, the frozen network or a setting would stop after hours."""
+    """Raise `UserError` now if the pictures, the frozen network or a setting would stop a trial after hours."""
     checked = set()
     for facts in (trial.settings for trial in trials):
         dataset, method = facts["dataset"], facts.get("method", "pseudo-label-ae" if "choice" in facts else CNN)
@@ -290,7 +290,7 @@ def _check(trials: Sequence[Trial], where: Where) -> None:
 
 
 def _search_trials(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> list[Trial]:
-    """List the trials of the pair grid: each transformation alone, and each pair."""
+    """List the trials of the pair grid: each single transformation and each pair."""
     if len(scale.embedding_sizes) > 1:
         raise UserError("A heat map is of one size of the embedding: give --embedding-size once.")
     if "views" in scale.settings:
@@ -311,7 +311,7 @@ def _search_trials(scale: Scale, dataset: str, names: tuple[str, ...] = ()) -> l
 
 
 def _grouped(outcomes: Sequence[Outcome], *names: str) -> dict[tuple[Any, ...], list[Outcome]]:
-    """Group outcomes by settings, in the order in which they come."""
+    """Group outcomes by settings, in their original order."""
     groups: dict[tuple[Any, ...], list[Outcome]] = {}
     for outcome in outcomes:
         settings = {"method": CNN} | dict(outcome.trial.settings)
@@ -320,7 +320,7 @@ def _grouped(outcomes: Sequence[Outcome], *names: str) -> dict[tuple[Any, ...], 
 
 
 def row_of(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") -> Row:
-    """Return the row of a (data set, method, size of the embedding), beside the paper's value."""
+    """Return the row of a (data set, method, size of the embedding), with the paper's value."""
     dataset, method, size = key
     known = dict(zip(EMBEDDING_SIZES, PUBLISHED.get(dataset, {}).get(method, ()), strict=False))
     note = note or "the paper: best of 90 epochs"
@@ -342,7 +342,7 @@ def row_of(key: tuple[Any, ...], outcomes: Sequence[Outcome], note: str = "") ->
 
 
 def _with_svm(rows: Iterable[Row]) -> list[Row]:
-    """Return rows, each followed by that of LIBLINEAR on its last epoch, unless measured without (or a CNN's)."""
+    """Return rows, each followed by LIBLINEAR's for its last epoch, if measured (a CNN has none)."""
     found = []
     for row in rows:
         found.append(row)
@@ -354,7 +354,7 @@ def _with_svm(rows: Iterable[Row]) -> list[Row]:
 
 
 def _by_size(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw tables 2 to 4: the best epoch by the size of the embedding."""
+    """Draw tables 2 to 4: the best epoch against the size of the embedding."""
     groups = _grouped(outcomes, "dataset", "method", "embedding_size")
     rows = {key: row_of(key, group) for key, group in groups.items()}
     lines = []
@@ -379,7 +379,7 @@ def _by_epoch(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _state_of_the_art(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw table 5: the best over the sizes of the embedding, beside what the paper quotes."""
+    """Draw table 5: the best over the sizes of the embedding, with the results quoted in the paper."""
     rows, bars = [], {name: dict(values) for name, values in OTHERS.items()}
     for (dataset, method), group in _grouped(outcomes, "dataset", "method").items():
         sizes = _grouped(group, "embedding_size")
@@ -395,7 +395,7 @@ def _state_of_the_art(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _heat(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figures 11 to 13, and choose the ten transformations that do best on the pictures kept aside."""
+    """Draw figures 11 to 13, and choose the ten transformations that are best on the held-out pictures."""
     groups = {choice: group for (choice,), group in _grouped(outcomes, "choice").items()}
     settings = outcomes[0].trial.settings
     names = [choice for choice in groups if "+" not in choice]
@@ -419,12 +419,12 @@ def _heat(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def top_ten(dataset: str) -> str:
-    """Return the name of the file of the ten best transformations, which `transformations:FILE` takes as views."""
+    """Return the name of the file with the ten best transformations, usable as views with `transformations:FILE`."""
     return f"top-ten-{Path(dataset).name}.json"
 
 
 def _tsne(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figure 15: the test pictures' embeddings on a plane, by t-SNE, of the first seed."""
+    """Draw figure 15: the test pictures' embeddings in the plane by t-SNE, for the first seed."""
     rows = [row_of(key, group) for key, group in _grouped(outcomes, "dataset", "method", "embedding_size").items()]
     found = outcomes[0].result
     png = embedding_map(np.array(found["points"], np.float32), np.array(found["labels"]), names=found["names"])
@@ -436,7 +436,7 @@ def _only(method: str, dataset: str, scale: Scale) -> list[Trial]:
 
 
 def _named(scale: Scale) -> Sequence[str]:
-    """Return the data sets of table 5 that are wanted."""
+    """Return the requested data sets of table 5."""
     names = list(dict.fromkeys(find(name) or name for name in scale.datasets))
     for name in names:
         if name not in PUBLISHED:
@@ -449,7 +449,7 @@ def _all_data_sets(scale: Scale) -> list[Trial]:
 
 
 def search(dataset: str, names: tuple[str, ...] = ()) -> Experiment:
-    """Return the search among pairs of some transformations, all that fit by default, for any labelled data set."""
+    """Return the search over pairs of transformations, by default all suitable ones, for any labelled data set."""
     dataset = find(dataset) or dataset
     known = dataset in _SETS and not names
     return Experiment(
@@ -481,8 +481,8 @@ def _experiment(
     return Experiment(kind, number, title, dataset, split, EPOCHS, minutes, trials, draw, takes, _check)
 
 
-# Minutes on two CPU cores, reckoned from measured epochs (MNIST: 0.8 for the CNN to 2.5 for PL-AE): of a table with
-# its five methods, three sizes, three seeds and 90 epochs, and of a heat map with three seeds and 30 epochs.
+# Minutes on two CPU cores, estimated from measured epochs (MNIST: 0.8 for the CNN to 2.5 for PL-AE): for a table with
+# its five methods, three sizes, three seeds and 90 epochs, and for a heat map with three seeds and 30 epochs.
 _MINUTES = {"mnist": (8_000.0, 3_400.0), "cifar10": (6_500.0, 8_500.0), "svhn": (9_500.0, 7_600.0)}
 _SETS = {"mnist": (2, 11, 14), "cifar10": (3, 12, 16), "svhn": (4, 13, 17)}
 

@@ -1,11 +1,11 @@
-"""Paper 2: what a linear classifier reads off a convolutional auto-encoder (table 1, figures 2 to 9), and next steps.
+"""Paper 2: a linear classifier on a convolutional auto-encoder (table 1, figures 2 to 9), and next steps.
 
-The classifier is one Linear(48, 10) on the 48 channels of the code averaged over positions; the whole code of 768
-numbers stands beside it. Accuracies are over the whole test set, the paper's over 500 pictures. Tables 2 to 4 are not
-in the paper: they are what its section V names as next steps.
+The classifier is one Linear(48, 10) on the 48 channels of the code averaged over positions; results on the whole code
+of 768 numbers are given beside it. Accuracies are over the whole test set, the paper's over 500 pictures. Tables 2 to 4
+are not in the paper: they are the next steps named in its section V.
 
-Batch size and learning rate are not in the text: 64 and Adam's usual 0.001. A pre-training is a trial of its own, which
-holds the weights, so that all that builds on it shares it.
+Batch size and learning rate are not in the text: 64 and Adam's usual 0.001 are used. A pre-training is a separate trial
+that keeps the weights, so everything that builds on it shares it.
 """
 
 import math
@@ -58,11 +58,11 @@ METHOD = "conv-autoencoder"
 STANDARD = "small-resnet18"
 SHOTS = (1, 5, 10)
 DRAWS = 20
-_DRAWN = 16  # pictures in a row
+_DRAWN = 16  # pictures per row
 _POINTS = {"pca": 10_000, "tsne": 3_000}
 _BASE = {"batch_size": "64", "schedule": "constant"}
 _AGGREGATION = {"aggregation": "1.0", "views": "natural"}
-_CHANGED = "none:horizontal_flip=0.5,crop_scale=0.7..1"  # pictures of table 1's last row
+_CHANGED = "none:horizontal_flip=0.5,crop_scale=0.7..1"  # views for table 1's last row
 _FIXED = {
     "bce": {"loss": "bce", "pooled": "false"},
     "l1": {"loss": "l1", "pooled": "false"},
@@ -71,7 +71,7 @@ _FIXED = {
 }
 ENCODERS = {"random": "random", "bce": "pre-trained", "aggregation": "local aggregation", "end-to-end": "end to end"}
 
-# Table 1: percent of 500 test pictures, on average and by class.
+# Table 1: percent of 500 test pictures, on average and per class.
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PUBLISHED = {
     "random": (25.5, (50, 22, 0, 0, 25, 33, 36, 16, 73, 0)),
@@ -81,7 +81,7 @@ PUBLISHED = {
 
 
 def autoencoder(where: Where, *, kind: str, **scale: Any) -> dict[str, Any]:
-    """Train the auto-encoder, which sees no label, with one of its losses (section II-A)."""
+    """Train the auto-encoder, without labels, with one of its losses (section II-A)."""
     run = Run(where, **scale)
     model = run.model(kind)
     net = run.untrained(model)
@@ -90,14 +90,14 @@ def autoencoder(where: Where, *, kind: str, **scale: Any) -> dict[str, Any]:
 
 
 def untrained(where: Where, **scale: Any) -> dict[str, Any]:
-    """Redraw test pictures by the auto-encoder as it was before any training (figure 8)."""
+    """Reconstruct test pictures with the untrained auto-encoder (figure 8)."""
     run = Run(where, epochs=1, **scale)
     net = run.untrained(run.model())
     return {"epochs": [{"closeness": run.closeness(net)}], "trained_epochs": 0, "pictures": run.examples(net)}
 
 
 def frozen_classifier(where: Where, *, encoder: str, features: str, **scale: Any) -> dict[str, Any]:
-    """Train the linear classifier on an encoder that stays as it is (section II-C, 1 and 2)."""
+    """Train the linear classifier on a frozen encoder (section II-C, 1 and 2)."""
     run = Run(where, **scale)
     rows = run.probe(run.encoder(encoder, features), run.model())
     return {"epochs": rows, "labels_used": len(run.parts.train)}
@@ -106,7 +106,7 @@ def frozen_classifier(where: Where, *, encoder: str, features: str, **scale: Any
 def trained_classifier(
     where: Where, *, own_weight: float, features: str, views: str | None, **scale: Any
 ) -> dict[str, Any]:
-    """Train encoder and linear classifier end to end (section II-C, 3), and with a weight also the decoder."""
+    """Train encoder and linear classifier end to end (section II-C, 3), and, if weighted, the decoder as well."""
     run = Run(where, **scale)
     model = run.model()
     if views is not None:
@@ -118,7 +118,7 @@ def trained_classifier(
 
 
 def few_labels(where: Where, *, encoder: str, shots: int, draws: int, **scale: Any) -> dict[str, Any]:
-    """Classify test pictures by the nearest centroid of a few labelled ones of each class (section V)."""
+    """Classify test pictures by the nearest centroid of a few labelled ones per class (section V)."""
     run = Run(where, **scale)
     train_x, test_x = run.embedded(run.encoder(encoder, "averaged"))
     pictures = (train_x, _labels(run.parts.train), test_x, _labels(run.parts.test))
@@ -132,7 +132,7 @@ def few_labels(where: Where, *, encoder: str, shots: int, draws: int, **scale: A
 
 
 def feature_map(where: Where, *, encoder: str, kind: Literal["pca", "tsne"], **scale: Any) -> dict[str, Any]:
-    """Lay the feature maps of test pictures out in the plane (section II-B)."""
+    """Lay out the feature maps of test pictures in the plane (section II-B)."""
     run = Run(where, **scale)
     test = run.parts.test
     embedding = embedded(run.encoder(encoder, "flattened"), test.images, where.device)
@@ -148,7 +148,7 @@ def feature_map(where: Where, *, encoder: str, kind: Literal["pca", "tsne"], **s
 
 
 def standard(where: Where, *, network: str, training: str, **scale: Any) -> dict[str, Any]:
-    """Run one of table 1's three trainings with a standard network in the place of the encoder (section V)."""
+    """Run one of table 1's three trainings with a standard network in place of the encoder (section V)."""
     run = Run(where, **scale)
     shape, model = run.parts.train.image_shape, run.model()
     with _seeded(run.seed, 0):
@@ -179,8 +179,8 @@ class _StandardAutoencoder(Net):
         return Output(cast(Tensor, self.encoder(inputs)))
 
 
-class _Redrawing(Net):
-    """An auto-encoder's reconstruction in the place of an embedding."""
+class _Reconstruction(Net):
+    """An auto-encoder's reconstruction in place of an embedding."""
 
     def __init__(self, net: ConvAutoencoderNet):
         super().__init__()
@@ -192,7 +192,7 @@ class _Redrawing(Net):
 
 @dataclass(frozen=True)
 class Run:
-    """What measurements do at one place, one scale and with one seed."""
+    """The operations of measurements in one place, at one scale and with one seed."""
 
     where: Where
     seed: int
@@ -206,12 +206,12 @@ class Run:
         return train_and_test(DATASET, self.where.data_root, self.subset, self.seed)
 
     def within(self, name: str) -> "Run":
-        """Return the same for one of several trainings of a measurement."""
+        """Return the same run for one of several trainings of a measurement."""
         folder = None if self.where.folder is None else self.where.folder / name
         return replace(self, where=replace(self.where, folder=folder))
 
     def model(self, kind: str = "bce") -> ConvAutoencoder:
-        """Return the method as one row trains it; settings of the Local Aggregation are for its row alone."""
+        """Return the method as trained for a row; settings of Local Aggregation apply only to its row."""
         aggregates = kind == "aggregation"
         chosen = _BASE | (_AGGREGATION if aggregates else {})
         for name, value in self.settings.items():
@@ -222,7 +222,7 @@ class Run:
         return model
 
     def untrained(self, model: ConvAutoencoder, features: str = "flattened") -> ConvAutoencoderNet:
-        """Return the network, whose weights follow from the seed alone."""
+        """Return the network, with weights that depend only on the seed."""
         images = self.parts.train
         model.check(images.unlabelled())
         with _seeded(self.seed, 0):
@@ -231,7 +231,7 @@ class Run:
         return net
 
     def encoder(self, name: str, features: str) -> ConvAutoencoderNet:
-        """Return the auto-encoder as it was before any training, or with the weights that another trial gave it."""
+        """Return the auto-encoder untrained, or with the weights from another trial."""
         net = self.untrained(self.model(), features)
         if name != "random":
             facts = {"seed": self.seed, "epochs": self.epochs, "subset": self.subset, "settings": self.settings}
@@ -245,14 +245,14 @@ class Run:
         return train_x, test_x
 
     def train(self, net: Net, model: ConvAutoencoder, scores: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
-        """Train a network, going on where a stopped measurement was; return the figures of each epoch."""
+        """Train a network, resuming a stopped measurement; return the figures of each epoch."""
         rows, follow = kept_epochs(self.where, scores)
         data = model.image_data(self.parts.train)
         train(net, data, model.recipe(), run_dir=self.where.folder, resume=True, on_epoch=follow)
         return rows
 
     def probe(self, net: Net, model: ConvAutoencoder) -> list[dict[str, float]]:
-        """Train the linear classifier on what a frozen network makes of the pictures, computed once."""
+        """Train the linear classifier on the output of a frozen network, computed once."""
         train_x, test_x = self.embedded(net)
         head = self.head(train_x.shape[1])
         classifier = SupervisedNet(net, head, _labels(self.parts.train), frozen=True, known=train_x)
@@ -262,7 +262,7 @@ class Run:
             with torch.inference_mode():
                 return _by_class(head(known).argmax(1).cpu().numpy(), self.parts.test)
 
-        # What tells pictures apart for a random encoder is small beside their mean; bfloat16 would round it away.
+        # With a random encoder, differences between pictures are small relative to their mean; bfloat16 loses them.
         return self.train(classifier, model.set_params(precision="32"), scores)
 
     def supervise(
@@ -287,20 +287,20 @@ class Run:
         with _seeded(self.seed, 3):
             return nn.Linear(dim, len(self.parts.train.label_names))
 
-    def redrawn(self, net: ConvAutoencoderNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def reconstructed(self, net: ConvAutoencoderNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, H, W, C) reconstructions in [0, 1]."""
-        return embedded(_Redrawing(net), pictures, self.where.device).transpose(0, 2, 3, 1)
+        return embedded(_Reconstruction(net), pictures, self.where.device).transpose(0, 2, 3, 1)
 
     def closeness(self, net: ConvAutoencoderNet) -> float:
-        """Return one minus the mean absolute error on test pictures, by which all losses can be compared."""
+        """Return one minus the mean absolute error on test pictures, which is comparable between all losses."""
         pictures = self.parts.test.images
-        return float(1 - np.abs(self.redrawn(net, pictures) - pictures / np.float32(255)).mean())
+        return float(1 - np.abs(self.reconstructed(net, pictures) - pictures / np.float32(255)).mean())
 
     def examples(self, net: ConvAutoencoderNet) -> str:
-        """Return some test pictures, from all classes, and their reconstructions."""
+        """Return some test pictures of all classes and their reconstructions."""
         pictures = self.parts.test.images
         pictures = pictures[np.linspace(0, len(pictures) - 1, min(_DRAWN, len(pictures))).astype(np.int64)]
-        decoded = np.rint(self.redrawn(net, pictures) * 255).astype(np.uint8)
+        decoded = np.rint(self.reconstructed(net, pictures) * 255).astype(np.uint8)
         return packed({"original": torch.from_numpy(pictures), "decoded": torch.from_numpy(decoded)})
 
 
@@ -312,7 +312,7 @@ def _seeded(*parts: int) -> Iterator[None]:
 
 
 def _weights(net: ConvAutoencoderNet) -> str:
-    """Return the weights; the memory of the Local Aggregation is of no use any more."""
+    """Return the weights, without the memory of Local Aggregation, which is no longer needed."""
     state = net.state_dict()
     return packed({name: state[name] for name in state if name.startswith(("encoder.", "decoder."))})
 
@@ -324,7 +324,7 @@ def _labels(images: ImageSet) -> NDArray[np.int64]:
 
 
 def _by_class(predicted: NDArray[np.int64], images: ImageSet) -> dict[str, float]:
-    """Return the share of pictures that are right, and that of each class."""
+    """Return the share of correct pictures, overall and for each class."""
     labels = _labels(images)
     right = predicted == labels
     names = enumerate(images.label_names)
@@ -332,7 +332,7 @@ def _by_class(predicted: NDArray[np.int64], images: ImageSet) -> dict[str, float
 
 
 def neighbour_alike(points: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the share of points whose nearest neighbour is of the same class."""
+    """Return the share of points whose nearest neighbour has the same class."""
     places = points.astype(np.float32)
     pairs = nearest(places, places, 2)[1]
     other = np.where(pairs[:, 0] == np.arange(len(pairs)), pairs[:, 1], pairs[:, 0])
@@ -357,7 +357,7 @@ def frozen_trial(facts: Mapping[str, Any], encoder: str, features: str = "averag
 
 
 def _probes(facts: Mapping[str, Any], encoder: str, features: Sequence[str] = ("averaged",)) -> list[Trial]:
-    """Return the trials of a classifier on a frozen encoder, after that which trains it."""
+    """Return the trials of a classifier on a frozen encoder, after the trial that trains it."""
     before = [] if encoder == "random" else [encoder_trial(encoder, facts)]
     return before + [frozen_trial(facts, encoder, each) for each in features]
 
@@ -421,7 +421,7 @@ def _trials(scale: Scale, *, of: Callable[[Mapping[str, Any]], list[Trial]]) -> 
 
 
 def _relevant(trial: Trial) -> Trial:
-    """Return a trial without the settings of the Local Aggregation, where it is of something else."""
+    """Return a trial, without the settings of Local Aggregation if it does not use it."""
     if "aggregation" in _encoder_of(trial):
         return trial
     own = {name: value for name, value in trial.settings["settings"].items() if not name.startswith("aggregation")}
@@ -439,7 +439,7 @@ def _standard_trials(scale: Scale) -> list[Trial]:
 
 
 def _check(trials: Sequence[Trial], where: Where) -> None:
-    """Raise `UserError` for what a setting, the pictures or a standard network would stop after hours."""
+    """Raise `UserError` now if a setting, the pictures or a standard network would stop a trial after hours."""
     for trial in trials:
         facts = trial.settings
         run = Run(where, facts["seed"], facts.get("epochs", 1), facts["subset"], facts["settings"])
@@ -450,7 +450,7 @@ def _check(trials: Sequence[Trial], where: Where) -> None:
 
 
 def _of(outcomes: Sequence[Outcome], measure: Callable[..., Any], **settings: object) -> list[Outcome]:
-    """Return the outcomes of a measurement with some settings, one for each seed."""
+    """Return the outcomes of a measurement with some settings, one per seed."""
     return [o for o in outcomes if o.trial.measure is measure and settings.items() <= _plain(o.trial.settings).items()]
 
 
@@ -467,13 +467,13 @@ def outcomes_of(outcomes: Sequence[Outcome], name: str, features: str = "average
 
 
 def _minutes(outcomes: Sequence[Outcome], kind: str) -> str:
-    """Say how long a pre-training took, which the minutes of what builds on it do not hold."""
+    """Say how long a pre-training took; the minutes of what builds on it do not include it."""
     found = [outcome.minutes for outcome in _of(outcomes, autoencoder, kind=kind)]
     return f"after {np.mean(found):.1f} minutes of pre-training without labels"
 
 
 def _table_1(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw table 1: accuracy by class and on average, ours and the paper's."""
+    """Draw table 1: accuracy per class and on average, ours and the paper's."""
     rows: list[Row] = []
     bars: dict[str, dict[str, float]] = {}
     for name, (average, _) in PUBLISHED.items():
@@ -502,7 +502,7 @@ def _class_rows(name: str, outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def _next_steps(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw table 2: what section V names, beside what it is to be compared with."""
+    """Draw table 2: the next steps of section V, with what they are compared to."""
     joint = _of(outcomes, trained_classifier, own_weight=1.0)
     aggregated = _of(outcomes, frozen_classifier, encoder="aggregation")
     note = "pre-training by BCE and Local Aggregation, " + _minutes(outcomes, "aggregation")
@@ -520,7 +520,7 @@ def _next_steps(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _by_labels(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw table 3: accuracy of the nearest centroid by the number of labels of each class."""
+    """Draw table 3: accuracy of the nearest centroid against the number of labels per class."""
     rows, lines = [], []
     for encoder in ("random", "bce", "aggregation"):
         few = {shots: _of(outcomes, few_labels, encoder=encoder, shots=shots) for shots in SHOTS}
@@ -550,7 +550,7 @@ def _standard_networks(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _reconstructions(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figure 2: test pictures, and what the auto-encoder of each loss makes of them."""
+    """Draw figure 2: test pictures, and their reconstructions with each loss."""
     note = "100 % less the mean absolute error; the paper shows pictures"
     found = {kind: _of(outcomes, autoencoder, kind=kind) for kind in ("bce", "l1", "mse")}
     rows = [Row(kind, METHOD, "closeness", each, note=note) for kind, each in found.items()]
@@ -561,7 +561,7 @@ def _reconstructions(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _decoded(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figures 8 and 9: test pictures, and what a decoder makes of them that was not trained."""
+    """Draw figures 8 and 9: test pictures, and how a decoder without reconstruction training decodes them."""
     row = Row("", METHOD, "closeness", outcomes, note="100 % less the mean absolute error; the paper shows pictures")
     pictures = unpacked(outcomes[0].result["pictures"])
     return Drawing([row], _sheet({name: pictures[name] for name in ("original", "decoded")}))

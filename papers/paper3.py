@@ -1,11 +1,11 @@
 """Paper 3: ExemplarCNN and its clustered surrogate classes (tables 2 and 3, figures 1 and 2).
 
 The network learns from unlabelled pictures; a one-vs-all linear SVM on its features learns from ten folds of labelled
-ones, STL-10's own where the set is torchvision's STL-10, and is scored on all test pictures (section 3.2.1). "mean" and
-"std" of the paper are over the folds; ours is the mean, and the deviation over the folds stands in the note.
+ones, STL-10's own folds if the set is torchvision's STL-10, and is scored on all test pictures (section 3.2.1). "mean"
+and "std" in the paper are over the folds; ours is the mean, and the deviation over the folds is in the note.
 
-Beside the paper's rows stand the same features of an untrained network, and an SVM on the pixels. For the row
-"ImageNet" (patches of other pictures than those it is tested on) STL-10 takes the folder tiny_imagenet, and
+The paper's rows are complemented by the same features of an untrained network, and an SVM on the pixels. For the row
+"ImageNet" (patches of other pictures than those it is tested on) STL-10 uses the folder tiny_imagenet, and
 tiny_imagenet the folder flowers.
 """
 
@@ -80,14 +80,14 @@ TITLES = dict(
         strict=True,
     )
 )
-# What the paper quotes in table 3; with a star, trained on all labels instead of a fold.
+# Results quoted in table 3; with a star, trained on all labels instead of a fold.
 OTHERS = {"SWWAE": 74.3, "ConvClustering": 74.1, "ExemplarCNN, 2016": 74.2, "Cutout*": 87.26, "IIC*": 88.8}
 _ELSEWHERE = {"stl10": "tiny_imagenet", "tiny_imagenet": "flowers"}
 _SHOWN, _PATCHES = 6, 10  # pictures of figure 1, and patches of each
 _FOUND = 8  # pictures of each kind in figure 2
 METRIC = "svm_10_folds"
-_DARK = 32  # of 255: a border that is called black
-_STAGES = ("resnet_", "clustered_")  # settings of the ResNet, and of the second training alone
+_DARK = 32  # of 255: up to here a border counts as black
+_STAGES = ("resnet_", "clustered_")  # prefixes of settings for the ResNet, and for the second training only
 _OF_RANDOM_FEATURES = ("network", "patch_size", "surrogate_classes")
 _SET_BY_METHOD = {"clustered": "give --method clustered", "encoder": "the first network finds the clusters"}
 _RESNET = {"resnet_backbone": "resnet18", "resnet_epochs": "30", "resnet_keep": "1.0", "resnet_views": "natural"}
@@ -95,7 +95,7 @@ _RESNET = {"resnet_backbone": "resnet18", "resnet_epochs": "30", "resnet_keep": 
 
 class _Folded(NamedTuple):
     unlabelled: ImageSet
-    folds: tuple[ImageSet, ...]  # one, to be dealt, where the set has none of its own
+    folds: tuple[ImageSet, ...]  # a single one, to be split, if the set has no folds of its own
     test: ImageSet
 
 
@@ -103,7 +103,7 @@ class _Folded(NamedTuple):
 def pictures_of(dataset: str, data_root: Path | None, subset: int | None, seed: int) -> _Folded:
     """Return a data set's unlabelled pictures, its folds and its test pictures."""
     unlabelled = _subset(load_part(dataset, data_root, "unlabeled"), subset, seed)
-    # Only torchvision's files say which pictures are in which of the set's own folds.
+    # Only torchvision's files say which pictures belong to which of the set's own folds.
     own = 0 if is_folder(dataset, data_root, "train") else n_folds(dataset)
     numbers = range(own) if own else [None]
     folds = tuple(load_part(dataset, data_root, "train", fold) for fold in numbers)
@@ -136,7 +136,7 @@ def _labelled(embedding: NDArray[np.float32], images: ImageSet) -> Labelled:
 
 
 def baselines(where: Where, *, dataset: str, seed: int, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Score the pixels, and the features of a network that has learnt nothing."""
+    """Score the pixels, and the features of an untrained network."""
     data = pictures_of(dataset, where.data_root, None, 0)
     model = _exemplar(settings, seed, 1, where)
     model.check(data.unlabelled)
@@ -164,9 +164,9 @@ def exemplar(
     subset: int | None,
     settings: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Train ExemplarCNN and score its features; then, if asked, again on the clusters found by them.
+    """Train ExemplarCNN and score its features; then, if `clustered`, again on the clusters found with them.
 
-    The SVM of the first fold also says what the unlabelled pictures are, for the semi-supervised row.
+    The SVM of the first fold also labels the unlabelled pictures, for the semi-supervised row.
     """
     data = pictures_of(dataset, where.data_root, subset, seed)
     source = _elsewhere(dataset, where.data_root, data) if elsewhere else data.unlabelled
@@ -183,7 +183,7 @@ def exemplar(
         second = cast(ExemplarCNN, fitted(second, source, where.folder and where.folder / "clustered"))
         scores["clustered"] = _scores(second.transform, data, seed)
         result["minutes"]["clustered"] = second.run_["training"]["minutes"]
-        # Of its warnings, those that say that it was clustered otherwise than asked for.
+        # Only the warnings that the clustering differs from the request.
         result["lowered"] = [each for each in second.history_.warnings if "cluster_distance" in each]
         result |= {"classes": [[str(source.ids[row]) for row in rows] for rows in second.surrogate_classes_]}
     return result | {
@@ -203,7 +203,7 @@ def semi_supervised(
     settings: Mapping[str, str],
     base: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Train a ResNet on the labels that the SVM of the first fold gave the unlabelled pictures (section 4.2)."""
+    """Train a ResNet on the labels given to the unlabelled pictures by the SVM of the first fold (section 4.2)."""
     data, settings = pictures_of(dataset, where.data_root, subset, seed), _RESNET | dict(settings)
     found = outcome_of(Trial(exemplar, base), where).result
     called = SVMLabels(np.array(found["labels"]), np.array(found["margins"], np.float32))
@@ -258,7 +258,7 @@ def patches(
 
 
 def problems(where: Where, *, dataset: str, seed: int) -> dict[str, Any]:
-    """Look for what section 3.2.2 names, by the audit: black borders, pictures unlike the others, duplicates."""
+    """Use the audit to find the problems of section 3.2.2: black borders, pictures unlike the others, duplicates."""
     images = pictures_of(dataset, where.data_root, None, seed).unlabelled
     folder = None if where.data_root is None else where.data_root / dataset
     source = folder if folder is not None and (folder / "unlabeled").is_dir() else dataset
@@ -274,7 +274,7 @@ def problems(where: Where, *, dataset: str, seed: int) -> dict[str, Any]:
 
 
 def _found(found: Audit) -> dict[str, Rows]:
-    """Return which pictures have each problem, the clearest first."""
+    """Return the pictures that have each problem, the clearest first."""
     bordered = found.found["bordered"].clearest()
     dark = [max(bytes.fromhex(found.looks.border_colour(row)[1:])) < _DARK for row in bordered]
     near = np.flatnonzero(found.duplicate)
@@ -292,7 +292,7 @@ def _examples(found: Audit, kind: str, rows: Rows) -> list[int]:
 
 
 def _elsewhere(dataset: str, data_root: Path | None, data: _Folded) -> ImageSet:
-    """Return other pictures to learn from, as large as those that are tested on."""
+    """Return other pictures to learn from, of the same size as those tested on."""
     name = _ELSEWHERE[dataset]
     if data_root is None or not (data_root / name).is_dir():
         raise UserError(
@@ -330,7 +330,7 @@ def _dataset(scale: Scale) -> str:
 
 
 def _trials(scale: Scale) -> list[Trial]:
-    """List the trials of table 2: one for the baselines, one for both networks, one each for the others."""
+    """List the trials of table 2: one for the baselines, one for both networks, and one for each of the others."""
     for method in scale.methods:
         if method not in METHODS:
             raise UserError(f"Paper 3 does not compare {method!r}: choose among {', '.join(METHODS)}.")
@@ -351,14 +351,14 @@ def _trials(scale: Scale) -> list[Trial]:
         if "other-pictures" in wanted:
             trials.append(Trial(exemplar, facts | {"elsewhere": True, "clustered": False, "settings": own}))
         if "semi-supervised" in wanted:
-            # Its epochs are the ResNet's own; the network whose labels it learns from is another trial.
+            # The epochs are the ResNet's; the network that provides its labels is another trial.
             epochs = int((_RESNET | resnet)["resnet_epochs"])
             trials.append(Trial(semi_supervised, facts | {"epochs": epochs, "settings": resnet, "base": here}))
     return trials
 
 
 def _by_stage(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Return the settings of the first network, those of the second that are others, and those of the ResNet."""
+    """Return the settings of the first network, those that differ for the second, and those of the ResNet."""
     settings = {name: resolved(value) if name.endswith("views") else value for name, value in settings.items()}
     stages = {name: value for name, value in settings.items() if name.startswith(_STAGES)}
     _check_stages(stages)
@@ -383,7 +383,7 @@ def _check_stages(settings: Mapping[str, str]) -> None:
 
 
 def _check(trials: Sequence[Trial], where: Where) -> None:
-    """Raise `UserError` for what would stop a trial, however late it is measured."""
+    """Raise `UserError` now for anything that would stop a trial later."""
     for trial in trials:
         facts, settings = trial.settings, trial.settings["settings"]
         data = pictures_of(facts["dataset"], where.data_root, facts.get("subset"), facts["seed"])
@@ -409,7 +409,7 @@ def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def _by_method(outcome: Outcome) -> dict[str, Outcome]:
-    """Take apart what a trial measured of several methods."""
+    """Split the outcome of a trial that measured several methods."""
     if outcome.trial.measure is semi_supervised:
         return {"semi-supervised": outcome}
     parts = {}
@@ -425,7 +425,7 @@ def _by_method(outcome: Outcome) -> dict[str, Outcome]:
 
 
 def _own(trial: Trial, method: str) -> dict[str, str]:
-    """Return those settings of a trial that count for one of the methods that it measures."""
+    """Return the settings of a trial that apply to one of the methods it measures."""
     settings = trial.settings["settings"]
     left_out = {"raw-pixels": "", "exemplar-cnn": "clustered_"}.get(method)
     return {name: settings[name] for name in settings if left_out is None or not name.startswith(left_out)}
@@ -453,7 +453,7 @@ def _results(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _comparison(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw table 3: ours beside what the paper quotes."""
+    """Draw table 3: our results and those quoted in the paper."""
     rows = [row for row in _rows(outcomes) if row.method in ("exemplar-cnn", "clustered")]
     bars: dict[str, dict[str, float]] = {name: {"stl10": value} for name, value in OTHERS.items()}
     for row in rows:
@@ -463,7 +463,7 @@ def _comparison(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _contact(outcomes: Sequence[Outcome]) -> dict[str, object]:
-    """Return the pictures of each clustered class by their ids, for people to look at."""
+    """Return the ids of the pictures of each clustered class, for inspection."""
     return {
         f"clustered-classes-{outcome.trial.settings['seed']}.json": outcome.result["classes"]
         for outcome in outcomes
@@ -478,7 +478,7 @@ def _patches(outcomes: Sequence[Outcome]) -> Drawing:
 
 
 def _problems(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figure 2: the clearest of each problem, and the share of pictures that have it."""
+    """Draw figure 2: the clearest cases of each problem, and the share of pictures that have it."""
     dataset = outcomes[0].trial.settings["dataset"]
     note = "of the unlabelled pictures, by the audit; the paper shows examples"
     rows = [Row(kind, "audit", kind, outcomes, dataset=dataset, note=note) for kind in outcomes[0].result["epochs"][0]]

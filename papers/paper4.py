@@ -1,13 +1,13 @@
 """Paper 4: a variational auto-encoder whose groups are named, split and named again after each epoch (figures 2 to 6).
 
-The protocol of sections 3 and 4: one epoch without labels, then k-means on z with k by the elbow, at most 16 answers
-about the groups where they help most, those called mixed split further, and an epoch with loss (3); and so on.
+The protocol of sections 3 and 4: one epoch without labels, then k-means on z with k from the elbow, at most 16 answers
+about the groups where they help most, with those called mixed split further, an epoch with loss (3), and so on.
 
-What the text leaves open. "Reconstruction accuracy" has no definition there: here it is the share of the validation
-pictures' pixels that the decoder, given the mean of z, puts on the right side of one half (`reconstruction`); one
-minus the mean absolute error stands beside it (`closeness`). After the first epoch the softmax head has learnt nothing
-yet, so a test picture has the name of the nearest named centre; from the second on the head's. The annotator is
-simulated and sees the pictures that the page would show. The answers after the last epoch are for the figure alone, and
+What the text leaves open: "reconstruction accuracy" is not defined there. Here it is the share of the validation
+pictures' pixels that the decoder, given the mean of z, puts on the right side of one half (`reconstruction`); one minus
+the mean absolute error is given beside it (`closeness`). After the first epoch the softmax head has learnt nothing yet,
+so a test picture gets the name of the nearest named centre; from the second epoch on, the head's. The annotator is
+simulated and sees the pictures that the page would show. The answers after the last epoch are only for the figure, and
 not counted.
 """
 
@@ -39,11 +39,11 @@ DATASET = "mnist"
 EPOCHS = 5
 SEEDS = 3
 GAMMA = 150.0
-ANSWERS = 16  # after an epoch
+ANSWERS = 16  # after each epoch
 Z_DIMS = (2, 5, 10, 15, 20, 30)
 _VALIDATION = 128
-# Clusters among which the elbow is looked for: two levels of 16. Among up to 16 it lies at 7, among up to 40 at 11,
-# and as so few groups are the same after each epoch, the answers teach little that is new (70 % in the end).
+# Range of clusters in which the elbow is looked for: two levels of 16. Up to 16 it is at 7, up to 40 at 11, and since
+# so few groups are the same after each epoch, the answers then teach little that is new (70 % in the end).
 _ELBOW = 256
 
 
@@ -70,12 +70,12 @@ def pictures_of(data_root: Path | None, subset: int | None, seed: int) -> _Parts
 
 
 def unsupervised(where: Where, *, seed: int, epochs: int, subset: int | None, z_dim: int) -> dict[str, Any]:
-    """Train with loss (1) alone."""
+    """Train with loss (1) only."""
     data = pictures_of(where.data_root, subset, seed)
     model = _first_epoch(data, where, seed, z_dim)
     rows = [_reconstruction(model, data.validation)]
     for epoch in range(2, epochs + 1):
-        # Each epoch begins with a fresh optimiser, as it does where answers come in between.
+        # Each epoch starts with a fresh optimiser, as it does when answers come in between.
         model.set_params(random_state=_later_seed(seed, epoch)).train_stages(data.train)
         rows.append(_reconstruction(model, data.validation))
     return {"epochs": rows}
@@ -84,7 +84,7 @@ def unsupervised(where: Where, *, seed: int, epochs: int, subset: int | None, z_
 def semi_supervised(
     where: Where, *, seed: int, epochs: int, subset: int | None, z_dim: int, gamma: float, answers: int
 ) -> dict[str, Any]:
-    """Train the first epoch with loss (1), the others with loss (3) on what was answered after each."""
+    """Train the first epoch with loss (1), the others with loss (3) on the answers given after each."""
     data = pictures_of(where.data_root, subset, seed)
     assert data.train.labels is not None
     annotator = SimulatedAnnotator(data.train.labels, data.train.label_names, random_state=seed)
@@ -119,7 +119,7 @@ def _check_names(labelling: LabelSession, epoch: int) -> None:
 
 
 def _ask(labelling: LabelSession, annotator: SimulatedAnnotator, most: int) -> int:
-    """Have at most `most` groups answered, those that come of splitting others included; return how many were."""
+    """Have at most `most` groups answered, including those from splitting others; return the number answered."""
     for count in range(most):
         group = labelling.next()
         if group is None:
@@ -135,14 +135,14 @@ def _named(session: Session) -> list[tuple[Group, str]]:
 
 
 def _named_right(session: Session, train: ImageSet) -> float:
-    """Return the share of all training pictures that got their right name by the answers of this round."""
+    """Return the share of all training pictures that the answers of this round named correctly."""
     assert train.labels is not None
     names = np.array(train.label_names)[train.labels]
     return float(sum((names[group.members] == name).sum() for group, name in _named(session)) / len(train))
 
 
 def _accuracy(labelling: LabelSession, test: ImageSet) -> float:
-    """Return the share of test pictures that get their right name."""
+    """Return the share of test pictures that are named correctly."""
     assert test.labels is not None
     model = labelling.model
     named = _named(labelling.session)
@@ -158,7 +158,7 @@ def _accuracy(labelling: LabelSession, test: ImageSet) -> float:
 
 
 def _centres(labelling: LabelSession, groups: Sequence[Group]) -> dict[str, Any]:
-    """Return the first level's centres as pictures, sorted by the names they were given, and those names."""
+    """Return the first level's centres as pictures, sorted by the names given to them, and those names."""
     answers = {event.group: event.name or event.kind for event in labelling.session.events}
     given = [answers.get(group.id, "not asked") for group in groups]
     order = sorted(range(len(groups)), key=lambda index: (len(given[index]), given[index], index))
@@ -168,7 +168,7 @@ def _centres(labelling: LabelSession, groups: Sequence[Group]) -> dict[str, Any]
 
 
 def _reconstruction(model: Estimator, pictures: ImageSet) -> dict[str, float]:
-    """Return how well pictures are drawn from the means of their codes, by two measures."""
+    """Return how well pictures are reconstructed from the means of their codes, by two measures."""
     drawn, target = _decode(model, model.transform(pictures)), pictures.images / 255
     return {
         "reconstruction": float(((drawn > 0.5) == (target > 0.5)).mean()),
@@ -186,7 +186,7 @@ def _decode(model: Estimator, z: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _trials(scale: Scale, *, labels: bool = False, z_dims: Sequence[int] = ()) -> list[Trial]:
-    """List the trials with labels at z = 10, and those without at some sizes of z, for all seeds."""
+    """List the trials with labels at z = 10, and those without labels at several sizes of z, for all seeds."""
     common = {"epochs": scale.epochs or EPOCHS, "subset": scale.subset}
     with_labels = common | {"z_dim": 10, "gamma": GAMMA, "answers": ANSWERS}
     trials = []
@@ -197,7 +197,7 @@ def _trials(scale: Scale, *, labels: bool = False, z_dims: Sequence[int] = ()) -
 
 
 def _decoded_centres(outcomes: Sequence[Outcome], last: bool) -> Drawing:
-    """Draw figures 2 and 3: the decoded centres after the first or the last epoch, a row for each seed."""
+    """Draw figures 2 and 3: the decoded centres after the first or the last epoch, one row per seed."""
     epoch = len(outcomes[0].result["epochs"]) if last else 1
     sheets = [outcome.result["centres"][epoch - 1] for outcome in outcomes]
     columns = max(len(sheet["names"]) for sheet in sheets)
@@ -216,7 +216,7 @@ def _decoded_centres(outcomes: Sequence[Outcome], last: bool) -> Drawing:
 
 
 def _accuracy_by_epoch(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figure 4: test accuracy after each epoch, and how many answers had been given."""
+    """Draw figure 4: test accuracy after each epoch, and the number of answers given so far."""
     row = Row(
         "",
         "topdown-vae",
@@ -227,7 +227,7 @@ def _accuracy_by_epoch(outcomes: Sequence[Outcome]) -> Drawing:
         chosen_on_test="the range of the elbow was chosen in trials on two of the seeds",
     )
     answers = np.mean([outcome.result["answers"] for outcome in outcomes], axis=0)
-    before = np.concatenate([answers[:1], np.cumsum(answers)[:-1]])  # that the accuracy rests on
+    before = np.concatenate([answers[:1], np.cumsum(answers)[:-1]])  # on which the accuracy is based
     ticks: dict[float, str] = {epoch: f"{epoch}\n{count:.0f}" for epoch, count in enumerate(before, 1)}
     line = _line("ours", row)
     return Drawing(
@@ -245,7 +245,7 @@ def _line(name: str, row: Row) -> Line:
 
 
 def _by_z(outcomes: Sequence[Outcome]) -> Drawing:
-    """Draw figure 5: reconstruction accuracy by the size of z."""
+    """Draw figure 5: reconstruction accuracy against the size of z."""
     z_dims = sorted({outcome.trial.settings["z_dim"] for outcome in outcomes})
     of = {z: [outcome for outcome in outcomes if outcome.trial.settings["z_dim"] == z] for z in z_dims}
     rows = [

@@ -1,4 +1,4 @@
-"""Records: what was measured, as `docs/results.json` keeps it, and the page made from all of them."""
+"""Records of what was measured, as kept in `docs/results.json`, and the page made from all of them."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from selfsort.files import atomic_path
 
 Record = dict[str, Any]
 _WRITTEN = ("--out", "--runs", "--results", "--figure", "--json")
-# An absolute path, also below a home folder or a drive's letter, with the option before it.
+# An absolute path, including ones under a home folder or a drive letter, with the option before it.
 _PATH = re.compile(
     r"(?P<option>--[\w-]+[ =])?(?<![\w./\\])"
     r"(?P<path>(?:~|[A-Za-z]:)?[/\\][^\s'\",;/\\]+(?:[/\\][^\s'\",;]*)*)"
@@ -37,7 +37,7 @@ def mean_and_std(values: Sequence[float], decimals: int = 2) -> tuple[float, flo
 
 
 def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:
-    """Name what this computes on."""
+    """Name the hardware used."""
     import torch
 
     if device != "cpu" and torch.cuda.is_available():
@@ -47,17 +47,17 @@ def hardware(device: Literal["auto", "cpu", "cuda"] = "auto") -> str:
 
 
 def keep(path: Path, new: Sequence[Record]) -> None:
-    """Replace the records of the same data set, experiment, metric and frozen network, and write the page of all.
+    """Replace the records of the same data set, experiment, metric and frozen network, and rewrite the page of all.
 
     Raises
     ------
     UserError
-        When the file holds something else, or cannot be written.
+        If the file holds something else, or cannot be written.
 
     """
     with _alone(path):
         records = {_key(record): record for record in [*_read(path), *map(without_paths, new)]}
-        # Not files.write_json: one space of indent has kept the differences of this long file small so far.
+        # Not files.write_json: an indent of one space keeps the diffs of this long file small.
         _write(path, json.dumps(list(records.values()), indent=1) + "\n")
         _write(path.with_suffix(".md"), page(list(records.values())))
 
@@ -72,12 +72,12 @@ def frozen_network(record: Mapping[str, Any]) -> str:
 
 
 def changed(record: Mapping[str, Any]) -> str:
-    """Return what differs from the paper's training, for a table; the frozen network has a column of its own."""
+    """Return the differences from the paper's training, for a table; the frozen network has its own column."""
     return ", ".join(f"{name}={value}" for name, value in told_by_name(record.get("settings", {})))
 
 
 def without_paths(value: Any) -> Any:
-    """Return a value with every path of this machine as `DATA/…`, where something is read, or `RUN/…`, where written.
+    """Return a value with every path of this machine replaced: by `DATA/…` for input, by `RUN/…` for output.
 
     >>> without_paths("python /x/benchmarks/accuracy.py --data-root /sets --out /a/b --set weights=/a/w.pth")
     'python benchmarks/accuracy.py --data-root DATA --out RUN/b --set weights=DATA/w.pth'
@@ -101,8 +101,8 @@ def _portable(found: re.Match[str]) -> str:
 
 
 def _alone(path: Path) -> FileLock:
-    """Return the lock that keeps two programs from adding to a file at once; it lies elsewhere, not among documents."""
-    # Each user has a lock of their own: they could not open one another's.
+    """Return a lock against two programs adding to a file at once; it is kept elsewhere, not among documents."""
+    # Each user has a separate lock: they could not open each other's.
     key = os.fsencode(Path.home()) + b"\0" + os.fsencode(path.resolve())
     return FileLock(Path(tempfile.gettempdir()) / f"selfsort-{hashlib.blake2b(key, digest_size=8).hexdigest()}.lock")
 
@@ -113,7 +113,7 @@ def _read(path: Path) -> list[Record]:
         for record in records:
             _key(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{str(path)!r} holds no records of results: give another file with --results.") from error
+        raise UserError(f"{str(path)!r} holds no records of results: choose another file with --results.") from error
     return records
 
 

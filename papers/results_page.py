@@ -1,4 +1,4 @@
-"""The page of results for readers, made from the records: one table for each data set, nothing twice."""
+"""The page of results for readers, made from the records: one table per data set, nothing twice."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import Any
 Record = Mapping[str, Any]
 _INTRO = """# Measured results
 
-Made from [`results.json`](results.json), which the programs that measured have written; do not edit. Settings, splits
-and notes are there in full.
+Generated from [`results.json`](results.json), which the measuring programs write; do not edit. It has all settings,
+splits and notes.
 
-Values in percent, mean ± standard deviation over seeds, of the last epoch. Labels: how many labels or answers the
-method itself was given; those of a probe are not counted. Published: what a paper, or a goal set before, says. **†**
-marks what the labels of the scored pictures influenced: the best epoch is chosen by the very figure that it
-reports, and what else was chosen so stands under its table."""
+Values are in percent, mean ± standard deviation over seeds, after the last epoch. "Labels" is the number of labels or
+answers given to the method itself, not counting those of a probe. "Published" is the value in a paper, or a goal set in
+advance. **†** marks values that the labels of the scored pictures influenced: the best epoch is chosen by the same
+figure that it reports, and other choices of this kind are explained below the table."""
 _COLUMNS = "method accuracy NMI ARI probe best-epoch-† epochs seeds labels minutes published settings".split()
 _MAIN = ("acc", "nmi", "ari", "linear_probe_last", "svm_probe_last", "svm_10_folds")
 _OF_TRAININGS = (*_MAIN, "linear_probe", "validation")
@@ -23,18 +23,18 @@ _OF_PAPER = re.compile(r"(?P<paper>paper\d+)-(?P<experiment>(?:figure|table)\d+|
 _CURVE = re.compile(r"labelling-curve-(?P<strategy>\w+)-\d+")
 _FROZEN = ("perceptual_network", "perceptual_layer", "perceptual_weights")
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
-_FIGURE = re.compile(r"figure \d+$")  # ends the name of a training that its paper's figure has no name for
-_LONGEST_VALUE = 24  # of a setting, for a table
-_SHOWN = 10  # choices of a search
+_FIGURE = re.compile(r"figure \d+$")  # ends the name of a training that has no name in its paper's figure
+_LONGEST_VALUE = 24  # of a setting in a table
+_SHOWN = 10  # choices shown of a search
 
 
 def told_by_name(settings: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the settings but for those of the frozen network, which is told by a record's "weights"."""
+    """Return the settings except those of the frozen network, which a record's "weights" name."""
     return [(name, value) for name, value in settings.items() if name not in _FROZEN]
 
 
 def with_spread(mean: float, std: float | None, decimals: int = 1) -> str:
-    """Write a mean with its standard deviation over seeds.
+    """Format a mean with its standard deviation over seeds.
 
     >>> with_spread(75.0, 1.41), with_spread(75.12, None)
     ('75.0 ± 1.4', '75.1')
@@ -44,7 +44,7 @@ def with_spread(mean: float, std: float | None, decimals: int = 1) -> str:
 
 @dataclass
 class _Line:
-    """What was measured of one training: a record for each metric."""
+    """The measurements of one training: a record for each metric."""
 
     first: Record
     name: str
@@ -61,7 +61,7 @@ class _Line:
         return "; ".join(self.value(metric) for metric in ("acc_best", "linear_probe_best") if metric in self.metrics)
 
     def labels(self) -> int:
-        """Return what the method was given, not its probe."""
+        """Return the number of labels given to the method itself, not to its probe."""
         return min(int(record["labels_used"]) for record in self.metrics.values())
 
     def published(self) -> str:
@@ -78,7 +78,7 @@ class _Line:
         return [self.first["epochs"], len(self.first["seeds"]), f"{self.labels():,}", taken, self.published()]
 
     def chosen(self) -> str:
-        """Return what labels of the scored pictures influenced."""
+        """Return the choices that were influenced by labels of the scored pictures."""
         return next((r["chosen_on_test"] for r in self.metrics.values() if r.get("chosen_on_test")), "")
 
 
@@ -89,7 +89,7 @@ def page(records: Sequence[Record]) -> str:
         parts.append(f"## {dataset}")
         parts += _of_dataset([record for record in records if _set_of(record) == dataset])
     commands = sorted({f"- `{record['command']}` on {record['hardware']}" for record in records})
-    how = "`DATA` stands for the folder of the pictures and weights, `RUN` for that of what is written."
+    how = "`DATA` stands for the folder with the pictures and weights, `RUN` for the output folder."
     return "\n\n".join([*parts, "## Appendix: commands", how, "\n".join(commands)]) + "\n"
 
 
@@ -110,9 +110,9 @@ def _of_dataset(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _lines(records: Iterable[Record]) -> list[_Line]:
-    """Gather the records of one training; the same in several figures and tables of a paper stands here once.
+    """Gather the records of each training; one that is in several figures and tables of a paper appears here once.
 
-    Those of one paper stand together, and there those of one method, the shorter trainings first.
+    Trainings of one paper are grouped, and within it those of one method, the shorter ones first.
     """
     lines: dict[tuple[Any, ...], _Line] = {}
     for record in records:
@@ -137,7 +137,7 @@ def _values(line: _Line) -> tuple[Any, ...]:
 
 
 def _name(record: Record) -> str:
-    """Name a training as people can read it: the method, and what a paper or an experiment calls it."""
+    """Return a readable name of a training: the method, and its name in the paper or experiment."""
     found = _OF_PAPER.fullmatch(record["experiment"])
     if found is None:
         own = record["experiment"].replace("-", " ")
@@ -145,7 +145,7 @@ def _name(record: Record) -> str:
     row = _row_of(found["row"] or "", record)
     place = f"[{found['paper'].replace('paper', 'paper ')}](papers/{found['paper']}.md)"
     experiment = re.sub(r"(?=[0-9])", " ", found["experiment"], count=1)
-    if record["metric"].removesuffix("_best") not in _OF_TRAININGS:  # what is measured besides is each figure's own
+    if record["metric"].removesuffix("_best") not in _OF_TRAININGS:  # other metrics belong to their figure
         place = f"{place} {experiment}"
     elif not row:
         return f"{record['method']}, {place} {experiment}"
@@ -155,7 +155,7 @@ def _name(record: Record) -> str:
 
 
 def _row_of(rest: str, record: Record) -> str:
-    """Return the row's own name from what follows a figure's or table's: settings and epochs have columns."""
+    """Return the row's own name from what follows a figure's or table's: settings and epochs have their own columns."""
     rest = re.sub(r"(^|-)\d+-epochs$", "", rest)
     told = "-".join(f"{name}={value}" for name, value in sorted(told_by_name(record.get("settings", {}))))
     rest = rest.removesuffix(told) if told else rest
@@ -163,7 +163,7 @@ def _row_of(rest: str, record: Record) -> str:
 
 
 def settings(record: Record) -> str:
-    """Return the frozen network and the settings that are not the paper's, short enough for a table."""
+    """Return the frozen network and the settings that differ from the paper's, short enough for a table."""
     told = [f"{name}={value if len(value) <= _LONGEST_VALUE else '…'}" for name, value in _told(record)]
     return ", ".join([*([] if record["weights"] == "none" else [record["weights"].partition(",")[0]]), *told])
 
@@ -188,7 +188,7 @@ def _main_table(lines: Sequence[_Line]) -> Iterator[str]:
 
 
 def _curve_table(records: Sequence[Record]) -> Iterator[str]:
-    """Accuracy by the number of answers, a row for each way to ask."""
+    """Accuracy by the number of answers, one row for each way of asking."""
     answers = sorted({record["labels_used"] for record in records})
     rows: dict[str, dict[int, str]] = {}
     for record in records:
@@ -199,7 +199,7 @@ def _curve_table(records: Sequence[Record]) -> Iterator[str]:
     if rows:
         yield f"Accuracy by the number of answers, {records[0]['method']}; one answer names a group or a picture:"
     table = [[name, *(values.get(count, "") for count in answers)] for name, values in rows.items()]
-    yield from _table(["asked about", *map(str, answers)], table)
+    yield from _table(["answers about", *map(str, answers)], table)
 
 
 def _other_table(lines: Sequence[_Line]) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _other_table(lines: Sequence[_Line]) -> Iterator[str]:
     for line in lines:
         rows.append([line.name, *map(line.value, metrics), *line.facts(), settings(line.first)])
     if rows:
-        yield "Other figures:"
+        yield "Other metrics:"
     names = [metric.replace("_", " ") for metric in metrics]
     yield from _table(["method", *names, "epochs", "seeds", "labels", "minutes", "published", "settings"], rows)
 
@@ -219,14 +219,14 @@ def _search_table(lines: Sequence[_Line]) -> Iterator[str]:
         return
     first = best[0].first
     split = f"{first['dataset']}, {first['epochs']} epochs, {settings(first)}"
-    yield f"Search for random changes: the best {len(best)} of {len(lines)} by pictures kept aside ({split}):"
+    yield f"Search for random changes: the best {len(best)} of {len(lines)}, scored on held-out pictures ({split}):"
     choices = [_row_of(line.first["experiment"].split("-", 2)[2], line.first) for line in best]
     rows = [[choice, line.value("validation"), line.probe()] for choice, line in zip(choices, best, strict=True)]
-    yield from _table(["changes", "kept aside", "test"], rows)
+    yield from _table(["changes", "held out", "test"], rows)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Make a table without the columns that are empty in all rows."""
+    """Yield a table without the columns that are empty in all rows."""
     kept = [i for i, _ in enumerate(columns) if any(str(row[i]) for row in rows)]
     if not rows:
         return

@@ -1,8 +1,8 @@
-"""What all experiments share: trials that are measured once and kept, and a figure or table made from them.
+"""Code shared by all experiments: trials, measured once and kept, and the figures and tables made from them.
 
 A figure or table is a list of independent trials, such as one embedding size and one seed. Each is measured by a
-function and kept in the output folder as one JSON file, under its function's name and its settings; several figures
-may share a trial. So a run that was stopped, even killed, goes on with the trial it was at.
+function and kept in the output folder as one JSON file, named after the function and its settings; several figures may
+share a trial. So a run that was stopped, even killed, resumes with the trial it was at.
 """
 
 import hashlib
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from selfsort.training.recipe import Device
 
 Say = Callable[[str], None]
-_LONGEST_NAME = 40  # of settings in an experiment's name
+_LONGEST_NAME = 40  # of the settings in an experiment's name
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where trials are computed and their pictures lie; none of it changes what is measured.
+    """Where trials are computed and where their pictures are; none of this changes the results.
 
     Attributes
     ----------
-    device : to compute on
+    device : the device to compute on
     data_root : folder of torchvision's data sets, or of folders of pictures by their names
-    folder : what a measurement keeps in it is there when it goes on after being stopped, and gone once it is done
+    folder : a measurement's working folder, kept when it is stopped and deleted when it is done
 
     """
 
@@ -55,18 +55,18 @@ class Where:
 
 @dataclass(frozen=True)
 class Scale:
-    """How far a figure is scaled down; None leaves what the figure's own page says.
+    """How far a figure is scaled down; None keeps the figure's own values.
 
     Attributes
     ----------
     epochs : passes over the pictures
-    subset : pictures to learn from
-    seeds : runs that are averaged
+    subset : number of pictures to learn from
+    seeds : number of runs that are averaged
     embedding_sizes : sizes of the embedding
-    methods : which of the methods compared
-    datasets : which of the data sets compared
+    methods : the methods to compare
+    datasets : the data sets to compare
     settings : hyper-parameters of the methods to change, as texts
-    out : folder in which earlier experiments may have left what this one goes on from
+    out : folder in which this experiment may find the results of earlier ones
 
     """
 
@@ -86,11 +86,11 @@ class Trial:
 
     Attributes
     ----------
-    measure : called with `Where` and the settings; returns what JSON can hold: under "epochs" the figures of each epoch
-        as fractions (and under "trained_epochs" how many there were, if not as many), under "labels_used" the number
-        of labels or answers, and whatever else is drawn
-    settings : all that decides the outcome; those of the methods, if any, under "settings" where they are not the
-        paper's; those of the trial that it builds on, if it has settings of its own, under "base"
+    measure : called with `Where` and the settings; returns JSON values: under "epochs" the figures of each epoch as
+        fractions (and under "trained_epochs" the number of epochs, if it differs), under "labels_used" the number of
+        labels or answers, and anything else that is drawn
+    settings : everything that determines the outcome; under "settings" the methods' settings that differ from the
+        paper's; under "base" the settings of the trial that it builds on, if that has any
 
     """
 
@@ -99,7 +99,7 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """Describe the trial for people."""
+        """Return a readable description of the trial."""
         values = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
         return f"{self.measure.__name__.replace('_', ' ')}: {values}"
 
@@ -111,7 +111,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial measured, in how many minutes, on what, of pictures in which folder."""
+    """The result of a trial, its minutes, the hardware, and the folder of the pictures."""
 
     trial: Trial
     result: Mapping[str, Any]
@@ -126,20 +126,20 @@ class Row:
 
     Attributes
     ----------
-    name : what tells this row from the others of its figure; empty where there is one
+    name : distinguishes this row from others of its figure; empty for a single row
     method : name of the method
     metric : which of the outcomes' figures
-    outcomes : one for each seed
-    baseline : what is subtracted from them, seed by seed, where the row is a difference
-    epoch : the only one that counts; None for the last, with the best beside it
+    outcomes : one per seed
+    baseline : outcomes to subtract, seed by seed, if the row is a difference
+    epoch : the only epoch that counts; None for the last and, beside it, the best
     published : the paper's value in percent
-    published_best : it is of the best epoch
-    weights : of the frozen network, where there is one
-    dataset : where a figure compares several
-    note : what the published value is, or what ours is
-    chosen_on_test : what labels of the scored pictures influenced, besides the best epoch
-    loss : the metric is one: no percentage, and the lowest is the best
-    recorded : the row is among the records, not in the tables alone
+    published_best : whether that value is of the best epoch
+    weights : weights of the frozen network, if there is one
+    dataset : the data set, if a figure compares several
+    note : explains the published value, or ours
+    chosen_on_test : choices influenced by labels of the scored pictures, besides the best epoch
+    loss : whether the metric is a loss: not a percentage, and the lowest is the best
+    recorded : whether the row is among the records, not only in the tables
 
     """
 
@@ -159,7 +159,7 @@ class Row:
     recorded: bool = True
 
     def values(self) -> list[list[float]]:
-        """Return the metric in percent, or a loss as it is, seed by seed and epoch by epoch."""
+        """Return the metric in percent, or a loss unchanged, seed by seed and epoch by epoch."""
         values = self._values(self.outcomes)
         if not self.baseline:
             return values
@@ -176,14 +176,14 @@ class Row:
         return mean_and_std([seed[-1] for seed in self.values()], decimals=4 if self.loss else 2)
 
     def best(self) -> tuple[float, float | None]:
-        """Return mean and standard deviation of each seed's best epoch, chosen by the very metric."""
+        """Return mean and standard deviation of each seed's best epoch, chosen by the metric itself."""
         best, decimals = (min, 4) if self.loss else (max, 2)
         return mean_and_std([best(seed) for seed in self.values()], decimals)
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure or table made: its rows, the plot in the paper's form as a PNG, and other JSON files by name."""
+    """A finished figure or table: its rows, the plot in the paper's form as a PNG, and other JSON files by name."""
 
     rows: Sequence[Row]
     png: bytes
@@ -196,16 +196,16 @@ class Experiment:
 
     Attributes
     ----------
-    kind, number : as the paper counts; 0 for what it does not have
+    kind, number : as in the paper; 0 for what the paper does not have
     title : what it shows
     dataset : the pictures it needs
     split : what is learnt from and what is scored on
-    epochs : when --epochs is not given
-    minutes : that it takes on two CPU cores as it is, measured or reckoned from measured epochs
+    epochs : default of --epochs
+    minutes : duration on two CPU cores, measured or estimated from measured epochs
     trials : makes the list of trials
     draw : makes the figure from their outcomes
     takes : which of the scale's attributes change it, besides epochs, subset and seeds
-    check : raises `UserError` for what would stop one of some trials hours later
+    check : raises `UserError` now for what would stop a trial hours later
 
     """
 
@@ -229,7 +229,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper and what can be reproduced of it."""
+    """A paper and its reproducible figures and tables."""
 
     name: str
     title: str
@@ -252,7 +252,7 @@ _OVERRULED = {
 
 
 def check_options(experiments: Sequence[Experiment], scale: Scale) -> None:
-    """Raise `UserError` for an option or a setting that would change nothing about any of some experiments."""
+    """Raise `UserError` for an option or a setting that would change none of the experiments."""
     for name, option in _OPTIONS.items():
         if getattr(scale, name) and not any(name in each.takes for each in experiments):
             what = " and ".join(each.name.replace("-", " ") for each in experiments)
@@ -261,7 +261,7 @@ def check_options(experiments: Sequence[Experiment], scale: Scale) -> None:
 
 
 def refuse_settings(settings: Mapping[str, str], more: Mapping[str, str] | None = None) -> None:
-    """Raise `UserError` for a setting that all experiments overrule, or some for the reasons given."""
+    """Raise `UserError` for a setting that all experiments override, or one in `more`, with its reason."""
     reasons = _OVERRULED | dict(more or {})
     for name in settings:
         if name in reasons:
@@ -271,15 +271,15 @@ def refuse_settings(settings: Mapping[str, str], more: Mapping[str, str] | None 
 def reproduce(
     paper: Paper, experiment: Experiment, scale: Scale, where: Where, out: Path, command: str, say: Say
 ) -> list[Record]:
-    """Make a figure or table in a folder, measuring only the trials that are not there yet; return its records.
+    """Make a figure or table in a folder, measuring only missing trials; return its records.
 
-    Writes `figure-4.csv` (each row's last and best epoch beside the published value), `figure-4.md` (the same to be
-    read), `figure-4-epochs.csv` (every epoch of every seed), `figure-4.png` and `figure-4.json` (the records).
+    Writes `figure-4.csv` (each row's last and best epoch and the published value), `figure-4.md` (the same for
+    reading), `figure-4-epochs.csv` (every epoch of every seed), `figure-4.png` and `figure-4.json` (the records).
 
     Raises
     ------
     UserError
-        When another process works in the folder, the pictures are missing, or a setting cannot be.
+        If another process works in the folder, pictures are missing, or a setting is impossible.
 
     """
     with new_parents(out), runs.run_lock(out):
@@ -298,12 +298,12 @@ def reproduce(
 
 
 def measure(trials: Sequence[Trial], where: Where, out: Path, say: Say) -> list[Outcome]:
-    """Return the outcome of each trial, from its file where it has been measured before."""
+    """Return the outcome of each trial, from its file if it has been measured before."""
     outcomes = []
     for number, trial in enumerate(trials, 1):
         kept = _kept(trial, out)
         outcomes.append(kept or _measured(trial, where, out))
-        # Pictures may move, and results be kept without them; that others were meant, only a person can tell.
+        # Pictures may have moved, or be gone; only a person can tell whether other pictures were meant.
         moved = kept is not None and kept.data_root not in ("", _place(where))
         before = f"measured before{f', of the pictures in {outcomes[-1].data_root}' if moved else ''}"
         how = before if kept else f"{outcomes[-1].minutes:.1f} minutes"
@@ -312,7 +312,7 @@ def measure(trials: Sequence[Trial], where: Where, out: Path, say: Say) -> list[
 
 
 def _take_over_cells(out: Path) -> None:
-    """Give the folder of trials its name where it has the one of before 0.1.0, so that nothing is measured again."""
+    """Rename the trial folder if it has its name from before 0.1.0, so that nothing is measured again."""
     if (out / "cells").is_dir() and not (out / "trials").exists():
         (out / "cells").rename(out / "trials")
 
@@ -324,14 +324,14 @@ def _kept(trial: Trial, out: Path) -> Outcome | None:
         facts = found["result"], found["minutes"], found["hardware"], found.get("data_root", "")
         return Outcome(trial, *facts) if same else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or no outcome: it is measured (again)
+        return None  # missing or invalid: it is measured (again)
 
 
 def _measured(trial: Trial, where: Where, out: Path) -> Outcome:
     started = time.monotonic()
     folder = trial.file(out).with_suffix("")
     result = trial.measure(replace(where, folder=folder), **trial.settings)
-    # What was stopped and resumed has epochs of earlier sittings.
+    # A resumed trial includes epochs from before it was stopped.
     epochs = sum(row.get("seconds", 0) + row.get("scoring_seconds", 0) for row in result.get("epochs", ()))
     minutes = max(time.monotonic() - started, epochs) / 60
     outcome = Outcome(trial, result, minutes, hardware(where.device), _place(where))
@@ -346,7 +346,7 @@ def _place(where: Where) -> str:
 
 
 def outcome_of(trial: Trial, where: Where) -> Outcome:
-    """Return the outcome of another trial, on which a measurement builds; it is measured first if that is to do."""
+    """Return the outcome of another trial, on which a measurement builds, measuring it first if necessary."""
     if where.folder is None:
         raise ValueError("what builds on another trial is measured in an output folder")
     out = where.folder.parents[1]
@@ -354,9 +354,9 @@ def outcome_of(trial: Trial, where: Where) -> Outcome:
 
 
 def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[list[dict[str, float]], "OnEpoch"]:
-    """Return the rows of the epochs, and what adds one after each: the loss, the seconds, and what `scores` measures.
+    """Return the rows of the epochs, and a callback that adds one after each: loss, seconds, result of `scores`.
 
-    The rows are kept in `where.folder`, so that a training that is resumed has those of its earlier sittings.
+    The rows are kept in `where.folder`, so that a resumed training has those from before it was stopped.
     """
     path = None if where.folder is None else where.folder / "epochs.json"
     rows: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else []
@@ -364,7 +364,7 @@ def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[l
     def add(history: "History") -> None:
         started = time.monotonic()
         last = history.rows[-1]
-        del rows[len(history.rows) - 1 :]  # a killed training may have got further than its last checkpoint
+        del rows[len(history.rows) - 1 :]  # a killed training may have gone beyond its last checkpoint
         row = scores() | {"loss": last["loss"], "seconds": last["seconds"]}
         rows.append(row | {"scoring_seconds": time.monotonic() - started})
         if path:
@@ -375,7 +375,7 @@ def kept_epochs(where: Where, scores: Callable[[], dict[str, float]]) -> tuple[l
 
 
 def _records(row: Row, facts: Record) -> list[Record]:
-    """Return a record for the last epoch of a row, and one for the best where there are several epochs."""
+    """Return a record for the last epoch of a row, and one for the best if there are several."""
     value, std = row.last()
     several = len(row.values()[0]) > 1
     published = None if several and row.published_best else row.published
@@ -389,7 +389,7 @@ def _records(row: Row, facts: Record) -> list[Record]:
 
 
 def _facts(paper: Paper, experiment: Experiment, scale: Scale, row: Row, command: str) -> Record:
-    # What was scaled down or changed stands beside the whole figure, not in its place.
+    # Scaled-down or changed figures are recorded beside the whole figure and do not replace it.
     epochs = scale.epochs or experiment.epochs
     own = row.outcomes[0].trial.settings
     scaled = f"{epochs}-epochs" if "epochs" in own and epochs != experiment.epochs else ""
@@ -417,7 +417,7 @@ def _facts(paper: Paper, experiment: Experiment, scale: Scale, row: Row, command
 
 
 def _short(settings: Mapping[str, str]) -> str:
-    """Return what tells settings from others in a name."""
+    """Return the part of a name that identifies settings."""
     text = "-".join(f"{name}={value}" for name, value in sorted(told_by_name(settings)))
     return text if len(text) <= _LONGEST_NAME else f"set-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
@@ -448,7 +448,7 @@ def _write(
 
 
 def _columns(facts: Record) -> list[object]:
-    """Return what the table says of how a row was measured."""
+    """Return the table's columns about how a row was measured."""
     return [facts["epochs"], len(facts["seeds"]), facts["labels_used"], frozen_network(facts), changed(facts)]
 
 

@@ -1,6 +1,6 @@
-"""Classifiers that learn from labels, as references beside the methods, which see none (papers 1 and 2).
+"""Classifiers that learn from labels, as references for the methods, which see none (papers 1 and 2).
 
-They belong to evaluation, as the probes do, but are trained by the training loop, which is above it. A label never
+They belong to evaluation, like the probes, but are trained by the training loop, which is above it. A label never
 enters a batch: it is looked up by the picture's index.
 """
 
@@ -19,15 +19,15 @@ from selfsort.models.per_image import PerImage
 
 
 class SupervisedNet(Net):
-    """A network and a head on its embedding that learn to tell labels, by cross-entropy.
+    """A network and a head on its embedding that learn to predict labels, by cross-entropy.
 
     Attributes
     ----------
-    net : whose embedding is classified
-    head : (B, D) embeddings to (B, K) scores
-    frozen : the network stays as it is, and only the head learns
-    own_weight : of the network's own loss beside the cross-entropy
-    known : (N, D) embedding of the pictures by a frozen network, to be looked up instead of computed at each step
+    net : the network whose embedding is classified
+    head : maps (B, D) embeddings to (B, K) scores
+    frozen : the network is not changed, and only the head learns
+    own_weight : weight of the network's own loss, added to the cross-entropy
+    known : (N, D) embedding of the pictures by a frozen network, looked up instead of computed at each step
 
     """
 
@@ -44,14 +44,14 @@ class SupervisedNet(Net):
         super().__init__()
         numbers = np.asarray(labels, dtype=np.int64)
         if (numbers < 0).any():
-            raise UserError("Some pictures have no label: leave them out, for a classifier is to learn from them all.")
+            raise UserError("Some pictures have no label: leave them out, since the classifier would learn them.")
         self.net, self.head, self.frozen, self.own_weight = net, head, frozen, own_weight
         self.net.requires_grad_(not frozen)
         self.labels = PerImage(torch.from_numpy(numbers))
         self.known = None if known is None else PerImage(torch.from_numpy(known))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the cross-entropy of the views' labels, and the network's own loss where it has a weight."""
+        """Return the cross-entropy of the views' labels, and the network's own loss if it has a weight."""
         embedding = self._embedding(batch) if self.known is None else self.known[batch.indices]
         loss = F.cross_entropy(self.head(embedding).float(), self.labels[batch.indices])
         return loss + self.own_weight * self.net.loss(batch) if self.own_weight else loss
@@ -66,7 +66,7 @@ class SupervisedNet(Net):
         return Output(embedding, cast(Tensor, self.head(embedding)))
 
     def train(self, mode: bool = True) -> "SupervisedNet":
-        """Set the mode; a frozen network stays in evaluation mode, for its running means would move, too."""
+        """Set the mode; a frozen network stays in evaluation mode, because its running means would change as well."""
         super().train(mode)
         if self.frozen:
             self.net.eval()

@@ -1,4 +1,4 @@
-"""How every test runs a `selfsort` command."""
+"""Run `selfsort` commands in tests."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from selfsort.__main__ import main
 
 
 class Answer(NamedTuple):
-    """What a command left: its exit code, and what it printed on standard output and standard error."""
+    """The result of a command: its exit code, and what it printed on standard output and standard error."""
 
     code: int
     out: str
@@ -30,7 +30,7 @@ def run_here(*words: object) -> int:
 
 
 class Cli:
-    """Runs commands in this process; see `in_a_process` for one of its own."""
+    """Runs commands in this process; see `in_a_process` for a separate one."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]):
         self._capsys = capsys
@@ -40,7 +40,7 @@ class Cli:
         return run_here(*words)
 
     def __call__(self, *words: object) -> Answer:
-        """Return what a command left, without what was printed before."""
+        """Return the result of a command, without earlier output."""
         self._capsys.readouterr()
         return Answer(self.run(*words), *self._capsys.readouterr())
 
@@ -55,11 +55,11 @@ class Cli:
 
 
 def program(*words: object) -> list[str]:
-    """Return the program and the arguments that run a command in a process of its own."""
+    """Return the program and the arguments that run a command in a separate process."""
     return [sys.executable, "-u", "-m", "selfsort", *map(str, words)]
 
 
 def in_a_process(*words: object, **options: Any) -> Answer:
-    """Run a command to its end in a process of its own."""
+    """Run a command to its end in a separate process."""
     done = subprocess.run(program(*words), capture_output=True, text=True, **options)
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""What every test gets: a cache of its own, the real data where they are, and a browser where there is one."""
+"""Fixtures of all tests: a separate cache, the real data if available, and a browser if there is one."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ import pytest
 
 from commands import Cli
 
-# A shell that starts the tests in the background hands on an ignored Ctrl-C, which some of them send to processes.
+# A shell that starts the tests in the background passes on an ignored SIGINT, which some tests send to processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -42,7 +42,7 @@ def data_root():
 
 @pytest.fixture
 def closed(tmp_path):
-    """Return a folder that this process may not look into, and a block in which that holds."""
+    """Return a folder that this process may not read, and a block in which that holds."""
     folder = tmp_path / "closed"
     folder.mkdir()
 
@@ -51,7 +51,7 @@ def closed(tmp_path):
         before = os.geteuid()
         try:
             folder.chmod(0)
-            if before == 0:  # who may look everywhere, but for somebody else
+            if before == 0:  # root may look everywhere, so become somebody else
                 os.seteuid(65534)
             yield
         finally:
@@ -79,7 +79,7 @@ def browser():
 
 @pytest.fixture
 def phone(browser):
-    """Return what opens a file as a phone does, in a colour scheme; nothing may go wrong on its page."""
+    """Return a function that opens a file like a phone, in a colour scheme; nothing may go wrong on the page."""
     complaints, pages = [], []
 
     def opened(path: Path, scheme: str):

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked from one that has imported everything, to be stopped or starved."""
+"""Commands in separate processes, forked from one that has imported everything, to be stopped or starved."""
 
 import multiprocessing
 import os
@@ -28,7 +28,7 @@ def _run(folder: str, cache: str, arguments: tuple[str, ...], log: str, limit: i
     for number in (1, 2):
         os.dup2(os.open(f"{log}.{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    torch.set_num_threads(1)  # several such processes would wait for one another's threads
+    torch.set_num_threads(1)  # several such processes would wait for each other's threads
     os.chdir(folder)
     os.environ["SELFSORT_CACHE"] = cache
     if limit is not None:
@@ -40,7 +40,7 @@ def _run(folder: str, cache: str, arguments: tuple[str, ...], log: str, limit: i
 
 
 class Running:
-    """A command in a process of its own."""
+    """A command in a separate process."""
 
     def __init__(self, log: Path, arguments: tuple[object, ...], limit: int | None = None, stall: bool = False):
         self.log = log

@@ -1,4 +1,4 @@
-"""What the tests of the command line's answers share: settings, folders of pictures, and what a refusal must be."""
+"""Code shared by tests of the command line's messages: settings, folders of pictures, and the form of a refusal."""
 
 import hashlib
 import os

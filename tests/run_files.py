@@ -1,4 +1,4 @@
-"""Run folders that are changed as if selfsort itself had written them so, or as if somebody else had."""
+"""Run folders changed as if by selfsort itself, or as if by somebody else."""
 
 import json
 from pathlib import Path
@@ -34,11 +34,11 @@ def made(path: Path, **changes: Any) -> RunFolder:
 
 
 def edit(run: Path, *missing: str, **changes: Any) -> None:
-    """Change facts of a run, whose manifest is sealed again, and take the `missing` ones away."""
+    """Change facts of a run, remove the `missing` ones, and seal the manifest again."""
     facts = json.loads((run / "run.json").read_text()) | changes
     write_facts(run / "run.json", {name: value for name, value in facts.items() if name not in ("digest", *missing)})
 
 
 def reseal(run: Path) -> None:
-    """Let a run's manifest take its files for what was written."""
+    """Make a run's manifest accept its files as they are."""
     seal(run)

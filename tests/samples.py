@@ -11,7 +11,7 @@ from selfsort.methods.base import Estimator, TrainedEstimator
 
 
 def pictures(n: int = 48, size: int = 16, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
-    """Bars across, bars down and blocks, with noise: three kinds that a method can tell apart."""
+    """Bars across, bars down and blocks, with noise: three kinds that a method can distinguish."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     kinds = [(y // 2) % 2, (x // 2) % 2, (y > size // 2) & (x > size // 2)]
@@ -40,4 +40,12 @@ def quick(name: str, **changes: Any) -> Estimator:
             "network": "64-128-256",
             "learning_rate": 0.01,
         }
+    if name == "conv-kmeans":
+        settings |= {"filters": (8, 12), "n_windows": 100}
+    if name in ("dcgan", "layerwise-ae", "swwae"):
+        settings |= {"widths": (8, 16)}
+    if name == "n2d":
+        settings |= {"widths": (32, 16), "code_size": 4}
+    if name == "scan":
+        settings |= {"labelling_epochs": 2, "sure": 0.4, "n_neighbours": 5}
     return cls(**settings | changes)

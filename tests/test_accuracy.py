@@ -1,4 +1,4 @@
-"""That it works: without a label the digits fall into their classes better than k-means on pixels makes them."""
+"""It works: without labels the digits fall into their classes better than with k-means on pixels."""
 
 import selfsort
 from selfsort.evaluation.metrics import clustering_scores

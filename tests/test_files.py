@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what a killed process left is swept up."""
+"""Files appear completely or not at all, and what a killed process left is cleaned up."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
 
 
-def test_a_failure_takes_new_parents_away_but_no_others(tmp_path: Path) -> None:
+def test_a_failure_removes_new_parents_but_no_others(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     with pytest.raises(RuntimeError), atomic_path(tmp_path / "kept/new/newer/file") as partial:
         partial.write_text("half")
@@ -31,7 +31,7 @@ def test_a_failure_takes_new_parents_away_but_no_others(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
-def test_what_a_killed_process_left_is_swept_up_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_cleaned_up_but_not_files_of_living_ones(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from selfsort.files import atomic_path\n"
@@ -51,7 +51,7 @@ def test_what_a_killed_process_left_is_swept_up_and_what_a_living_one_writes_is_
 
 def test_write_errors_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="a part of the path is a file"):
+    with pytest.raises(UserError, match="part of the path is a file"):
         write_json(tmp_path / "file/run.json", {})
     with pytest.raises(UserError, match="the disk is full"), atomic_path(tmp_path / "a"):
         raise OSError("30720 requested and 11232 written")

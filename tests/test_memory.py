@@ -1,4 +1,4 @@
-"""What is kept of freed memory, seen by the pages that the system has to clear."""
+"""Reuse of freed memory, measured by the pages that the system has to clear."""
 
 import platform
 import subprocess
@@ -25,11 +25,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(how: str) -> int:
-    """Return how many pages of 8 arrays of 4 MiB are new to a process that has freed as many before."""
+    """Return how many pages of 8 arrays of 4 MiB are new to a process that has just freed as many."""
     done = subprocess.run([sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told")
-def test_freed_memory_is_used_again() -> None:
+def test_freed_memory_is_reused() -> None:
     assert faults("kept") < 100 < 1000 < faults("as it is")

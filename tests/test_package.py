@@ -1,4 +1,4 @@
-"""The wheel: built from the sources, installed elsewhere, used there; and what it says it needs."""
+"""The wheel: built from the sources, installed elsewhere, and used there; and its declared requirements."""
 
 import ast
 import subprocess
@@ -32,17 +32,17 @@ def test_what_is_imported_is_declared() -> None:
     modules = set().union(*(imported(file) for folder in ("src", "papers") for file in (ROOT / folder).rglob("*.py")))
     others = modules - sys.stdlib_module_names - {"selfsort", "papers"}
     installed = packages_distributions()
-    declared = required("clip", "heic", "hf", "microscopy", "openvino", "parquet")
+    declared = required("clip", "heic", "hf", "microscopy", "onnx", "openvino", "parquet")
     for module in sorted(others):
         assert {canonicalize_name(name) for name in installed[module]} & declared.keys(), f"{module} is not declared"
 
 
-def test_the_lock_holds_what_is_required_but_pytorch() -> None:
+def test_the_lock_holds_all_requirements_except_pytorch() -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split("==") for line in lines)
     assert not locked.keys() & {"torch", "torchvision", "triton", "selfsort"}
     for name, requirement in required(
-        "clip", "heic", "hf", "microscopy", "openvino", "parquet", "tensorboard", "test"
+        "clip", "heic", "hf", "microscopy", "onnx", "openvino", "parquet", "tensorboard", "test"
     ).items():
         assert name in ("torch", "torchvision") or locked[name] in requirement.specifier, name
 

@@ -1,4 +1,4 @@
-"""The commands and the Python of the README and the guide, run as they stand there."""
+"""The commands and the Python of the README and the guide, run as written."""
 
 import re
 import shlex
@@ -20,10 +20,10 @@ def blocks(language: str, text: str) -> list[str]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `photos/`, `new/` and `labelled/` in it, as the README takes for granted."""
+    """A folder with `photos/`, `new/` and `labelled/` in it, as the README assumes."""
     for name, seed in (("photos", 0), ("new", 1), ("labelled", 2)):
         for index, (pixels, kind) in enumerate(zip(pictures(12, 24, seed=seed), kinds(12), strict=True)):
-            # The photos have labels for those who answer in a person's place; nothing else reads them.
+            # The photos have labels for simulated annotators; nothing else reads them.
             folder = tmp_path / name / (f"kind-{kind}" if name != "new" else "")
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / f"{index:02d}.png")
@@ -68,7 +68,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_the_example_method_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new file is all it takes: it is put beside the others and used by name."""
+    """A new file suffices: it is put beside the others and used by name."""
     from selfsort import methods
 
     (block,) = blocks("python", (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ UNSEEN = [
 
 
 @pytest.mark.parametrize("letter", UNSEEN)
-def test_what_cannot_be_seen_makes_no_other_name(letter: str) -> None:
+def test_invisible_characters_make_no_other_name(letter: str) -> None:
     assert visible(letter) == ""
     for name in (f"cat{letter}", f"{letter}cat", f"c{letter}at", f"cat {letter}"):
         assert visible(name) == "cat"
@@ -30,11 +30,11 @@ def test_what_cannot_be_seen_makes_no_other_name(letter: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["👩\u200d🔬", "❤\ufe0f\u200d🔥", "می\u200cخواهم", "日本", "naïve", "🇩🇪"])
-def test_joiners_that_are_seen_stay(name: str) -> None:
+def test_visible_joiners_stay(name: str) -> None:
     assert visible(name) == name
 
 
-def test_bytes_that_are_no_utf_8_stay() -> None:
+def test_bytes_that_are_not_utf_8_stay() -> None:
     assert visible("caf\udce9") == "caf\udce9"
 
 

@@ -1,4 +1,4 @@
-"""CSV tables give back what was written, are valid UTF-8, and hold nothing that a spreadsheet would compute."""
+"""CSV tables give back what was written, are valid UTF-8, and hold nothing that a spreadsheet would evaluate."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from selfsort.tables import cell_text, cell_value, read_table, table_bytes, utf8_text, write_table
 
-# What a POSIX file system may hand over: any text, and single bytes that are no UTF-8.
+# What a POSIX file system may return: any text, and single bytes that are not UTF-8.
 TEXTS = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.integers(0xDC80, 0xDCFF).map(chr)))
 FORMULAS = [
     "=1+1",
@@ -44,7 +44,7 @@ def test_two_texts_never_become_one(one: str, other: str) -> None:
 
 @pytest.mark.parametrize("text", FORMULAS)
 @pytest.mark.parametrize("before", ["", "'", "''"])
-def test_no_spreadsheet_computes_a_text(text: str, before: str) -> None:
+def test_no_spreadsheet_evaluates_a_text(text: str, before: str) -> None:
     assert cell_text(before + text) == "'" + before + text
 
 
@@ -53,7 +53,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     assert cell_text(text) == text
 
 
-def test_what_follows_another_separator_is_no_cell() -> None:
+def test_text_after_another_separator_is_not_a_cell() -> None:
     written = table_bytes(["id", "n"], [["a;=1+1.png", 1], ["b\t=1+1.png", 2], ["c", 3]])
     assert written == b'id,n\r\n"a;=1+1.png","1"\r\n"b\t=1+1.png","2"\r\nc,3\r\n'
     for separator in ";\t":

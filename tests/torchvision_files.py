@@ -1,4 +1,4 @@
-"""Small files in the formats in which torchvision keeps its data sets."""
+"""Small files in the formats of torchvision's data sets."""
 
 import numpy as np
 from torchvision import datasets

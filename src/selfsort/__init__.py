@@ -16,6 +16,9 @@ __all__ = [
     "UserError",
     "Views",
     "embed",
+    "export_names",
+    "find_suspects",
+    "import_names",
     "list_images",
     "load",
     "load_images",
@@ -29,13 +32,16 @@ _HOMES = {
     "Views": "augment",
     "list_images": "data.loading",
     "embed": "features.embedding",
+    "export_names": "labelling.exchange",
+    "find_suspects": "labelling.exchange",
+    "import_names": "labelling.exchange",
     "load": "methods",
     "load_images": "data.loading",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Everything is imported when it is first used: `import selfsort` and `selfsort --help` need no torch.
+    # Everything is imported on first use: `import selfsort` and `selfsort --help` need no torch.
     from importlib import import_module
 
     if name in _HOMES:

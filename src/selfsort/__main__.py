@@ -1,4 +1,4 @@
-"""The `selfsort` command: runs it, and turns every error a user can cause into one sentence."""
+"""Run the `selfsort` command, turning every error a user can cause into one sentence."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ from selfsort.errors import UserError
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        # A file name need not be text that the terminal can show.
+        # A file name may hold characters that the terminal cannot show.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files completely or not at all."""
 
 import errno
 import json
@@ -19,9 +19,9 @@ _REASONS = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission is denied",
     errno.EPERM: "permission is denied",
-    errno.ENOENT: "the folder does not exist and cannot be made",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.ENOENT: "the folder does not exist and cannot be created",
+    errno.ENOTDIR: "part of the path is a file, not a folder",
+    errno.EEXIST: "part of the path is a file, not a folder",
 }
 
 _TEMPORARY = re.compile(r"\.(.+)\.(?:partial-\d+|new)")
@@ -29,26 +29,26 @@ _TEMPORARY = re.compile(r"\.(.+)\.(?:partial-\d+|new)")
 
 def write_error(path: Path, error: OSError) -> UserError:
     """Say in one sentence why `path` could not be written."""
-    # NumPy reports a short write, which only a full disk causes, without a number.
+    # NumPy reports a short write, which only a full disk causes, without an error number.
     reason = _REASONS.get(error.errno or errno.ENOSPC, error.strerror or str(error))
-    return UserError(f"Cannot write {str(_lasting(path))!r}: {reason}; choose another place or make room.")
+    return UserError(f"Cannot write {str(_lasting(path))!r}: {reason}; choose another folder or free some space.")
 
 
 def is_there(path: str | Path) -> bool:
-    """Tell whether there is a file or folder; raise `UserError` where the system does not say."""
+    """Tell whether a file or folder exists; raise `UserError` if the system does not say."""
     try:
         os.stat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in it
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: the path contains a NUL
         return False
     except OSError as error:
         raise UserError(
-            f"{str(path)!r} cannot be looked at: {error.strerror}; choose another place, or ask its owner."
+            f"{str(path)!r} cannot be accessed: {error.strerror}; choose another path, or ask its owner."
         ) from error
     return True
 
 
 def _lasting(path: Path) -> Path:
-    """Return the path that a temporary one stands for until it is complete."""
+    """Return the final path for which a temporary one stands."""
     parts = list(path.parts)
     for place in range(len(parts)):
         while (found := _TEMPORARY.fullmatch(parts[place])) is not None:
@@ -58,9 +58,9 @@ def _lasting(path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`, a file or a folder to be made; rename it to `path` if the block succeeds.
+    """Yield a temporary sibling of `path` for a new file or folder; rename it to `path` if the block succeeds.
 
-    Nothing is left behind when the block fails. A write error becomes a `UserError`.
+    Nothing is left behind if the block fails. A write error becomes a `UserError`.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -79,7 +79,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def swap_folder(new: Path, path: Path) -> None:
-    """Let a folder take the place of another, if there is one; `recover_folder` mends it after a crash in between."""
+    """Replace a folder, if there is one, by another; `recover_folder` repairs a crash in between."""
     before = _before(path)
     try:
         remove(before)
@@ -92,7 +92,7 @@ def swap_folder(new: Path, path: Path) -> None:
 
 
 def recover_folder(path: Path) -> None:
-    """Bring back the old folder where a swap was killed between taking it away and putting the new one in place."""
+    """Restore the old folder if a swap was killed between removing it and putting the new one in place."""
     if not path.exists() and _before(path).exists():
         with suppress(OSError):
             os.replace(_before(path), path)
@@ -103,7 +103,7 @@ def _before(path: Path) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Delete what killed processes left of earlier attempts to write `path`."""
+    """Delete what killed processes left behind when trying to write `path`."""
     prefix = f".{path.name}.partial-"
     for left in path.parent.glob(f"{escape(prefix)}*"):
         process = left.name.removeprefix(prefix)
@@ -123,19 +123,19 @@ def _is_alive(process: int) -> bool:
 
 @contextmanager
 def new_parents(path: Path) -> Iterator[None]:
-    """Take away the parents of `path` that the block makes, if it fails and leaves them empty."""
+    """If the block fails, remove the parents of `path` that it created and left empty."""
     missing = [parent for parent in path.parents if not os.path.lexists(parent)]
     try:
         yield
     except BaseException:
-        for parent in missing:  # the innermost first
+        for parent in missing:  # innermost first
             with suppress(OSError):
                 parent.rmdir()
         raise
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all that is in it, if it is there."""
+    """Delete a file, or a folder with everything in it, if it exists."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -144,7 +144,7 @@ def remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    # Without fsync a power cut could leave the new name with the old (or no) content.
+    # Without fsync, a power failure could leave the new name with old content or none.
     if path.is_file():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -157,9 +157,9 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def bytes_in(folder: Path) -> int:
-    """Return how many bytes the files of a folder take."""
+    """Return the total size in bytes of the files in a folder."""
     total = 0
-    with suppress(OSError):  # it may vanish while it is measured
+    with suppress(OSError):  # it may vanish while being measured
         for path in folder.iterdir():
             total += path.stat().st_size
     return total

@@ -1,4 +1,4 @@
-"""How much memory there is, and what the C library does with memory that is not needed for the moment."""
+"""How much memory is available, and what the C library does with freed memory."""
 
 import ctypes
 import functools
@@ -6,18 +6,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
-_LARGEST = 128 * 2**20  # bytes of an array whose memory is kept
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… in malloc.h
+_LARGEST = 128 * 2**20  # bytes; memory of larger arrays is not kept
 _KEPT = 2**30  # bytes
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Have the memory of freed arrays used again: up to 1 GiB of it, of arrays up to 128 MiB, from now on.
+    """Make the C library reuse the memory of freed arrays from now on: up to 1 GiB, of arrays up to 128 MiB.
 
-    Else the GNU C library hands most of it back to the system, which clears every page that the next batch asks for:
-    up to two thirds of the time of what is made of many arrays of some megabytes, on a processor. Where there is
-    another C library, nothing happens.
+    Otherwise the GNU C library returns most of it to the system, which clears every page when the next batch asks for
+    it: on a CPU this costs up to two thirds of the time of work with many arrays of a few megabytes. With another C
+    library nothing happens.
     """
     if sys.platform != "linux":
         return
@@ -28,7 +28,7 @@ def keep_freed_memory() -> None:
 
 
 def available_bytes() -> int | None:
-    """Return how much memory new arrays may take before the system runs out of it, or None where it does not say."""
+    """Return the bytes that new arrays may take before the system runs out of memory, or None if unknown."""
     with suppress(OSError, ValueError, KeyError):
         lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
         free = {words[0]: int(words[1]) for words in lines}["MemAvailable:"] * 1024
@@ -37,7 +37,7 @@ def available_bytes() -> int | None:
 
 
 def _container_bytes() -> int | None:
-    """Return what a container may still take, or None where it has no limit."""
+    """Return the bytes that a container may still take, or None if it has no limit."""
     group = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError):
         return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())

@@ -1,4 +1,4 @@
-"""Hyper-parameters: checked against the types in a constructor, read from the command line, written as JSON."""
+"""Hyper-parameters: checked against a constructor's types, read from the command line, written as JSON."""
 
 import json
 import numbers
@@ -10,7 +10,7 @@ from selfsort.errors import UserError
 
 
 def matches(value: object, hint: Any) -> bool:
-    """Tell whether a value is of an annotated type.
+    """Tell whether a value matches an annotated type.
 
     >>> matches(3, float), matches("x", int | None), matches((1, 2), tuple[int, ...])
     (True, False, True)
@@ -43,12 +43,12 @@ def readable(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(readable(arg) for arg in args)
     if origin is tuple:
-        return "numbers as 10,20" if args[1:] == (...,) else f"{len(args)} numbers as 0.1,0.9"
+        return "numbers such as 10,20" if args[1:] == (...,) else f"{len(args)} numbers such as 0.1,0.9"
     return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
 def parse(name: str, text: str, hint: Any) -> Any:
-    """Turn what was typed for a parameter into a value of its type.
+    """Convert the text given for a parameter to a value of its type.
 
     >>> parse("head_classes", "20,50", tuple[int, ...])
     (20, 50)
@@ -56,7 +56,7 @@ def parse(name: str, text: str, hint: Any) -> Any:
     Raises
     ------
     UserError
-        When it is of another type.
+        If the text does not fit the type.
 
     """
     for candidate in _candidates(text):
@@ -66,7 +66,7 @@ def parse(name: str, text: str, hint: Any) -> Any:
 
 
 def _candidates(text: str) -> list[Any]:
-    """List the readings of a text: a number, a word, several numbers."""
+    """List the possible values of a text: a number, a word, several numbers."""
     words = {"none": None, "true": True, "false": False, "": ()}
     found: list[Any] = [words[text.lower()]] if text.lower() in words else []
     parts = [_number(part) for part in text.split(",") if part]
@@ -83,7 +83,7 @@ def _number(text: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a hyper-parameter as JSON can hold it."""
+    """Return a hyper-parameter in a form that JSON can hold."""
     if hasattr(value, "get_params"):
         return {"method": value.method, "params": plain_params(value)}
     if is_dataclass(value) and not isinstance(value, type):
@@ -94,10 +94,10 @@ def plain(value: Any) -> Any:
 
 
 def plain_params(estimator: Any) -> dict[str, Any]:
-    """Return all hyper-parameters of an estimator as JSON can hold them."""
+    """Return all hyper-parameters of an estimator in a form that JSON can hold."""
     return {name: plain(value) for name, value in estimator.get_params(deep=False).items()}
 
 
 def from_plain(value: Any) -> Any:
-    """Undo what JSON did to tuples."""
+    """Turn lists from JSON back into tuples."""
     return tuple(from_plain(item) for item in value) if isinstance(value, list) else value

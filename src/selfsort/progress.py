@@ -1,4 +1,4 @@
-"""The progress bar on standard error, one look for everything that takes a while."""
+"""The progress bar on standard error, the same for everything that takes a while."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class ProgressBar:
-    """How much of `total` is done, at which rate, and the time left; a context manager.
+    """Shows how much of `total` is done, the rate, and the time left; a context manager.
 
     Nothing is drawn, and rich not imported, unless it is `shown`.
 
@@ -37,11 +37,11 @@ class ProgressBar:
             self._progress.stop()
 
     def advance(self, count: int = 1) -> None:
-        """Count `count` more as done."""
+        """Add `count` to the number done."""
         self.show(self.done + count)
 
     def show(self, done: int, text: str | None = None) -> None:
-        """Say how many are done in all, and describe the work anew."""
+        """Set the number done, and a new description of the work."""
         self.done, self.text = done, text or self.text
         if self._progress:
             self._progress.update(self._task, completed=done, description=self.text)

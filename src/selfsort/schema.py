@@ -1,4 +1,4 @@
-"""What was read from a file, held against a declared type: no value of another type, none that is not finite."""
+"""Check the content of a file against a declared type: no values of other types, none that are not finite."""
 
 import json
 from collections.abc import Hashable, Mapping
@@ -13,22 +13,22 @@ T = TypeVar("T")
 
 
 class Invalid(ValueError):
-    """What was read is not what was declared; the message names the place, for the middle of a sentence."""
+    """The content is not as declared; the message names the place and fits into the middle of a sentence."""
 
 
 class Versioned(BaseModel):
-    """What every file of any version tells, whatever else is in it."""
+    """The part that files of all versions share."""
 
     format: Annotated[int, Field(ge=1)]
 
 
 def parsed(text: str | bytes) -> Any:
-    """Return what a JSON text holds.
+    """Parse a JSON text.
 
     Raises
     ------
     Invalid
-        When it is none, is nested too deeply, or holds NaN, infinity or a number too large for one.
+        If it is not JSON, is nested too deeply, or holds NaN, infinity or a number too large for one.
 
     """
     try:
@@ -46,12 +46,12 @@ def _refuse(name: str) -> NoReturn:
 def checked(kind: type[T], content: Any) -> T:
     """Return JSON's `content` as a `kind`: a dataclass, a pydantic model, or a type made of plain ones.
 
-    A number in place of a text, a truth value in place of a number and the like are refused, not turned into it.
+    A number in place of a text, a Boolean in place of a number and the like are refused, not converted.
 
     Raises
     ------
     Invalid
-        Naming the first place where it is something else.
+        If it does not match; names the first place that differs.
 
     >>> checked(dict[str, int], {"a": 1})
     {'a': 1}
@@ -60,8 +60,8 @@ def checked(kind: type[T], content: Any) -> T:
     selfsort.schema.Invalid: its [1] should be a valid integer
 
     """
-    # As text, for only there a list may stand for a tuple and an object for a dataclass. Bytes in a file's name that
-    # are no UTF-8 are nothing that a schema looks at.
+    # Checked as text, because only then may a list stand for a tuple and an object for a dataclass. Bytes of a file
+    # name that are not UTF-8 do not matter to a schema.
     try:
         text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         adapter: TypeAdapter[T] = _adapter(cast(Hashable, kind))
@@ -74,12 +74,12 @@ def checked(kind: type[T], content: Any) -> T:
 
 
 def check_arrays(found: Mapping[str, NDArray[Any]], shapes: Mapping[str, str]) -> None:
-    """Check that arrays have the declared `shapes`, a letter for each side: those of one letter are equally long.
+    """Check that arrays have the declared `shapes`, a letter per dimension, the same for equal lengths.
 
     Raises
     ------
     Invalid
-        When one is missing, left over, of another shape, empty, or holds anything but finite numbers.
+        If one is missing, unexpected, of another shape, empty, or holds anything but finite numbers.
 
     >>> check_arrays({"points": np.ones((3, 2)), "labels": np.zeros(4)}, {"points": "ND", "labels": "N"})
     Traceback (most recent call last):
@@ -97,7 +97,7 @@ def check_arrays(found: Mapping[str, NDArray[Any]], shapes: Mapping[str, str]) -
             if sides.setdefault(letter, side) != side:
                 raise Invalid(f"its {name!r} is {side}, where {letter} is {sides[letter]}")
         if found[name].dtype.kind not in "fiu" or not np.isfinite(found[name]).all():
-            raise Invalid(f"its {name!r} holds what is no finite number")
+            raise Invalid(f"its {name!r} holds a value that is not a finite number")
 
 
 @lru_cache(maxsize=64)
@@ -106,7 +106,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _first(error: ValidationError) -> str:
-    """Say what is wrong in the first place that is."""
+    """Describe the first error."""
     found = error.errors(include_url=False, include_input=False)[0]
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in found["loc"]]
     place = f"its {''.join(steps).removeprefix('.')}" if steps else "it"

@@ -1,23 +1,25 @@
-"""Names as people see them: without what cannot be seen, compared without case and spaces, in the order of counting."""
+"""Names as people see them: without invisible characters, compared without case and spaces, sorted by number."""
 
 import re
 import unicodedata
 
-# Default_Ignorable_Code_Point: nothing is drawn for them. The blank of Braille is no space, but looks like one.
+# Default_Ignorable_Code_Point: nothing is drawn for them. The Braille blank is not a space, but looks like one.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-# Within Persian words and between the parts of an emoji they change what is seen.
+# Within Persian words and between the parts of an emoji they are visible.
 _JOINERS = "\u200c\u200d\ufe0f"
 _SPACES = re.compile(r"\s+")
 _DIGITS = re.compile(r"(\d+)")
 
+JUNK = "junk"  # what pictures of no use are called; it is no name
+
 
 def visible(text: str) -> str:
-    r"""Return a text in composed letters and with single spaces, without letters that cannot be seen.
+    r"""Return a text in composed letters and with single spaces, without invisible characters.
 
-    Bytes of a file name that are no UTF-8 stay.
+    Bytes of a file name that are not UTF-8 are kept.
 
     >>> visible(" cat\u200d \n\u202e to\u0301m "), visible("\U0001f469\u200d\U0001f52c") == "\U0001f469\u200d\U0001f52c"
     ('cat tóm', True)
@@ -32,7 +34,7 @@ def _is_seen(letter: str) -> bool:
 
 
 def _joins(text: str, place: int) -> bool:
-    """Tell whether a joiner stands between two letters, or behind a symbol, that it may change."""
+    """Tell whether a joiner is between two letters, or after a symbol, whose look it may change."""
     if text[place] not in _JOINERS:
         return False
     before, after = text[place - 1 : place], text[place + 1 : place + 2]
@@ -46,7 +48,7 @@ def _is_joined(letter: str) -> bool:
 
 
 def folded(name: str) -> str:
-    r"""Return a name without what people overlook: case, spaces and letters that cannot be seen.
+    r"""Return a name without what people overlook: case, spaces and invisible characters.
 
     >>> folded("Red  Rose") == folded("redrose\u200b")
     True
@@ -55,10 +57,19 @@ def folded(name: str) -> str:
 
 
 def counting_order(name: str) -> list[tuple[int, str]]:
-    """Return by what names are sorted so that numbers in them follow each other.
+    """Return a sort key under which numbers in names are in numerical order.
 
     >>> sorted(["10", "2", "b1", "A", "1"], key=counting_order)
     ['1', '2', '10', 'A', 'b1']
     """
     parts = _DIGITS.split(name.casefold())
     return [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else (0, part) for place, part in enumerate(parts)]
+
+
+def counted(n: int, what: str, many: str = "") -> str:
+    """Write a number of things, as one or as `many` (by default `what` and "s").
+
+    >>> counted(1, "picture"), counted(2500, "picture"), counted(0, "class", "classes")
+    ('1 picture', '2,500 pictures', '0 classes')
+    """
+    return f"{n:,} {what if n == 1 else many or f'{what}s'}"

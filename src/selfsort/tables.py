@@ -1,7 +1,7 @@
-r"""CSV tables: the one place that writes and reads them, as UTF-8 that no spreadsheet takes for more than text.
+r"""CSV tables: written and read only here, as UTF-8 that no spreadsheet takes for anything but text.
 
-A text that a spreadsheet would compute begins with an apostrophe, and a byte of a file name that is no UTF-8 stands as
-`\xe9`; `cell_text` says how, and `cell_value` gives the text back. Numbers stay as they are.
+A text that a spreadsheet would evaluate is prefixed with an apostrophe, and a byte of a file name that is not UTF-8 is
+written as `\xe9`; see `cell_text`, and `cell_value` for the way back. Numbers stay as they are.
 """
 
 import csv
@@ -14,18 +14,18 @@ from typing import IO
 
 from selfsort.files import atomic_path
 
-_FORMULA = re.compile("'*(?:\\s*[=+@\uff1d\uff0b\uff0d\uff20-]|[\t\r\n])")  # some take full-width signs, too
+_FORMULA = re.compile("'*(?:\\s*[=+@\uff1d\uff0b\uff0d\uff20-]|[\t\r\n])")  # some accept full-width signs as well
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_SEPARATOR = re.compile("[;\t]")  # of columns, for some spreadsheets
+_SEPARATOR = re.compile("[;\t]")  # separators of columns in some spreadsheets
 _SURROGATE = re.compile(r"[\ud800-\udfff]|\\(?=x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
 _ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])|\\u(d[89a-f][0-9a-f]{2})")
 _BOM = "\ufeff"
 
 
 def utf8_text(name: str) -> str:
-    r"""Return a name as text that is valid UTF-8: bytes that are none as `\xe9`.
+    r"""Return a name as text that is valid UTF-8: invalid bytes as `\xe9`.
 
-    A backslash that would be taken for the beginning of one becomes `\x5c`.
+    A backslash that could be mistaken for the start of such a byte becomes `\x5c`.
 
     >>> print(utf8_text("caf\udce9.png"), utf8_text(r"a\b.png"), utf8_text(r"a\xe9.png"))
     caf\xe9.png a\b.png a\x5cxe9.png
@@ -38,7 +38,7 @@ def _escaped(letter: int) -> str:
 
 
 def cell_text(text: str) -> str:
-    """Return a text as a cell holds it: valid UTF-8, and with an apostrophe before what a spreadsheet would compute.
+    """Return a text for a cell: valid UTF-8, with an apostrophe before anything that a spreadsheet would evaluate.
 
     >>> cell_text("rose"), cell_text("=1+1"), cell_text("-1"), cell_text("'=1+1"), cell_text("'rose")
     ('rose', "'=1+1", '-1', "''=1+1", "'rose")
@@ -48,7 +48,7 @@ def cell_text(text: str) -> str:
 
 
 def cell_value(cell: str) -> str:
-    """Return the text that a cell stands for, as `cell_text` made it.
+    """Return the text from which `cell_text` made a cell.
 
     >>> [cell_value(cell_text(text)) for text in ("rose", "=1+1", "-1", "'=1+1", "'rose")]
     ['rose', '=1+1', '-1', "'=1+1", "'rose"]
@@ -65,9 +65,9 @@ def _unescaped(digits: str) -> str:
 def write_table(
     path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, bom: bool = False
 ) -> None:
-    """Write a CSV file; with a `bom`, the mark by which Excel knows UTF-8.
+    """Write a CSV file; with a `bom`, the mark by which Excel recognises UTF-8.
 
-    Raises `UserError` when it cannot be written.
+    Raises `UserError` if it cannot be written.
     """
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         _write(file, header, rows, bom)
@@ -81,17 +81,17 @@ def table_bytes(header: Sequence[str], rows: Iterable[Sequence[object]], *, bom:
 
 
 def read_table(path: str | Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file by their columns, with the texts that `write_table` was given.
+    """Yield the rows of a CSV file by column name, with the texts that `write_table` was given.
 
-    Raises `OSError`, `ValueError` and `csv.Error` where it cannot be read.
+    Raises `OSError`, `ValueError` and `csv.Error` if it cannot be read.
     """
-    # Tables of earlier versions hold bytes that are no UTF-8 as they are.
+    # Tables of earlier versions hold bytes that are not UTF-8 unchanged.
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         yield from _rows(file)
 
 
 def rows_of(data: bytes) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file from its bytes, as `read_table` does."""
+    """Yield the rows of a CSV file from its bytes, like `read_table`."""
     return _rows(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""))
 
 
@@ -107,6 +107,6 @@ def _write(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]
     file.write(_BOM if bom else "")
     for row in chain([header], rows):
         cells = [cell_text(cell) if isinstance(cell, str) else cell for cell in row]
-        # What stands behind a semicolon would be a cell of its own where that separates columns.
+        # Text after a semicolon would become another cell where that separates columns.
         split = any(isinstance(cell, str) and _SEPARATOR.search(cell) for cell in cells)
         (quoting if split else plain).writerow(cells)

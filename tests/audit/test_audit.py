@@ -22,14 +22,14 @@ from selfsort.reporting.audit_page import write_audit_page
 
 
 class Given(NamedTuple):
-    """Features as `selfsort.embed` gives them."""
+    """Features as returned by `selfsort.embed`."""
 
     values: np.ndarray
     ids: tuple[str, ...]
 
 
 def found(source, **options):
-    """Audit and return the rows of the table by id."""
+    """Run an audit and return the rows of the table by id."""
     result = audit(source, **options)
     return {row["id"]: row for row in result.rows()}
 
@@ -42,7 +42,7 @@ def folder_of(tmp_path, images, suffix=".png"):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Hand everything but the first chunk to two workers, however little it is."""
+    """Give everything except the first chunk to two workers, however little it is."""
     monkeypatch.setattr("selfsort.data.decoding._SECONDS_ALONE", 1e-9)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
 
@@ -92,8 +92,8 @@ class TestDuplicates:
         kept = {name for name, row in found(tmp_path).items() if row["kept"] == "yes"}
         assert kept == {"large.jpg", "fine.jpg", "first.png"}
 
-    def test_every_picture_left_out_is_like_its_keeper_itself(self, tmp_path):
-        # Each is like the next, but the first is not like the last: no chain may bring them together.
+    def test_every_picture_left_out_resembles_its_keeper(self, tmp_path):
+        # Each is like the next, but the first is not like the last, so no chain may join them.
         wide = photo(5, width=400)
         images = {f"{step:02d}": wide.crop((3 * step, 0, 3 * step + 120, 90)) for step in range(14)}
         result = audit(folder_of(tmp_path, images))
@@ -101,7 +101,7 @@ class TestDuplicates:
         assert (result.groups.keepers[result.groups.keepers] == result.groups.keepers).all()
         assert (result.groups.similarity[result.near] >= result.groups.least).all()
 
-    def test_what_equals_a_near_duplicate_goes_with_it(self, tmp_path):
+    def test_an_exact_copy_of_a_near_duplicate_gets_the_same_keeper(self, tmp_path):
         save(photo(1), tmp_path / "a.png")
         for name in ("b.png", "c.png"):
             save(resized(photo(1)), tmp_path / name)
@@ -109,11 +109,11 @@ class TestDuplicates:
         assert [rows[name]["duplicate_of"] for name in rows] == ["", "a.png", "a.png"]
         assert rows["c.png"]["reason"] == "near duplicate"
 
-    def test_pictures_that_are_alike_by_nature_are_no_duplicates(self):
+    def test_naturally_alike_pictures_are_not_duplicates(self):
         result = audit("digits")
         assert result.groups.least > 0.99 and result.near.sum() == 0
 
-    def test_of_many_frames_the_one_to_be_tested_on_is_kept(self, tmp_path):
+    def test_the_test_picture_of_many_frames_is_kept(self, tmp_path):
         rng = np.random.default_rng(0)
         frame = np.asarray(photo(99, 32, 32), float)
         for number in range(150):
@@ -123,7 +123,7 @@ class TestDuplicates:
         assert {row["duplicate_of"] for row in rows.values()} == {"", "test/077.png"}
         assert [name for name, row in rows.items() if row["kept"] == "yes"] == ["test/077.png"]
 
-    def test_what_was_left_uncompared_is_warned_of(self, tmp_path, monkeypatch):
+    def test_a_warning_names_what_was_not_compared(self, tmp_path, monkeypatch):
         monkeypatch.setattr("selfsort.audit.duplicates._MOST_CANDIDATES", 0.1)
         result = audit(folder_of(tmp_path, {f"{k}": resized(photo(1), 0.5 + k / 20) for k in range(10)}))
         (warning,) = result.summary()["warnings"]
@@ -131,7 +131,7 @@ class TestDuplicates:
         write_audit_page(result, tmp_path)
         assert warning in (tmp_path / "audit.html").read_text()
 
-    def test_blank_pictures_are_no_near_duplicates_of_one_another(self, tmp_path):
+    def test_blank_pictures_are_not_near_duplicates_of_one_another(self, tmp_path):
         rows = found(
             folder_of(tmp_path, {str(level): Image.new("RGB", (50, 50), (level,) * 3) for level in (1, 9, 99)})
         )
@@ -141,7 +141,7 @@ class TestDuplicates:
 
 
 class TestLeaks:
-    def test_of_train_and_test_the_test_picture_is_kept(self, tmp_path):
+    def test_between_train_and_test_the_test_picture_is_kept(self, tmp_path):
         save(photo(1), tmp_path / "train/cat/1.bmp")
         save(compressed(photo(1)), tmp_path / "test/cat/9.png")
         save(photo(2), tmp_path / "train/cat/2.png")
@@ -150,7 +150,7 @@ class TestLeaks:
         assert group.across_splits and not group.across_labels and result.id(group.keeper) == "test/cat/9.png"
         assert result.summary()["leaks"] == {"across_splits": 1, "across_labels": 0}
 
-    def test_different_labels_are_told(self, tmp_path):
+    def test_different_labels_are_reported(self, tmp_path):
         save(photo(1), tmp_path / "cat/1.png")
         save(brighter(photo(1)), tmp_path / "dog/1.png")
         save(photo(2), tmp_path / "dog/2.png")
@@ -164,7 +164,7 @@ class TestLeaks:
         result = audit(tmp_path / "set.npz")
         assert result.summary()["leaks"]["across_labels"] == 1 and result.exact.sum() == 1
 
-    def test_shapes_that_differ_in_colour_alone_are_no_duplicates(self, tmp_path):
+    def test_shapes_that_differ_only_in_colour_are_not_duplicates(self, tmp_path):
         for seed in range(20):
             save(photo(seed), tmp_path / "photo" / f"{seed}.png")
         for ink in ("red", "green"):
@@ -179,7 +179,7 @@ class TestLeaks:
             )
         assert audit(tmp_path).summary()["leaks"]["across_labels"] == 0
 
-    def test_a_pile_of_shapes_is_parted_by_colour(self):
+    def test_a_pile_of_shapes_is_divided_by_colour(self):
         rng = np.random.default_rng(0)
         images = np.repeat(np.stack([np.asarray(shape(ink)) for ink in ("red", "green")]), 120, 0)
         images = np.clip(images + rng.normal(0, 1, images.shape), 0, 255).astype(np.uint8)
@@ -204,7 +204,7 @@ class TestOtherFindings:
             assert [row["id"] for row in rows.values() if row[kind]] == [f"{name}.png"]
         assert rows["blank.png"]["kept"] == "no" and rows["grey.png"]["kept"] == "yes"
 
-    def test_grey_is_no_finding_among_grey_pictures(self, tmp_path):
+    def test_grey_is_not_a_finding_among_grey_pictures(self, tmp_path):
         rows = found(folder_of(tmp_path, {f"{seed}": photo(seed).convert("L") for seed in range(5)}))
         assert not any(row["grey_in_colour"] for row in rows.values())
 
@@ -214,7 +214,7 @@ class TestOtherFindings:
         result = audit(images)
         assert np.flatnonzero(result.found["outlier"].pictures).tolist() == [17]
 
-    def test_with_features_something_else_is_what_a_network_finds_so(self):
+    def test_with_features_outliers_are_what_a_network_finds_unusual(self):
         images = list_images(photos(200, width=32, height=32))
         rng = np.random.default_rng(0)
         kinds = rng.normal(size=(3, 64))
@@ -224,7 +224,7 @@ class TestOtherFindings:
         outlier = audit(images, features=features).found["outlier"]
         assert outlier.score.argmax() == 17 and outlier.pictures[17] and outlier.pictures.sum() < 20
 
-    def test_pictures_without_features_are_no_outliers(self):
+    def test_pictures_without_features_are_not_outliers(self):
         images = list_images(photos(200, width=32, height=32))
         values = np.random.default_rng(0).normal(size=(199, 8)).astype(np.float32)
         result = audit(images, features=Given(values, images.ids[1:]))
@@ -286,7 +286,13 @@ class TestReading:
         result = audit(mixed, max_pixels=100_000)
         assert ("20000 pixels high.png", "too many pixels (more than 100,000)") in result.unreadable
 
-    def test_large_pictures_are_looked_at_in_small_and_measured_in_full(self, tmp_path):
+    def test_a_picture_that_takes_too_long_is_listed(self, tmp_path):
+        save(photo(1), tmp_path / "small.png")
+        Image.new("L", (6000, 6000)).save(tmp_path / "large.png")
+        result = audit(tmp_path, max_seconds=0.02)
+        assert [(row.id, row.reason.split(" (")[0]) for row in result.unreadable] == [("large.png", "took too long")]
+
+    def test_large_pictures_are_examined_reduced_and_measured_at_full_size(self, tmp_path):
         big = framed(photo(1, width=1500, height=1100), 0, 61, 0, 61)
         for name in ("png.png", "jpeg.jpg"):
             save(big, tmp_path / name)
@@ -299,7 +305,7 @@ class TestReading:
     @pytest.mark.parametrize(
         "name", ["with space.png", "🌹 emoji.png", "new\nline.png", "'quotes\".png", "Ünï/cödé.png"]
     )
-    def test_any_name_will_do(self, tmp_path, name):
+    def test_any_name_is_accepted(self, tmp_path, name):
         save(photo(1), tmp_path / "photos" / name)
         save(photo(1), tmp_path / "photos" / "zz.png")
         result = audit(tmp_path / "photos")
@@ -307,7 +313,7 @@ class TestReading:
         assert read_rejected(tmp_path / "audit") == (max(name, "zz.png"),)
 
     @pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")
-    def test_a_name_that_is_no_utf8(self, tmp_path):
+    def test_a_name_that_is_not_utf8(self, tmp_path):
         name = os.fsdecode(b"\xff\xfe.png")
         save(photo(1), tmp_path / "photos" / "a.png")
         save(photo(1), tmp_path / "photos" / name)
@@ -352,13 +358,13 @@ class TestLeavingOut:
     @pytest.mark.parametrize(
         ("keep", "rejected"), [((), 3), (("near",), 2), (("exact", "blank"), 1), (("near", "exact", "blank"), 0)]
     )
-    def test_reasons_can_be_passed_over(self, tmp_path, keep, rejected):
+    def test_reasons_can_be_ignored(self, tmp_path, keep, rejected):
         images = {"1": photo(1), "2": photo(1), "3": photo(2), "4": resized(photo(2)), "5": Image.new("L", (9, 9), 7)}
         result = audit(folder_of(tmp_path, images), keep=keep)
         assert result.rejected.sum() == rejected and result.duplicate.sum() == 2
 
     def test_an_unknown_reason_is_refused(self):
-        with pytest.raises(UserError, match="keep='ugly' is none of exact, near, blank"):
+        with pytest.raises(UserError, match="keep='ugly' is not one of exact, near, blank"):
             audit(pictures(3), keep=["ugly"])
 
     def test_the_table_can_be_edited(self, tmp_path):
@@ -383,8 +389,8 @@ class TestLeavingOut:
         assert (tmp_path / "clean/cats/1.png").resolve() == tmp_path / "photos/cats/1.png"
         assert audit(tmp_path / "clean").summary()["rejected"] == 0
 
-    def test_pictures_that_are_no_files_cannot_be_linked(self, tmp_path):
-        with pytest.raises(UserError, match="no single files to link to"):
+    def test_pictures_without_files_cannot_be_linked(self, tmp_path):
+        with pytest.raises(UserError, match="not separate files to link to"):
             link_kept(audit(pictures(3)), tmp_path / "clean")
         assert not (tmp_path / "clean").exists()
 
@@ -423,10 +429,8 @@ class TestLeavingOut:
     def test_the_summary_is_kept_beside_the_table(self, tmp_path):
         result = audit(pictures(6))
         write_audit(result, tmp_path / "audit")
-        assert (
-            json.loads((tmp_path / "audit" / "audit.json").read_text())
-            == {"format": 1, "source": "array"} | result.summary()
-        )
+        made_of = {"format": 1, "source": "array", "options": {}}
+        assert json.loads((tmp_path / "audit" / "audit.json").read_text()) == made_of | result.summary()
 
 
 def turned_by_exif(orientation):

@@ -38,7 +38,7 @@ def test_pictures_without_borders_have_none():
     assert np.sum(depths(*(photo(seed) for seed in range(200)))) == 0
 
 
-def test_a_thing_on_a_plain_ground_has_no_border():
+def test_an_object_on_a_plain_background_has_no_border():
     y, x = np.mgrid[:80, :80]
     thing = np.where(((x - 40) ** 2 + (y - 40) ** 2 < 30**2)[..., None], np.asarray(photo(1, 80, 80)), 250)
     fading = np.broadcast_to(np.minimum(2 * y, 255)[..., None], (80, 80, 3))
@@ -52,7 +52,7 @@ def test_grey_pictures_have_borders_too():
     assert found.depths.tolist() == [[0, 5, 0, 5]] and found.colours[0, 1].tolist() == [64, 64, 64]
 
 
-def test_turned_pictures_have_turned_borders():
+def test_rotated_pictures_have_rotated_borders():
     image = np.asarray(framed(photo(3), 8, 3, 0, 5))
     assert find_borders(np.rot90(image)[None]).depths.tolist() == [[3, 0, 5, 8]]
     assert find_borders(image[:, ::-1][None]).depths.tolist() == [[0, 3, 8, 5]]

@@ -38,7 +38,7 @@ def drawn(maker: PatchMaker, rows: np.ndarray, count: int, seed: int = 0) -> tor
     return maker.draw(rows, count, torch.Generator().manual_seed(seed))
 
 
-def test_without_changes_patches_are_cut_as_they_are() -> None:
+def test_without_changes_patches_are_plain_cuts() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 40, 40, 3)).astype(np.uint8)
     patches = drawn(PatchMaker(image, 9, changes=STILL), np.array([0]), 50)
     assert patches.shape == (50, 3, 9, 9)
@@ -70,7 +70,7 @@ def test_anchors_lie_on_edges_in_proportion_to_their_strength() -> None:
     image = one_edge(33, (20, 9))
     maker = PatchMaker(image, 3, changes=STILL)
     patches = drawn(maker, np.array([0]), 2000)
-    # The bright pixel is in every patch, as each anchor is one of its neighbours; a corner is less of an edge.
+    # The bright pixel is in every patch, since each anchor is one of its neighbours; a corner is less of an edge.
     bright = (patches[:, 0] > 0.9).flatten(1)
     assert bright.any(1).all()
     corners, sides = bright[:, [0, 2, 6, 8]].sum().item(), bright[:, [1, 3, 5, 7]].sum().item()
@@ -120,7 +120,7 @@ def test_geometry(strengths: dict[str, object], spread: tuple[float, float]) -> 
         assert sizes.min() < 0.75 and sizes.max() > 1.35
 
 
-def test_beyond_the_border_lies_the_reflection() -> None:
+def test_beyond_the_border_is_the_reflection() -> None:
     image = np.zeros((1, 12, 12, 3), np.uint8)
     image[0, :, 0] = 200  # an edge along the left side
     patches = drawn(PatchMaker(image, 9, changes=STILL), np.array([0]), 200)[:, 0]

@@ -1,4 +1,4 @@
-"""Paper 1's transformations: each does what appendix A says, each picture has its own, and the same seed the same."""
+"""Paper 1's transformations: as in appendix A, separately for each picture, and the same with the same seed."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def natural(n: int = 64) -> Tensor:
-    """Pictures that no transformation leaves as they are."""
+    """Pictures that every transformation changes."""
     rows = torch.linspace(0.2, 0.8, 32)
     return torch.stack([rows[:, None] + 0.1 * torch.sin(9 * rows), rows.flip(0)[:, None] * rows, rows.expand(32, 32)])[
         None
@@ -67,7 +67,7 @@ def test_crop_shows_20_of_32_pixels_from_every_part() -> None:
 
 
 def test_rotation_is_up_to_45_degrees_either_way_with_black_corners() -> None:
-    """A bright point at a known place tells the angle."""
+    """A bright point at a known place shows the angle."""
     images = torch.zeros(300, 1, 65, 65)
     images[:, :, 31:34, 55:58] = 1.0  # 24 pixels to the right of the middle
     turned = Transformations(("rotation",))(images, seeded())[:, 0]
@@ -120,7 +120,7 @@ def test_a_file_of_the_search_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "No transformation is named"),
+        ("", "names no transformation"),
         ("crops", "Unknown transformation 'crops': did you mean 'crop'"),
         ("crop+crop", "'crop.crop' must be one transformation or two different ones"),
         ("crop+noise+affine", "must be one transformation or two"),

@@ -70,7 +70,7 @@ def test_rotation_turns_and_keeps_within_its_range() -> None:
     assert torch.allclose(sizes, torch.ones(4000), atol=1e-5)
 
 
-def test_crop_covers_the_area_asked_for_and_stays_inside() -> None:
+def test_crop_covers_the_requested_area_and_stays_inside() -> None:
     crop = Views(crop_scale=(0.25, 0.5), crop_ratio=(0.8, 1.25))
     matrices = crop.affine(4000, torch.Size([24, 24]), torch.device("cpu"), seeded())
     area = torch.linalg.det(matrices[:, :, :2])
@@ -80,7 +80,7 @@ def test_crop_covers_the_area_asked_for_and_stays_inside() -> None:
 
 
 def test_a_ramp_shows_where_a_crop_came_from() -> None:
-    # Linear pictures are resampled exactly, so each pixel of the view tells the coordinate it was taken from.
+    # Linear pictures are resampled exactly, so each pixel of the view shows the coordinate it was taken from.
     x = (torch.arange(32.0) + 0.5) / 16 - 1  # pixel centres in [-1, 1]
     ramps = torch.stack([x.expand(32, 32), x[:, None].expand(32, 32)]).expand(50, 2, 32, 32)
     crop = Views(crop_scale=(0.3, 0.6), crop_ratio=(0.7, 1.4))

@@ -1,4 +1,4 @@
-"""A desk with pictures and finished runs on it, and commands that are refused, starved or stopped there."""
+"""A working folder with pictures and finished runs, for commands that are refused, run out of space or are stopped."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from refusals import KMEANS, SIMCLR, Refused, check_sentence, half_written, save
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the finished runs `kmeans` and `simclr` of 12 pictures."""
+    """A folder with the finished runs `kmeans` and `simclr` on 12 pictures."""
     place = tmp_path_factory.mktemp("finished")
     source = save(place / "photos")
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +37,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: Path) -> Pat
 
 @pytest.fixture
 def refused(cli: Cli, desk: Path, cache_folder: Path) -> Refused:
-    """Run a command that must fail with one sentence that contains `naming`, and leave everything as it was."""
+    """Run a command that must fail with one sentence containing `naming` and change nothing."""
 
     def run(*arguments: object, naming: str | tuple[str, ...]) -> Answer:
         before = snapshot(desk)
@@ -53,7 +53,7 @@ def refused(cli: Cli, desk: Path, cache_folder: Path) -> Refused:
 
 @pytest.fixture
 def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which nothing can be written, by root neither."""
+    """A folder in which nobody can write, not even root."""
     place = tmp_path_factory.mktemp("read-only")
     if os.geteuid():
         place.chmod(0o500)

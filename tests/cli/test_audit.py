@@ -37,7 +37,7 @@ def test_it_writes_the_page_and_the_table_and_says_so(photo_folder, tmp_path, ca
     assert left_out == {"kind-0/broken.jpg", "kind-1/again.png", "kind-1/small.png"}
 
 
-def test_what_comes_next_takes_the_same_pictures(tmp_path, capsys, cli):
+def test_the_suggested_command_uses_the_same_pictures(tmp_path, capsys, cli):
     for number, part in enumerate(("train", "test") * 3):
         save(photo(number), tmp_path / "both" / part / "kind" / f"{number}.png")
     assert cli.run("audit", tmp_path / "both", "--out", tmp_path / "a", "--split", "train") == 0
@@ -45,7 +45,7 @@ def test_what_comes_next_takes_the_same_pictures(tmp_path, capsys, cli):
 
 
 @pytest.mark.parametrize(("out", "clean"), [("a", "a"), ("a/b", "a"), ("a", "a/b")])
-def test_both_folders_at_one_place_are_refused_at_once(out, clean, photo_folder, tmp_path, capsys, cli):
+def test_overlapping_output_folders_are_refused_at_once(out, clean, photo_folder, tmp_path, capsys, cli):
     assert cli.run("audit", photo_folder, "--out", tmp_path / out, "--write-clean", tmp_path / clean) == 1
     assert "choose two folders" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "a").exists()
@@ -95,10 +95,10 @@ def test_fit_says_how_many_are_left_out(photo_folder, tmp_path, capsys, cli):
     ("words", "sentence"),
     [
         (["audit", "nowhere"], "There is no file, folder or data set 'nowhere'"),
-        (["audit", "{photos}", "--out", "{photos}/audit"], "lies inside the pictures' folder"),
+        (["audit", "{photos}", "--out", "{photos}/audit"], "is inside the pictures' folder"),
         (["audit", "{photos}", "--out", "{taken}"], "is not an empty folder"),
         (["audit", "{photos}", "--write-clean", "{taken}"], "is not an empty folder"),
-        (["audit", "digits", "--write-clean", "clean"], "no single files to link to"),
+        (["audit", "digits", "--write-clean", "clean"], "not separate files to link to"),
         (["audit", "nowhere", "--write-clean", "clean"], "There is no file, folder or data set 'nowhere'"),
         (["audit", "{photos}", "--split", "test"], "has no split 'test'"),
         (["fit", "{photos}", "--out", "run", "--audit", "{taken}"], "is not an audit"),
@@ -118,7 +118,7 @@ def test_mistakes_get_one_sentence_and_leave_nothing(photo_folder, tmp_path, mon
 
 
 @pytest.mark.parametrize("source", ["digits", "mnist", "hf:some/set", "photos.zip", "photos.npz"])
-def test_links_to_what_is_no_file_are_refused_before_the_audit(source, tmp_path, monkeypatch, capsys, cli):
+def test_links_to_pictures_without_files_are_refused_before_the_audit(source, tmp_path, monkeypatch, capsys, cli):
     def audited(*words: Any, **options: Any) -> None:
         raise AssertionError("the audit ran")
 
@@ -128,7 +128,7 @@ def test_links_to_what_is_no_file_are_refused_before_the_audit(source, tmp_path,
         Path(source).write_bytes(b"")
     before = list(tmp_path.iterdir())
     assert cli.run("audit", source, "--write-clean", "clean") == 1
-    assert "no single files to link to" in capsys.readouterr().err
+    assert "not separate files to link to" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == before
 
 

@@ -1,4 +1,4 @@
-"""`selfsort backbones`, and what `selfsort cache` tells of features and weights."""
+"""`selfsort backbones`, and what `selfsort cache` reports about features and weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What `evaluate` and `report` answer to missing labels and to pictures that moved or changed."""
+"""How `evaluate` and `report` respond to missing labels and to pictures that moved or changed."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the command line answers to places that cannot be written."""
+"""How the command line responds to output that cannot be written."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_read_only_output(refused: Refused, read_only: Path) -> None:
 
 
 def test_read_only_run_folder(refused: Refused, cli: Cli, desk: Path) -> None:
-    # A folder in the way of the file: what root, too, cannot write.
+    # A folder in place of the file, which even root cannot overwrite.
     for name in ("evaluation.json", "report.html"):
         (desk / "kmeans" / name).mkdir()
         (desk / "kmeans" / name / "x").write_text("x")

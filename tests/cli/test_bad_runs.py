@@ -1,4 +1,4 @@
-"""What the command line answers to run folders that are missing, damaged, in use or of another making."""
+"""How the command line responds to run folders that are missing, damaged, in use or not made by selfsort."""
 
 import shutil
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_damaged_extras_of_a_report(refused: Refused, desk: Path, name: str, con
 
 @pytest.fixture
 def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the reading of pictures, which can take minutes, fail the test."""
+    """Fail the test if it reads pictures, which can take minutes."""
 
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the pictures were read before the output was checked")
@@ -106,7 +106,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_reading")
 class TestBeforeThePicturesAreRead:
-    """What can be known at once is said at once."""
+    """Errors that can be known at once are reported at once."""
 
     def test_fit_into_a_finished_run(self, refused: Refused) -> None:
         refused("fit", "photos", "--out", "kmeans", *KMEANS, "--json", naming=("'kmeans'", "finished"))
@@ -162,7 +162,7 @@ def test_run_open_in_another_process(refused: Refused, desk: Path, resume: tuple
 def test_resume_with_other_settings(refused: Refused, desk: Path) -> None:
     edit(desk / "simclr", status="training")
     arguments = ("fit", "photos", "--out", "simclr", *SIMCLR, "--resume", "--json")
-    refused(*arguments, "--classes", "4", naming=("'simclr'", "n_classes (3 then, 4 now)"))
+    refused(*arguments, "--classes", "4", naming=("'simclr'", "n_classes (was 3, now 4)"))
     refused(*arguments, "--method", "self-classifier", naming=("'simclr'", "method"))
     (desk / "photos/00.png").unlink()
     refused(*arguments, naming=("'simclr'", "pictures"))

@@ -1,4 +1,4 @@
-"""What the command line answers to settings that do not fit."""
+"""How the command line responds to settings that do not fit."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def test_wrong_usage(cli: Cli, desk: Path, arguments: tuple[str, ...], naming: s
 @pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
 def test_bad_seeds_of_other_commands(refused: Refused, desk: Path, cli: Cli, seed: str) -> None:
     save_classes(desk / "labelled")
-    cli("views", "photos", "--out", "warm.png")  # now nothing draws a progress bar
+    cli("views", "photos", "--out", "warm.png")  # so that no progress bar is drawn below
     refused("evaluate", "kmeans", "labelled", "--probe", "linear", "--seed", seed, "--json", naming=seed)
     refused("views", "photos", "--out", "views.png", "--seed", seed, naming=seed)
 

@@ -1,4 +1,4 @@
-"""What the command line answers to pictures that cannot be read: one sentence, and nothing half-written."""
+"""How the command line responds to unreadable pictures: with one sentence, leaving nothing half-written."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from samples import pictures
 
 
 def png(width: int, height: int) -> bytes:
-    """Return a black one-bit picture: a decompression bomb, where it is large."""
+    """Return a black one-bit picture, which is a decompression bomb if it is large."""
     packer = zlib.compressobj(9)
     rows = b"\0" * ((width + 7) // 8 + 1) * 100
     pixels = b"".join(packer.compress(rows) for _ in range(height // 100)) + packer.flush()
@@ -91,7 +91,7 @@ def test_unreadable_files_among_good_ones(cli: Cli, desk: Path) -> None:
     assert len(list((desk / "sorted").glob("*/*.png"))) == 12
 
 
-def test_single_file_is_no_source(refused: Refused) -> None:
+def test_single_file_is_not_a_source(refused: Refused) -> None:
     refused("fit", "photos/00.png", "--out", "new", *KMEANS, "--json", naming="photos/00.png")
 
 
@@ -143,7 +143,7 @@ def test_unknown_data_set(refused: Refused, name: str, hint: str) -> None:
     refused("fit", name, "--out", "new", *KMEANS, "--json", naming=hint)
 
 
-def test_data_set_that_is_not_there(refused: Refused) -> None:
+def test_missing_data_set(refused: Refused) -> None:
     options = ("--data-root", "nowhere", "--out", "new", *KMEANS, "--json")
     refused("fit", "mnist", *options, naming=("'mnist'", "nowhere", "--download"))
 

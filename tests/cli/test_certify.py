@@ -1,5 +1,6 @@
-"""`selfsort certify` to the end, by labels and by a client of its server, and what is made of names and certificate."""
+"""`selfsort certify`, by labels and by a client of its server, and other commands on names and certificates."""
 
+import base64
 import csv
 import json
 import os
@@ -8,11 +9,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from PIL import Image
 
 import selfsort
@@ -22,9 +25,9 @@ from selfsort import methods
 from selfsort.data.image_set import ImageSet
 from selfsort.data.loading import list_images, load_images
 from selfsort.evaluation.certificate import Certificate
-from selfsort.labelling.checks import open_checks
 from selfsort.labelling.core.session import Targets
 from selfsort.labelling.learning.refine import refine
+from selfsort.labelling.samples import named_predictions, open_checks
 from selfsort.labelling.server.journal import Conflict
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.store import Store
@@ -34,7 +37,7 @@ NAMES = ("kind-0", "kind|1", "kind-2")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders; a sixth of the pictures lie in a wrong one, so that certificates have something to find."""
+    """Class folders in which a sixth of the pictures are in a wrong one, so that certificates find errors."""
     root = tmp_path_factory.mktemp("photos")
     for index, (pixels, kind) in enumerate(zip(pictures(60, 16), kinds(60), strict=True)):
         place = root / NAMES[kind if index % 6 else (kind + 1) % 3]
@@ -77,7 +80,7 @@ def run(named: Path, tmp_path: Path) -> Path:
 
 
 def truth_of(run: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is predicted and what is in the class folders."""
+    """Return the predictions and the labels from the class folders."""
     model, images = selfsort.load(run / "named"), load_images(folder, cache=False)
     return np.array(model.names_)[model.labels_], np.array(images.label_names)[images.labels]
 
@@ -86,13 +89,13 @@ class TestByLabels:
     def test_certifies_and_writes(self, run, folder, cli):
         found = cli.json("certify", run, "--budget", 30, "--simulate", folder)
         certificate = found["certificate"]
-        assert found["status"] == "complete" and found["done"] == found["budget"] == certificate["checked"] <= 30
+        assert found["status"] == "complete" and found["done"] == found["budget"] == certificate["checked"] == 30
         predicted, right = truth_of(run, folder)
         assert certificate["accuracy"]["low"] <= (predicted == right).mean() <= certificate["accuracy"]["high"]
         assert [row["name"] for row in certificate["per_class"]] == list(NAMES)
         written = json.loads((run / "named" / "certificate.json").read_text())
         assert Certificate.from_json(written) == Certificate.from_json(certificate)
-        assert written["checked_by"] == f"the labels of {folder}" and written["format"] == 1
+        assert written["checked_by"] == f"the labels of {folder}" and written["format"] == 2
         assert [path.name for path in (run / "named").iterdir() if path.name.startswith(".")] == []
 
     def test_everything_checked_is_the_truth(self, run, folder, cli):
@@ -102,17 +105,20 @@ class TestByLabels:
         share = (predicted == right).mean()
         assert 0.6 < share < 1 and certificate["accuracy"] == {"estimate": share, "low": share, "high": share, "n": 60}
         for row in certificate["per_class"]:
-            assert row["low"] == row["high"] == (right[predicted == row["name"]] == row["name"]).mean()
+            exact = (right[predicted == row["name"]] == row["name"]).mean()
+            assert row["low"] == pytest.approx(exact) == pytest.approx(row["high"])
+            found = (predicted[right == row["name"]] == row["name"]).mean()
+            assert row["recall"]["low"] == pytest.approx(found) == pytest.approx(row["recall"]["high"])
         sure = selfsort.load(run / "named").probabilities_.max(1) >= certificate["rejection"]["threshold"]
         assert sure.mean() == certificate["rejection"]["kept"] and (predicted == right)[sure].mean() >= 0.8
 
-    def test_says_it_for_people(self, run, folder, capsys, cli):
+    def test_prints_a_sentence_for_people(self, run, folder, capsys, cli):
         assert cli.run("certify", run, "--budget", 20, "--reject", 0.99, "--simulate", folder) == 0
         shown = capsys.readouterr().out
-        assert "have the right name (95 % sure)" in shown and "kind|1" in shown and "not even without an error" in shown
+        assert "have the right name (95 % sure)" in shown and "kind|1" in shown and "even without an error" in shown
         assert "model-card.md" in shown
 
-    def test_the_card_tells_all(self, run, folder, cli):
+    def test_the_card_is_complete(self, run, folder, cli):
         found = cli.json("certify", run, "--budget", 30, "--simulate", folder)
         card = (run / "named" / "model-card.md").read_text()
         assert card.startswith("# kinds: a model that names pictures\n") and found["certificate"]["sentence"] in card
@@ -121,25 +127,131 @@ class TestByLabels:
             "60 pictures (16x16, colour)",
             "method kmeans",
             "## Limits",
+            "With the seed 0. No sample was drawn before. Checks: 30 for the model after 0 refinements.",
+            "selfsort verify RUN",
             "0 answers",
         ):
             assert words in card
         rows = [line for line in card.splitlines() if line.startswith("| kind")]
-        assert len(rows) == 3 and all(len(re.split(r"(?<!\\)\|", row)) == 7 for row in rows)
+        assert len(rows) == 3 and all(len(re.split(r"(?<!\\)\|", row)) == 8 for row in rows)
+
+    def test_hugging_face_reads_its_card(self, run, folder, cli, tmp_path):
+        found = cli.json("certify", run, "--budget", 30, "--simulate", folder)["certificate"]
+        cli.json("export", run, "--out", tmp_path / "README.md")
+        card = ModelCard.load(tmp_path / "README.md")
+        assert card.data.library_name == "selfsort" and card.data.pipeline_tag == "image-classification"
+        (result,) = card.data.eval_results
+        assert result.metric_type == "accuracy" and result.metric_value == round(found["accuracy"]["estimate"], 4)
+        assert f"{found['accuracy']['low']:.4f}" in result.metric_name and card.data.model_name == "kinds"
+        assert found["sentence"] in card.text and "## How to use it" in card.text and str(tmp_path) not in card.content
+        assert str(folder) not in card.content and str(run) not in card.content
+
+    def test_a_card_without_a_certificate_says_so(self, run, cli, tmp_path):
+        cli.json("export", run, "--out", tmp_path / "README.md")
+        card = ModelCard.load(tmp_path / "README.md")
+        assert card.data.eval_results is None and "Nobody has checked it" in card.text and "kind\\|1" in card.text
+        (tmp_path / "folder.md").mkdir()
+        assert "is a folder" in cli("export", run, "--out", tmp_path / "folder.md").err
+
+    def test_a_card_that_is_gone_says_how_to_get_it(self, run, folder, cli, tmp_path):
+        cli.json("certify", run, "--budget", 30, "--simulate", folder)
+        (run / "named" / "model-card.md").unlink()
+        assert "run `selfsort certify` again" in cli("export", run, "--out", tmp_path / "README.md").err
 
     def test_the_same_command_takes_the_same_sample(self, run, folder, cli):
         words = ["certify", run, "--budget", 25, "--simulate", folder]
         first = cli.json(*words)
         assert cli.json(*words) == first
 
-    def test_another_model_gets_another_sample(self, run, folder, capsys, cli):
+    def test_a_smaller_budget_later_keeps_what_labels_said_of_the_same_pictures(self, run, folder, cli):
+        more = cli.json("certify", run, "--budget", 40, "--simulate", folder)["certificate"]["sample"]["checks"]
+        fewer = cli.json("certify", run, "--budget", 20, "--simulate", folder)["certificate"]["sample"]["checks"]
+        assert more[:20] == fewer
+
+    def test_another_model_is_judged_by_the_same_sample(self, run, folder, cli):
         words = ["certify", run, "--budget", 25, "--simulate", folder]
-        assert cli.run(*words) == 0
-        assert "new sample" not in capsys.readouterr().out
+        first = cli.json(*words)["certificate"]["sample"]
         name(run, folder, seed=1)
         assert not (run / "named" / "certificate.json").exists()
-        assert cli.run(*words) == 0
-        assert "a new sample was drawn" in capsys.readouterr().out
+        again = cli.json(*words)["certificate"]["sample"]
+        assert again["checks"] == first["checks"] and again["earlier"] == 0
+
+    def test_no_other_seed(self, run, folder, cli):
+        assert cli("certify", run, "--budget", 5, "--simulate", folder, "--seed", 3).code == 0
+        refused = cli("certify", run, "--budget", 5, "--simulate", folder, "--seed", 4)
+        assert refused.code == 1 and "drawn with the seed 3 and keeps it" in refused.err
+        assert cli("certify", run, "--budget", 5, "--simulate", folder).code == 0
+
+
+class TestVerify:
+    @pytest.fixture
+    def certified(self, run, folder, cli) -> Path:
+        cli.json("certify", run, "--budget", 30, "--reject", 0.5, "--simulate", folder)
+        return run / "named" / "certificate.json"
+
+    def test_repeats_draw_and_calculation(self, run, certified, cli):
+        found = cli.json("verify", run)
+        assert found["holds"] and len(found["steps"]) == 4 and all(step["holds"] for step in found["steps"])
+        said = cli("verify", run)
+        assert said.code == 0 and said.out.count("holds   ") == 4 and "only eyes can tell" in said.out
+
+    def test_the_lines_in_the_documentation_draw_the_same(self, run, certified):
+        import hashlib
+
+        written = json.loads(certified.read_text())["sample"]
+        with open(run / "named" / "assignments.csv", newline="") as file:
+            ids = [row["id"] for row in csv.DictReader(file)]
+        doubtful = np.unpackbits(np.frombuffer(base64.b64decode(written["doubtful"]), np.uint8), count=len(ids))
+        tickets = [hashlib.sha256(f"{written['seed']}/{written['earlier']}/{name}".encode()).digest() for name in ids]
+        order = sorted(range(len(ids)), key=tickets.__getitem__)
+        queues = [[place for place in order if doubtful[place] == kind] for kind in (0, 1)]
+        drawn = [ids[queues[turn % 3 == 2].pop(0)] for turn in range(30)]
+        assert drawn == [image_id for image_id, _ in written["checks"]]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda found: found["accuracy"].update(low=0.99, high=1.0, estimate=1.0), "the right names give"),
+            (lambda found: found["sample"].update(seed=1), "the seed 1 draws"),
+            (lambda found: found["sample"]["checks"].pop(), "the right names give"),
+            (lambda found: found["sample"]["checks"].reverse(), "draws the 30 pictures"),
+            (lambda found: found["sample"]["checks"].append(found["sample"]["checks"][0]), "counts once"),
+            (lambda found: found["sample"].update(doubtful="AAAAAAAAAAA="), "the doubtful quarter"),
+        ],
+    )
+    def test_finds_what_was_changed(self, run, certified, cli, change, words):
+        found = json.loads(certified.read_text())
+        change(found)
+        found.pop("digest")
+        certified.write_text(json.dumps(found))
+        refused = cli("verify", run)
+        assert refused.code == 1 and "does not hold: " in refused.err and words in refused.err
+        assert "DIFFERS  " in refused.out and not json.loads(cli("verify", run, "--json").out)["holds"]
+
+    def test_compares_with_the_store(self, run, folder, cli):
+        from selfsort.reporting.card import write_certificate
+        from selfsort.reporting.verify import verify_certificate
+
+        predictions, ids = named_predictions(run / "named")
+        with closing(Store.open(run)) as store:
+            checks, _ = open_checks(store, predictions, ids, 5)
+            for number in range(5):
+                store.add_check(f"key-{number}", "me", checks.next(), "kind-0", checks.given(checks.next()))
+                checks.record(checks.next(), "kind-0")
+        write_certificate(run / "named", checks.certificate(), answers=0, checked_by="a person")
+        assert [step.holds for step in verify_certificate(run, run / "named")] == [True] * 5
+        with closing(Store.open(run)) as store:
+            store.undo_check("undo")
+        assert [step.holds for step in verify_certificate(run, run / "named")][-1] is False
+
+    def test_needs_a_certificate_that_kept_its_draw(self, run, certified, cli):
+        found = {name: value for name, value in json.loads(certified.read_text()).items() if name != "digest"}
+        certified.write_text(json.dumps(found | {"sample": None, "format": 1}))
+        refused = cli("verify", run)
+        assert refused.code == 1 and "was written by a version that did not keep its draw" in refused.err
+        certified.unlink()
+        refused = cli("verify", run)
+        assert refused.code == 1 and "has no certificate yet: make one with `selfsort certify" in refused.err
 
 
 class TestBadInput:
@@ -148,11 +260,13 @@ class TestBadInput:
         [
             (["--budget", 0], "--budget 0 checks nothing"),
             (["--budget", -5], "--budget -5 checks nothing"),
-            (["--reject", 0], "--reject 0 cannot be shown"),
-            (["--reject", 1], "--reject 1 cannot be shown"),
-            (["--reject", "nan"], "--reject nan cannot be shown"),
-            (["--simulate", "digits"], "does not hold the pictures of the run"),
-            (["--host", "127.0.0.1"], "needs --password"),
+            (["--reject", 0], "--reject 0 is not a share"),
+            (["--reject", 1], "--reject 1 is not a share"),
+            (["--reject", "nan"], "--reject nan is not a share"),
+            (["--simulate", "digits"], "lacks 60 of the 60 pictures"),
+            (["--host", "127.0.0.1"], "give --password"),
+            (["--second"], "let the first person start"),
+            (["--second", "--simulate", "x"], "leave out --simulate"),
         ],
     )
     def test_one_sentence(self, words, sentence, run, monkeypatch, capsys, cli):
@@ -174,7 +288,7 @@ class TestBadInput:
         assert cli.run("certify", run, "--simulate", flat) == 1
         assert "has no labels" in capsys.readouterr().err
 
-    def test_labels_that_are_no_names(self, run, folder, monkeypatch, cli):
+    def test_labels_that_are_not_names(self, run, folder, monkeypatch, cli):
         images = load_images(folder, cache=False)
         labels = {"weeds": np.zeros(60, int), "few": np.where(np.arange(60) < 59, 0, -1)}
 
@@ -236,9 +350,14 @@ def servers() -> Iterator[list[Server]]:
             server.end(kill=True)
 
 
+def seen_first(run: Path) -> int:
+    with closing(Store.open(run)) as store:
+        return store.checks()[0].picture
+
+
 class TestByAPerson:
     @pytest.mark.slow
-    def test_killed_and_gone_on_with(self, run, folder, servers):
+    def test_continues_after_a_kill(self, run, folder, servers, cli):
         predicted, right = truth_of(run, folder)
         servers.append(Server(run, "--budget", 12, "--reject", 0.5))
         asked = servers[0].get()
@@ -253,10 +372,11 @@ class TestByAPerson:
         assert refused.status_code == 409 and servers[0].post(picture=asked["picture"], name=" \n").status_code == 422
         assert servers[0].post("/api/refine").status_code == 409
         servers[0].end(kill=True)
-        assert not (run / "named" / "certificate.json").exists()
+        written = run / "named" / "certificate.json"
+        assert Certificate.from_json(json.loads(written.read_text())).checked == 5, "from the first check on"
 
         servers.append(Server(run, "--budget", 12, "--reject", 0.5))
-        assert f"Going on after 5 of {budget} checks." in "".join(servers[1].lines)
+        assert f"Continuing after 5 of {budget} checks." in "".join(servers[1].lines)
         asked = servers[1].get()
         assert asked["done"] == 5 and asked["picture"] not in seen
         undone = servers[1].post("/api/checks/undo").raise_for_status().json()
@@ -266,28 +386,43 @@ class TestByAPerson:
             seen.append(asked["picture"])
             asked = servers[1].post(picture=seen[-1], name=str(right[seen[-1]])).raise_for_status().json()
         assert len(set(seen)) == len(seen) == budget
-        written = run / "named" / "certificate.json"
         kept = Certificate.from_json(json.loads(written.read_text()))
-        assert kept == Certificate.from_json(asked["certificate"]) and (run / "named" / "model-card.md").exists()
+        assert (
+            replace(kept, sample=None) == Certificate.from_json(asked["certificate"])
+            and (run / "named" / "model-card.md").exists()
+        )
         assert json.loads(written.read_text())["checked_by"] == "a person"
 
-        assert servers[1].post("/api/checks/undo").raise_for_status().json()["certificate"] is None
-        assert not written.exists() and not (run / "named" / "model-card.md").exists()
+        assert servers[1].post("/api/checks/undo").raise_for_status().json()["certificate"]["checked"] == budget - 1
         servers[1].post(picture=seen[-1], name=str(right[seen[-1]])).raise_for_status()
         assert Certificate.from_json(json.loads(written.read_text())) == kept
-        assert kept.sentence in servers[1].end()
+        more = servers[1].post("/api/checks/more", more=3).raise_for_status().json()
+        assert (more["budget"], more["done"], more["left"]) == (budget + 3, budget, 60 - budget - 3)
+        assert more["picture"] not in seen
+        assert servers[1].post("/api/checks/more", more=0).status_code == 422
+        said = servers[1].end()
+        assert kept.sentence in said and f"Stopped after {budget} of {budget + 3} checks" in said
 
         again = json.loads(in_a_process("certify", run, "--budget", "12", "--json").out)
         assert again["status"] == "complete" and again["certificate"]["rejection"] is None
         assert again["certificate"]["accuracy"]["estimate"] == kept.accuracy.estimate
 
-    def test_no_groups_are_looked_for(self, run, folder, monkeypatch):
+        servers.append(Server(run, "--second", "--budget", 2))
+        asked = servers[2].get()
+        assert asked["second"] and asked["picture"] == seen_first(run) and asked["done"] == 0
+        servers[2].post(picture=asked["picture"], name="kind-9").raise_for_status()
+        said = servers[2].end()
+        assert "A second person looked at 1 of the pictures and disagreed on 1" in said
+        assert json.loads(written.read_text())["second"]["disagreed"] == 1
+        assert cli.json("verify", run)["holds"]
+
+    def test_no_groups_are_made(self, run, folder, monkeypatch):
         for place in (run, run / "named"):
             (place / "points.npz").unlink(missing_ok=True)
-        images, probabilities = load_images(folder, cache=False), selfsort.load(run / "named").probabilities_
+        images = load_images(folder, cache=False)
         with closing(Store.open(run)) as store:
             store.put("rounds", [{"round": 1, "after_seq": 0, "names": list(NAMES)}])
-            checks, _ = open_checks(store, NAMES, probabilities, 5)
+            checks, _ = open_checks(store, *named_predictions(run / "named"), 5)
         asked = []
         compute = "selfsort.labelling.server.better_points.BetterPoints.compute"
         monkeypatch.setattr(compute, lambda *given, **more: asked.append(given))
@@ -298,18 +433,20 @@ class TestByAPerson:
         assert not asked
 
     def test_undo_leaves_the_checks_of_an_earlier_sample_alone(self, run, folder):
-        probabilities, images = selfsort.load(run / "named").probabilities_, load_images(folder, cache=False)
-        for budget in (5, 6):
-            with closing(Store.open(run)) as store:
-                checks, redrawn = open_checks(store, NAMES, probabilities, budget)
-            assert redrawn == (budget == 6) and checks.done == 0
-            with closing(LabelService(run, images, checks=checks)) as service:
-                with pytest.raises(Conflict, match="no check to take back"):
-                    service.certification.undo("undo")
-                if budget == 5:
-                    service.certification.add("key", "me", checks.next(), "kind-0")
+        images = load_images(folder, cache=False)
         with closing(Store.open(run)) as store:
-            assert len(store.checks()) == 1
+            store.add_check("old", "me", 3, "kind-0")
+            checks, told = open_checks(store, *named_predictions(run / "named"), 5)
+        assert "count only as themselves" in told and checks.done == 0 and checks.known == {3: "kind-0"}
+        with closing(LabelService(run, images, checks=checks)) as service:
+            with pytest.raises(Conflict, match="no check to take back"):
+                service.certification.undo("undo")
+            service.certification.add("key", "me", checks.next(), "kind-0")
+            service.certification.undo("undo-2")
+            assert service.certification.extend("more", 5)["budget"] == 10
+            assert service.certification.extend("more", 5)["budget"] == 10, "a key counts once"
+        with closing(Store.open(run)) as store:
+            assert [check.picture for check in store.checks()] == [3]
 
 
 class TestNames:
@@ -328,9 +465,9 @@ class TestNames:
         assert table.column_names[:4] == ["id", "cluster", "name", "confidence"]
         assert table["name"].to_pylist() == predicted.tolist()
 
-    def test_says_that_names_are_used_and_leaves_them_aside(self, run, folder, tmp_path, capsys, cli):
+    def test_says_that_names_are_used_and_can_ignore_them(self, run, folder, tmp_path, capsys, cli):
         assert cli.run("predict", run, folder, "--out", tmp_path / "p.csv") == 0
-        assert f"Using the names given: {run / 'named'}" in capsys.readouterr().out
+        assert f"Using the model of the names: {run / 'named'}" in capsys.readouterr().out
         found = cli.json("predict", run, folder, "--out", tmp_path / "p.csv", "--clusters")
         assert found["names"] == [] and len(found["clusters"]) == 4
         assert "name" not in (tmp_path / "p.csv").read_text().splitlines()[0]
@@ -356,7 +493,15 @@ class TestNames:
     def test_the_same_table_is_shown_once(self, same, tables, run, folder, monkeypatch, cli):
         row = {"name": "rose", "n": 4, "precision": 1.0, "recall": 1.0, "f1": 1.0}
         other = row if same else row | {"precision": 0.5}
-        scores = {"n": 4, "accuracy": 1.0, "nmi": 1.0, "ami": 1.0, "ari": 1.0, "per_class": [row]}
+        scores = {
+            "n": 4,
+            "accuracy": 1.0,
+            "nmi": 1.0,
+            "ami": 1.0,
+            "ari": 1.0,
+            "per_class": [row],
+            "mapping": {"0": "rose"},
+        }
         named = {"n": 4, "accuracy": 1.0, "per_class": [other]}
         clusters = {"clustering": scores, "silhouette": None, "probe": None}
         monkeypatch.setattr("selfsort.evaluation.protocol.evaluate_clusters", lambda *_, **__: clusters)

@@ -1,7 +1,8 @@
-"""Every command to the end on real pictures, its `--json`, and how quickly the command starts."""
+"""Every command on real pictures, its `--json`, and how quickly the command line starts."""
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from torchvision_files import make_stl10
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders of pictures, one file among them that is none."""
+    """Class folders of pictures, with one file that is not a picture."""
     root = tmp_path_factory.mktemp("photos")
     for index, (pixels, kind) in enumerate(zip(pictures(30, 24), kinds(30), strict=True)):
         (root / f"kind-{kind}").mkdir(exist_ok=True)
@@ -39,7 +40,7 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_fit_leaves_a_whole_run(run: Path) -> None:
+def test_fit_writes_a_complete_run(run: Path) -> None:
     model = selfsort.load(run)
     assert model.method == "simclr" and model.random_state == 1 and model.image_shape_ == (16, 16, 3)
     with open(run / "skipped.csv", newline="") as file:
@@ -99,7 +100,29 @@ def test_evaluate_and_report(run: Path, folder: Path, tmp_path: Path, cli: Cli) 
         assert np.asarray(sheet).std() > 20
 
 
-def test_evaluate_with_pictures_of_its_own_for_the_probe(run: Path, folder: Path, cli: Cli) -> None:
+def test_evaluate_says_whose_pictures_and_why_there_are_two_accuracies(
+    run: Path, folder: Path, tmp_path: Path, cli: Cli
+) -> None:
+    assert cli.json("evaluate", run, folder)["of_training"]
+    moved = shutil.copytree(folder, tmp_path / "labelled")  # the same pictures under other paths and labels
+    for number, path in enumerate(sorted(moved.rglob("*.png"))):
+        place = moved / f"half-{number % 2}" / path.name
+        place.parent.mkdir(exist_ok=True)
+        path.rename(place)
+    again = cli("evaluate", run, moved).out
+    assert "30 labelled pictures (the run's own)" in again and "more clusters than labels, so 1 of them" in again
+    kept = json.loads((run / "evaluation-training.json").read_text())
+    for path in sorted(moved.rglob("*.png"))[::2]:
+        path.unlink()
+    assert "not those that the run was trained on" in cli("evaluate", run, moved).out
+    assert json.loads((run / "evaluation-training.json").read_text()) == kept
+    assert not json.loads((run / "evaluation.json").read_text())["of_training"]
+    assert "the names given count" not in again
+    cli("label", run, "--simulate", folder, "--answers", 2, "--groups", 6)
+    assert "names given count only after `selfsort refine" in cli("evaluate", run, folder).out
+
+
+def test_evaluate_with_separate_pictures_for_the_probe(run: Path, folder: Path, cli: Cli) -> None:
     found = cli.json("evaluate", run, folder, "--probe", "knn", "--probe-train", folder)
     assert found["probe"]["n_train"] == found["probe"]["n_test"] == 30
 
@@ -109,7 +132,7 @@ def test_evaluate_in_folds(run: Path, folder: Path, cli: Cli) -> None:
     found = cli.json(*words)["probe"]
     assert len(found["folds"]) == 5 and (found["n_train"], found["n_test"]) == (6, 30)
     assert found["accuracy"] == pytest.approx(np.mean(found["folds"]))
-    assert "over 5 folds (6 to learn from, 30 to test on)" in " ".join(cli(*words).out.split())
+    assert "over 5 folds (trained on 6, tested on 30)" in " ".join(cli(*words).out.split())
 
 
 def test_evaluate_in_the_folds_of_stl10(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
@@ -163,7 +186,7 @@ def test_help_needs_no_torch(words: list[str]) -> None:
 
 @pytest.mark.slow
 def test_predict_needs_no_lightning(run: Path, folder: Path, tmp_path: Path) -> None:
-    """What training needs takes seconds to import, so prediction must do without."""
+    """The libraries for training take seconds to import, so prediction must not import them."""
     program = (
         "import sys; sys.argv = ['selfsort', *sys.argv[1:]]\n"
         "from selfsort.__main__ import main\n"

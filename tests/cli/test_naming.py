@@ -1,4 +1,4 @@
-"""What `label`, `refine` and their exports answer when a run, its pictures or its answers are not as they were left."""
+"""How `label`, `refine` and exports respond if a run, its pictures or its answers have changed."""
 
 import csv
 import os
@@ -19,11 +19,12 @@ from PIL import Image
 from commands import Cli, program
 from run_files import edit
 from samples import pictures, quick
-from selfsort.cli.inputs import training_images
+from selfsort.cli.inputs import training_images, true_labels
 from selfsort.data import decoding
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.loading import list_images, load_images
+from selfsort.errors import UserError
 from selfsort.labelling.core.answers import Event
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.rounds import refine_run
@@ -67,12 +68,32 @@ def named(run: Path, images: ImageSet) -> Path:
 
 
 def complaint(cli: Cli, *words: object) -> str:
-    """Return the one sentence that a command ends with."""
+    """Return the sentence with which a command ends."""
     answer = cli(*words)
     assert answer.code == 1
     (line,) = answer.err.splitlines()
     assert line.startswith("selfsort: ")
     return line
+
+
+class TestLabelsOfSimulate:
+    def test_classes_from_selects_the_folders(self, named, folder, cli):
+        for command in ("label", "certify"):
+            said = complaint(cli, command, named, "--simulate", folder, "--classes-from", "none")
+            assert "has no labels" in said and "--classes-from" in said
+            said = complaint(cli, command, named, "--classes-from", "1")
+            assert "--classes-from" in said and "--simulate" in said
+
+    @pytest.mark.parametrize(("given", "names"), [(None, ("kind-0", "kind-1", "kind-2")), ("1", ("odd", "plain"))])
+    def test_by_level(self, given, names, folder, images, tmp_path, capsys):
+        for kind in range(3):
+            place = tmp_path / "labelled" / ("odd" if kind == 1 else "plain") / f"kind-{kind}"
+            shutil.copytree(folder / place.name, place)
+        source = str(folder if given is None else tmp_path / "labelled")
+        labels, found = true_labels(source, given, images, False)
+        kinds = np.arange(3).repeat(10)
+        assert found == names and labels.tolist() == (kinds if given is None else kinds != 1).tolist()
+        assert f"classes: {', '.join(names)}" in capsys.readouterr().out
 
 
 class TestPictures:
@@ -86,7 +107,7 @@ class TestPictures:
         shutil.copy(folder / "kind-0" / "00.png", folder / "kind-0" / "03.png")
         assert "files of the same names look different" in complaint(cli, "refine", run)
 
-    def test_they_are_read_again_only_where_a_file_has_changed(self, folder, tmp_path, monkeypatch):
+    def test_they_are_read_again_only_if_a_file_has_changed(self, folder, tmp_path, monkeypatch):
         (tmp_path / "skipped.csv").write_text("id,reason\n")
         facts = describe("frozen", {}, list_images(folder), InputSpec(20, 3))
         hashed = []
@@ -102,16 +123,16 @@ class TestPictures:
         answer(run, images)
         folder.rename(tmp_path / "elsewhere")
         said = complaint(cli, "refine", run, "--frozen")
-        assert f"not in {str(folder)!r} any more: say where with --images" in said
+        assert f"no longer in {str(folder)!r}: say where they are with --images" in said
         assert cli.run("refine", run, "--frozen", "--images", tmp_path / "elsewhere") == 0
 
 
 class TestRefinedModel:
-    def test_there_is_nothing_to_learn_from(self, run, cli):
+    def test_there_are_no_answers_to_learn_from(self, run, cli):
         assert "has no answers yet: name its groups with" in complaint(cli, "refine", run)
         assert not (run / "labels.sqlite").exists()
 
-    def test_deleted_it_is_learnt_again(self, named, images, cli):
+    def test_a_deleted_model_is_learnt_again(self, named, images, cli):
         with closing(LabelService(named, images)) as service:
             before, proposed = service.state(), set(service.session.groups)
         shutil.rmtree(named / "named")
@@ -131,7 +152,7 @@ class TestRefinedModel:
             assert service.state()["round"] == 2 and service.state()["answers"] == before["answers"] + 1
 
     @pytest.mark.parametrize("name", ["model.safetensors", "embedding.npy", "run.json"])
-    def test_damaged_the_way_out_is_named(self, name, named, cli):
+    def test_the_error_for_a_damaged_model_says_what_to_do(self, name, named, cli):
         os.truncate(named / "named" / name, 20)
         said = complaint(cli, "refine", named)
         assert f"delete the folder {str(named / 'named')!r}" in said and f"selfsort refine {named}" in said
@@ -141,7 +162,7 @@ class TestRefinedModel:
     @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 90), lambda path: np.save(path, np.zeros(7))])
     def test_its_error_probabilities_are_damaged(self, damage, named, images, cli):
         damage(named / "named" / "doubt.npy")
-        assert "or delete it; the next refinement" in complaint(cli, "label", named, "--no-browser")
+        assert "or delete it, as the next refinement" in complaint(cli, "label", named, "--no-browser")
         (named / "named" / "doubt.npy").unlink()
         with closing(LabelService(named, images)) as service:
             assert service.state()["round"] == 1
@@ -157,10 +178,10 @@ class TestTwoAtOnce:
     def test_a_model_that_is_refined_is_not_certified(self, named, cli):
         with refine_lock(named):
             said = complaint(cli, "certify", named, "--no-browser")
-            assert "is going on: wait until it is done" in said
+            assert "is running: wait until it is done" in said
             assert "Another refinement" in complaint(cli, "refine", named)
 
-    def test_naming_goes_on_while_a_model_is_refined(self, named, cli):
+    def test_naming_continues_while_a_model_is_refined(self, named, cli):
         with label_lock(named, 8573):
             assert cli.run("refine", named, "--frozen") == 0
         with refine_lock(named), label_lock(named):
@@ -215,10 +236,28 @@ def test_the_server_answers_while_the_browser_that_it_started_stays_open(run, sl
             server.terminate()
 
 
-def test_where_no_browser_can_be_opened_one_is_told_to(monkeypatch):
+def test_without_a_browser_the_user_is_told_to_open_the_page(monkeypatch):
     from selfsort.labelling.server.serve import open_page
 
     said: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: False)
     open_page("http://127.0.0.1:8573/?token=x", said.append)
     assert said == ["No browser could be opened here: open the address yourself."]
+
+
+def test_a_refinement_that_cannot_be_written_leaves_all_models_as_they_were(
+    run: Path, images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(run, images)
+    for _ in range(2):  # so that there is an earlier model
+        refine_run(run, images, frozen=True, n_groups=2)
+    before = sorted(path.relative_to(run) for path in run.rglob("*"))
+
+    def full(*_: object) -> None:
+        raise UserError("The disk is full.")
+
+    monkeypatch.setattr("selfsort.runs.write_array", full)
+    with pytest.raises(UserError, match="full"):
+        refine_run(run, images, frozen=True, n_groups=2)
+    assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
+    assert any("named-1" in str(path) for path in before)

@@ -1,4 +1,4 @@
-"""Commands that run at once, fill the disk, or are stopped in the middle."""
+"""Commands that run at the same time, fill the disk, or are interrupted."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from refusals import KMEANS, LONG, SIMCLR, check_sentence, half_written, read_cs
 def test_full_output(cli: Cli, start: Any, desk: Path, command: tuple[str, ...], limit: int, naming: str) -> None:
     cli("predict", "kmeans", "photos", "--out", "warm.csv")
     cli("evaluate", "simclr", save_classes(desk / "labelled"))
-    cli("fit", "photos", "--out", "warm", *KMEANS)  # now all that is needed is in the cache
+    cli("fit", "photos", "--out", "warm", *KMEANS)  # so that everything needed is in the cache
     before = snapshot(desk)
     answer = start(*command, "--json", limit=limit).end()
     assert answer.code == 1
@@ -64,7 +64,7 @@ def test_full_disk(cli: Cli, desk: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.slow
 def test_interrupt_and_kill_in_the_middle_of_training(start: Any, cli: Cli, desk: Path) -> None:
-    """Both runs go on to the same weights as one that nobody stopped."""
+    """Both resumed runs end with the same weights as one that was not stopped."""
     whole = start("fit", "photos", "--out", "whole", *LONG)
     killed = start("fit", "photos", "--out", "killed", *LONG).when(
         lambda: list(Path("killed").glob("checkpoints/step-*")), signal.SIGKILL
@@ -121,7 +121,7 @@ def test_same_pictures_twice_at_once(start: Any, desk: Path, cache_folder: Path)
 
 
 def test_methods_are_listed_without_docstrings() -> None:
-    """`python -OO` takes them away."""
+    """`python -OO` removes docstrings."""
     for words, told in ((["methods"], "simclr"), (["methods", "simclr"], "temperature")):
         done = subprocess.run([sys.executable, "-OO", "-m", "selfsort", *words], capture_output=True, text=True)
         assert done.returncode == 0 and told in done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""What of a picture's file is read, on the command line: ranges of values, pages, channels, and what was not used."""
+"""What is read from a picture's file, on the command line: value ranges, pages, channels, and what was not used."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_a_run_keeps_how_it_read(cli: Cli, tmp_path: Path) -> None:
     options = ("--page", "max", "--channels", "0,2,4", "--method", "kmeans", "--classes", "2", "--size", "24")
     answer = cli("fit", source, "--out", run, *options)
     assert answer.code == 0, answer.err
-    assert "more than 8 bits: integers from " in answer.out and "--value-range takes others" in answer.out
+    assert "more than 8 bits: integers from " in answer.out and "choose another range with --value-range" in answer.out
     kept = json.loads((run / "run.json").read_text())
     reading = kept["input"]["reading"]
     assert reading["page"] == "max" and reading["channels"] == [0, 2, 4] == kept["data"]["options"]["channels"]
@@ -42,7 +42,7 @@ def test_a_run_keeps_how_it_read(cli: Cli, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
 
 
-def test_what_was_not_used_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_unused_parts_are_reported(cli: Cli, tmp_path: Path) -> None:
     source = save_stacks(tmp_path / "stacks", 3)
     answer = cli("views", source, "--out", tmp_path / "views.png", "--count", "2")
     assert "3 pictures have more pages than the one used (15 pages): choose with --page" in answer.out, answer
@@ -55,16 +55,16 @@ def test_what_was_not_used_is_told(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--value-range", "bits", "--value-range bits must be 'set', 'picture', 'type', or a low and a higher number"),
-        ("--value-range", "9..1", "must be 'set', 'picture', 'type', or a low and a higher number"),
+        ("--value-range", "bits", "--value-range bits must be 'set', 'picture', 'type', or two numbers, low and high"),
+        ("--value-range", "9..1", "must be 'set', 'picture', 'type', or two numbers, low and high"),
         ("--value-range", "a..b", "--value-range 'a..b' is not LOW..HIGH, such as 400..3000."),
         ("--page", "last", "--page last must be the number of a page"),
         ("--channels", "2", "--channels 2 must be 1 (grey) or 3 (colour)"),
-        ("--channels", "a,b", "--channels 'a,b' is none of 1, 3, or numbers such as 0,2,4."),
+        ("--channels", "a,b", "--channels 'a,b' is neither 1 nor 3 nor a list such as 0,2,4."),
         ("--channels", "0,1,2,3", "numbers of up to three channels"),
     ],
 )
-def test_what_cannot_be_chosen(cli: Cli, tmp_path: Path, option: str, value: str, message: str) -> None:
+def test_invalid_choices(cli: Cli, tmp_path: Path, option: str, value: str, message: str) -> None:
     source = save_stacks(tmp_path / "stacks", 2)
     answer = cli("views", source, option, value, "--out", tmp_path / "views.png")
     assert answer.code != 0 and message in answer.err, answer

@@ -1,4 +1,4 @@
-"""The whole job on what is unusual but good: few pictures, every mode, odd names."""
+"""The main job on unusual but valid input: few pictures, every mode, odd names."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_names_that_are_not_utf8(cli: Cli, desk: Path) -> None:
     whole_job(cli, str(odd), run, desk, 12)
 
 
-def test_class_names_are_no_markup(cli: Cli, desk: Path) -> None:
+def test_class_names_are_not_markup(cli: Cli, desk: Path) -> None:
     save(desk / "labelled/[red]rose", 4)
     save(desk / "labelled/tulip", 4)
     answer = cli("evaluate", "kmeans", "labelled")

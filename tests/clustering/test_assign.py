@@ -76,7 +76,7 @@ def test_neighbours_at_nearly_equal_distances_are_the_same_in_any_batch():
         np.testing.assert_array_equal(column[:100], np.concatenate(parts))
 
 
-def test_nearest_keeps_its_digits_far_from_the_origin():
+def test_nearest_is_precise_far_from_the_origin():
     rng = np.random.default_rng(0)
     points, references = ((2000 + rng.normal(size=(2000, 64))).astype(np.float32) for _ in range(2))
     squared, indices = nearest(points, references, 7)
@@ -86,7 +86,7 @@ def test_nearest_keeps_its_digits_far_from_the_origin():
         np.testing.assert_allclose(squared[row], np.sort(full)[:7], rtol=1e-5)
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_chunks_make_no_difference(monkeypatch):
     clustering = voters(100, 3, 5)
     points = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)
     whole = clustering.predict_proba(points)
@@ -212,7 +212,7 @@ def test_broken_state_gets_one_sentence():
         (state | {"more": np.zeros(2)}, "holds 'more'"),
         (state | {"reference_labels": np.zeros(3, np.int64)}, "'reference_labels' is 3, where N is 10"),
         (state | {"reference": np.zeros(10, np.float32)}, "of shape"),
-        (state | {"reference": np.full((10, 4), np.nan, np.float32)}, "no finite number"),
+        (state | {"reference": np.full((10, 4), np.nan, np.float32)}, "not a finite number"),
         (state | {"reference_labels": np.arange(10)}, "from 0 to 2"),
         (state | {"reference_labels": np.full(10, -5)}, "from 0 to 2"),
         (state | {"n_clusters": np.array(10**9)}, "n_clusters is 1000000000"),
@@ -228,7 +228,7 @@ def test_broken_state_gets_one_sentence():
     [
         ({"n_clusters": 0}, "at least 1"),
         ({"n_clusters": 21}, "at most 20"),
-        ({"space": "tsne"}, "'tsne' is no cluster space: choose one of embedding, umap, pca"),
+        ({"space": "tsne"}, "'tsne' is not a cluster space: choose one of embedding, umap, pca"),
         ({"points": np.full((20, 3), np.nan)}, "NaN"),
         ({"points": np.ones((20, 3))}, "fewer than 2 different"),
         ({"points": np.ones((20, 3)), "space": "pca"}, "fewer than 2 different"),

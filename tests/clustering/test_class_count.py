@@ -30,7 +30,7 @@ def test_order_and_length_of_the_rows_do_not_matter() -> None:
     assert estimate_class_count(points * 4) == found
 
 
-def test_a_cloud_does_not_tell() -> None:
+def test_a_single_cloud_reveals_no_number() -> None:
     found = estimate_class_count(np.random.default_rng(0).normal(size=(300, 20)))
     assert not found.told and "arbitrary" in found.reason
 
@@ -42,14 +42,14 @@ def test_few_and_equal_pictures() -> None:
     assert equal.estimate == 1 and "look the same" in equal.reason
 
 
-@pytest.mark.parametrize("noise", [0.0, 1.2])  # groups that lie far apart, and some that touch one another
-def test_what_is_kept_is_given_back(noise: float) -> None:
+@pytest.mark.parametrize("noise", [0.0, 1.2])  # groups far apart, and groups that touch
+def test_json_round_trip(noise: float) -> None:
     points = blobs(4)
     found = estimate_class_count(points + np.random.default_rng(1).normal(0, noise, points.shape))
     assert found.told and ClassCount.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros(4), np.full((20, 3), np.nan)])
-def test_what_is_no_table_of_numbers_is_refused(points: NDArray[np.float64]) -> None:
+def test_what_is_not_a_table_of_numbers_is_refused(points: NDArray[np.float64]) -> None:
     with pytest.raises(UserError):
         estimate_class_count(points)

@@ -37,7 +37,7 @@ KINDS = {kind.__name__: kind for kind in (random_points, clustered_points, dupli
 
 
 def ranked(points: NDArray, distances: NDArray) -> NDArray:
-    """Put the pairs of rows into the documented order, which has no ties, and number them from 1."""
+    """Sort the pairs of rows in the documented order, which has no ties, and number them from 1."""
     first, second = np.triu_indices(len(points), 1)
     _, appeared, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
     kind = appeared[inverse.ravel()]
@@ -49,7 +49,7 @@ def ranked(points: NDArray, distances: NDArray) -> NDArray:
 
 
 def by_scipy(points: NDArray, threshold: float) -> NDArray:
-    """Return the merges that SciPy finds below a threshold when the documented order replaces the distances."""
+    """Return SciPy's merges below a threshold, with the documented order in place of the distances."""
     distances = pdist(points)
     ranks = ranked(points, distances)
     rows = linkage(ranks, "complete")
@@ -106,7 +106,7 @@ def test_cosine_partition_is_scipys(kind, n_points, share, seed):
     points = KINDS[kind](n_points, 5, np.random.default_rng(seed)) + 0.5
     heights = np.unique(linkage(points, "complete", "cosine")[:, 2])
     place = round(share * (len(heights) - 1))
-    # Between two heights: its cosines are rounded in another order.
+    # Between two heights, because SciPy rounds cosines in another order.
     threshold = float(heights[place : place + 2].mean()) if place + 1 < len(heights) else 2.0
     if threshold < 1e-9:
         return
@@ -118,11 +118,11 @@ def test_cosine_partition_is_scipys(kind, n_points, share, seed):
 def test_ties_follow_the_order_of_the_rows():
     line = np.arange(6.0)[:, None]
     assert CompleteLinkage(distance_threshold=1).fit_predict(line).tolist() == [0, 0, 1, 1, 2, 2]
-    # Equal rows are one point where the first of them stands: 3 is paired with 2, not with 4.
+    # Equal rows are one point in the place of the first: 3 is paired with 2, not with 4.
     assert CompleteLinkage(distance_threshold=1).fit_predict([[2.0], [4.0], [3.0], [2.0]]).tolist() == [0, 1, 0, 0]
 
 
-def test_equal_rows_are_merged_at_height_0_also_when_they_differ_in_the_sign_of_0():
+def test_equal_rows_are_merged_at_height_0_even_if_they_differ_in_the_sign_of_0():
     model = CompleteLinkage(distance_threshold=0.1).fit([[0.0, 1.0], [5.0, 5.0], [-0.0, 1.0], [0.0, 1.0]])
     assert model.labels_.tolist() == [0, 1, 0, 0]
     assert model.dendrogram_.tolist() == [[0, 2, 0, 2], [3, 4, 0, 3]]
@@ -160,7 +160,7 @@ def test_row_order_changes_only_the_numbers_of_the_clusters():
 def test_points_far_from_the_origin_are_decided_exactly(dtype):
     rng = np.random.default_rng(4)
     points = (clustered_points(400, 8, rng) + 10_000).astype(dtype)
-    points[:5] += 1e7  # so far that no product in float32 tells near from far
+    points[:5] += 1e7  # so far that float32 products cannot tell near from far
     rows = linkage(np.float64(points), "complete")
     model = CompleteLinkage(distance_threshold=rows[250, 2]).fit(points)
     assert same_partition(model.labels_, fcluster(rows, rows[250, 2], "distance"))
@@ -179,17 +179,17 @@ def test_blocks_leave_no_pair_out(monkeypatch):
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_too_many_pairs_are_refused_with_a_threshold_that_fits(metric):
+def test_too_many_pairs_are_refused_suggesting_a_threshold_that_fits(metric):
     points = random_points(4000, 5, np.random.default_rng(6)).astype(np.float32)
     threshold = {"euclidean": 4.0, "cosine": 1.2}[metric]
-    with pytest.raises(UserError, match=r"pairs of points lie within .* GiB where memory_gib=0.05") as caught:
+    with pytest.raises(UserError, match=r"lie within .* GiB, more than memory_gib=0.05 allows") as caught:
         CompleteLinkage(distance_threshold=threshold, metric=metric, memory_gib=0.05).fit(points)
     fitting = float(re.search(r"distance_threshold=(\S+) or a smaller", str(caught.value))[1])
     assert fitting > 0.1 * threshold
     CompleteLinkage(distance_threshold=fitting, metric=metric, memory_gib=0.05).fit(points)
 
 
-def test_search_ends_where_the_sample_saw_too_few_pairs(monkeypatch):
+def test_search_stops_if_the_sample_saw_too_few_pairs(monkeypatch):
     monkeypatch.setattr(CloseFinder, "sampled_distances", lambda self: np.full(100, np.inf, np.float32))
     with pytest.raises(UserError, match="raise memory_gib"):
         CompleteLinkage(distance_threshold=9, memory_gib=0.02).fit(random_points(4000, 2, np.random.default_rng(0)))
@@ -218,7 +218,7 @@ def test_one_point_is_a_cluster():
         ({"distance_threshold": np.inf}, np.eye(3), "finite"),
         ({"distance_threshold": "1"}, np.eye(3), "distance_threshold='1'"),
         ({"distance_threshold": 2.1, "metric": "cosine"}, np.eye(3), "at most 2, the largest cosine distance"),
-        ({"distance_threshold": 1, "metric": "manhattan"}, np.eye(3), "'manhattan' is none of euclidean, cosine"),
+        ({"distance_threshold": 1, "metric": "manhattan"}, np.eye(3), "'manhattan' must be one of euclidean, cosine"),
         ({"distance_threshold": 1, "memory_gib": 0}, np.eye(3), "memory_gib=0 must be a number above 0"),
         ({"distance_threshold": 1}, [[0.0], [np.nan]], "NaN"),
         ({"distance_threshold": 1}, [[0.0], [-np.inf]], "infinity"),
@@ -234,9 +234,9 @@ def test_bad_input_gets_one_sentence(settings, points, sentence):
     assert str(caught.value).count(".\n") == 0 and str(caught.value).endswith(".")
 
 
-def test_loops_are_compiled_anew_where_nothing_can_be_kept(monkeypatch):
+def test_loops_are_compiled_again_if_nothing_can_be_kept(monkeypatch):
     real = numba.njit
-    assert real(lambda x: x + 1)(1) == 2  # what numba imports for its first loop keeps loops, too
+    assert real(lambda x: x + 1)(1) == 2  # modules that numba imports for its first loop also cache loops
 
     def njit(cache: bool = False, **options):
         if cache:

@@ -1,4 +1,4 @@
-"""What scikit-learn asks of every estimator, asked of those that cluster points."""
+"""scikit-learn's checks of every estimator, run on those that cluster points."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def test_scikit_learns_own_checks(estimator: BaseEstimator, check: Callable[[Bas
     check(estimator)
 
 
-def test_k_means_is_the_functions() -> None:
+def test_k_means_gives_the_same_as_the_functions() -> None:
     points = (load_digits().data / 16).astype(np.float32)
     model = FaissKMeans(10, n_init=2, random_state=3).fit(points)
     found = kmeans(points, 10, restarts=2, random_state=3)
@@ -51,5 +51,5 @@ def test_parameters_are_positive_integers(name: str, value: object) -> None:
 
 
 def test_more_clusters_than_points() -> None:
-    with pytest.raises(UserError, match="8 clusters cannot be made of 3 points: ask for at most 3"):
+    with pytest.raises(UserError, match="8 clusters cannot be made from 3 points: ask for at most 3"):
         FaissKMeans().fit([[0.0], [1.0], [2.0]])

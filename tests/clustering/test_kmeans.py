@@ -100,7 +100,7 @@ def test_duplicated_rows_keep_the_centers():
     n_values=st.integers(2, 6),
     seed=st.integers(0, 1000),
 )
-def test_no_cluster_is_empty_while_there_are_points_enough(n_points, n_features, share, n_values, seed):
+def test_no_cluster_is_empty_if_there_are_enough_points(n_points, n_features, share, n_values, seed):
     rng = np.random.default_rng(seed)
     points = rng.integers(n_values, size=(n_points, n_features)).astype(np.float32)
     distinct = len(np.unique(points, axis=0))

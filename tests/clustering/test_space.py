@@ -1,7 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
 
-from selfsort.clustering import reduce, space
+from selfsort.clustering import reduce
 from selfsort.clustering.kept import LAYOUTS
 from selfsort.errors import UserError
 
@@ -32,7 +34,7 @@ def test_pca_of_equal_points_is_zero():
     assert not reduce(np.full((10, 4), 3.0), "pca").any()
 
 
-def test_umap_draws_apart_what_pca_leaves_nested():
+def test_umap_separates_what_pca_leaves_nested():
     points, ring = two_rings()
     reduced = reduce(points, "umap", random_state=0)
     squared = ((reduced[:, None] - reduced[None]) ** 2).sum(axis=2)
@@ -49,7 +51,7 @@ def test_umap_repeats_bit_for_bit_and_follows_its_seed():
 
 
 @pytest.mark.parametrize("n_points", [2, 3, 16, 49, 50, 60])
-def test_few_points_are_reduced_without_a_word(n_points):
+def test_few_points_are_reduced_without_warnings(n_points):
     points = np.random.default_rng(0).normal(size=(n_points, 12))
     reduced = reduce(points, "umap")
     assert len(reduced) == n_points and np.isfinite(reduced).all()
@@ -62,7 +64,7 @@ def test_umap_survives_many_equal_points(copies):
 
 
 def test_unknown_space_gets_one_sentence():
-    with pytest.raises(UserError, match="'kernel' is no cluster space"):
+    with pytest.raises(UserError, match="'kernel' is not a cluster space"):
         reduce(np.zeros((4, 2)), "kernel")
 
 
@@ -73,19 +75,21 @@ class TestKeptLayouts:
 
     @pytest.fixture
     def made(self, monkeypatch, tmp_path):
-        """Count the layouts that are made, in a cache of our own."""
+        """Count the layouts made, in a separate cache."""
         monkeypatch.setenv("SELFSORT_CACHE", str(tmp_path / "cache"))
-        counted = []
-        own = space._umap
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # it reports a missing TensorFlow
+            import umap
+        counted, own = [], umap.UMAP
 
-        def counting(points, random_state, progress):
-            counted.append(random_state)
-            return own(points, random_state, progress)
+        def counting(**settings):
+            counted.append(settings["random_state"])
+            return own(**settings)
 
-        monkeypatch.setattr(space, "_umap", counting)
+        monkeypatch.setattr(umap, "UMAP", counting)
         return counted
 
-    def test_one_is_made_once_for_the_same_points_and_seed(self, made, blobs):
+    def test_a_layout_is_made_once_for_the_same_points_and_seed(self, made, blobs):
         first = reduce(blobs, "umap", random_state=1)
         assert np.array_equal(reduce(blobs.copy(), "umap", random_state=1), first)
         assert made == [1] and LAYOUTS.usage()[0] == 1
@@ -97,13 +101,13 @@ class TestKeptLayouts:
         assert LAYOUTS.clear() > 0 and LAYOUTS.usage() == (0, 0)
 
     @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"text"])
-    def test_a_damaged_one_is_made_again(self, made, blobs, content):
+    def test_a_damaged_layout_is_made_again(self, made, blobs, content):
         first = reduce(blobs, "umap")
         (path,) = LAYOUTS.location().glob("*.npy")
         path.write_bytes(content)
         assert np.array_equal(reduce(blobs, "umap"), first) and len(made) == 2
 
-    def test_it_is_used_where_nothing_can_be_written(self, made, blobs, monkeypatch, tmp_path):
+    def test_a_layout_is_returned_even_if_nothing_can_be_written(self, made, blobs, monkeypatch, tmp_path):
         (tmp_path / "file").write_text("in the way")
         monkeypatch.setenv("SELFSORT_CACHE", str(tmp_path / "file"))
         assert reduce(blobs, "umap").shape == (len(blobs), 5) and made == [0]

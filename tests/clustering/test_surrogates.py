@@ -70,7 +70,7 @@ def test_no_cluster_is_larger_than_allowed_and_larger_ones_are_cut_lower() -> No
     assert all(len(set(rows // 20)) == 1 for rows in classes)
 
 
-def test_merging_stops_where_too_few_groups_would_be_left() -> None:
+def test_merging_stops_before_too_few_groups_are_left() -> None:
     points = groups_of_four()
     classes = surrogate_classes(points, 95, distance_threshold=2.0, neighbours=0)
     assert len(classes) == 95
@@ -110,7 +110,7 @@ def test_bad_input(points: np.ndarray, n_classes: int, settings: dict[str, float
 def test_a_threshold_that_takes_too_much_memory_is_lowered(
     n_features: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also where the points alone take more than what the pairs may."""
+    """Even if the points alone take more memory than allowed for the pairs."""
     monkeypatch.setattr(surrogates, "_PAIRS_GIB", 0.03)
     points = np.random.default_rng(0).normal(size=(3000, n_features)).astype(np.float32)
     assert n_features == 8 or points.nbytes / 2 / 2**30 > 0.03
@@ -120,7 +120,7 @@ def test_a_threshold_that_takes_too_much_memory_is_lowered(
     assert "cluster_distance=2 of each other for the memory: it is lowered to" in caplog.text
 
 
-def test_a_caller_may_keep_what_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_may_keep_the_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surrogates, "_PAIRS_GIB", 0.03)
     told: list[str] = []
     surrogate_classes(directions(3000, 8), 100, distance_threshold=2.0, warn=told.append)

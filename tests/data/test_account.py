@@ -1,4 +1,4 @@
-"""The account of a source tells what became of every file, once."""
+"""The account of a source says what became of every file, exactly once."""
 
 import zipfile
 
@@ -19,7 +19,7 @@ def photo(seed=0):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures of which something is to be told, and files that are none."""
+    """Pictures with something to report, and files that are not pictures."""
     root = tmp_path / "photos"
     root.mkdir()
     turned = Image.Exif()
@@ -41,7 +41,7 @@ EXPECTED = {
     ".DS_Store": ("left out", "hidden"),
     "@eaDir": ("left out", "of another program"),
     "clear.png": ("changed", "transparent parts put on white"),
-    "deep.png": ("changed", "brought to 8 bits (uint16)"),
+    "deep.png": ("changed", "converted to 8 bits (uint16)"),
     "half.png": ("left out", "truncated"),
     "pages.tif": ("changed", "first page only (of 2)"),
     "plain.png": ("used", ""),
@@ -66,12 +66,12 @@ def test_every_file_is_accounted_for(folder):
         assert "4 files changed: " in line and "first page only (1)" in line
 
 
-def test_what_features_are_made_of_is_accounted_for(folder):
+def test_features_come_with_an_account(folder):
     for cache in (True, True, False):
         assert told(embed(folder, cache=cache).images) == EXPECTED
 
 
-def test_a_zip_accounts_for_what_it_does_not_give(tmp_path, folder):
+def test_a_zip_accounts_for_what_it_leaves_out(tmp_path, folder):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.write(folder / "plain.png", "plain.png")
         file.write(folder / "plain.png", "../out.png")
@@ -79,12 +79,12 @@ def test_a_zip_accounts_for_what_it_does_not_give(tmp_path, folder):
     assert found == {"plain.png": "", "../out.png": "its path leads out of the zip"}
 
 
-def test_links_are_told_and_change_nothing(tmp_path, folder):
+def test_links_are_reported_and_change_nothing(tmp_path, folder):
     (folder / "link.png").symlink_to(folder / "plain.png")
     assert told(load_images(folder))["link.png"] == ("used", "a link")
 
 
-def test_what_was_not_asked_for_is_accounted_for(tmp_path):
+def test_what_was_excluded_is_accounted_for(tmp_path):
     for name in ("train/1.png", "train/2.png", "test/3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo().save(tmp_path / name)
@@ -96,11 +96,11 @@ def test_what_was_not_asked_for_is_accounted_for(tmp_path):
     }
 
 
-def test_there_is_nothing_to_say_of_arrays():
+def test_there_is_nothing_to_report_about_arrays():
     images = as_image_set(np.zeros((3, 8, 8), np.uint8))
     assert [row.outcome for row in images.account()] == ["used"] * 3 and summarise_account(images.listing) == ""
 
 
-def test_before_anything_is_decoded_paths_tell_what_they_can(folder):
+def test_before_decoding_the_account_says_what_paths_tell(folder):
     rows = {row.id: row.outcome for row in account_of(list_images(folder).listing)}
     assert rows["pages.tif"] == "used" and rows[".DS_Store"] == "left out"

@@ -56,7 +56,7 @@ def test_uint8_arrays_are_not_copied():
     assert np.shares_memory(as_image_set(GREY).images, GREY)
 
 
-def test_narrow_pictures_are_told_by_the_last_axis():
+def test_narrow_pictures_are_recognised_by_the_last_axis():
     assert as_image_set(np.zeros((2, 3, 9, 3), np.uint8)).image_shape == (3, 9, 3)
     assert as_image_set(torch.zeros(2, 3, 9, 3)).image_shape == (9, 3, 3)  # a tensor's channels come first
 
@@ -103,7 +103,7 @@ def test_floats_are_rounded_to_the_nearest_level(values):
         (None, "not"),
     ],
 )
-def test_what_is_no_set_of_images(array, message):
+def test_what_is_not_a_set_of_images(array, message):
     with pytest.raises(UserError, match=message) as caught:
         as_image_set(array)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
@@ -204,7 +204,7 @@ def bad_file(tmp_path, kind):
 
 
 def array_header(shape):
-    """Return the beginning of an .npy file of bytes."""
+    """Return the start of an .npy file of bytes."""
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
 
@@ -256,7 +256,7 @@ def test_pictures_can_be_left_out_of_arrays_and_data_sets(tmp_path):
 
 
 class Pictures(torch.utils.data.Dataset):
-    """A data set of torch, as users write them."""
+    """A torch data set, as users write them."""
 
     def __len__(self):
         return 3
@@ -280,20 +280,20 @@ class Pictures(torch.utils.data.Dataset):
     ],
 )
 @pytest.mark.parametrize("take", [load_images, as_image_set, KMeans(n_classes=2).fit])
-def test_what_holds_pictures_but_is_no_array_is_refused_by_its_name(given, named, take):
+def test_a_container_that_is_not_an_array_is_refused_by_name(given, named, take):
     with pytest.raises(
-        UserError, match=rf"^{named}.* cannot be taken for pictures; load the folder .* load_images\(folder"
+        UserError, match=rf"^{named}.* cannot be used as pictures; load the folder .* load_images\(folder"
     ):
         take(given)
 
 
-def test_a_hugging_face_data_set_is_refused_by_its_name():
+def test_a_hugging_face_data_set_is_refused_by_name():
     datasets = pytest.importorskip("datasets")
     with pytest.raises(UserError, match="A Hugging Face Dataset"):
         load_images(datasets.Dataset.from_dict({"a": [1]}))
 
 
-def test_pil_images_are_taken_as_a_folder_of_them_would_be(tmp_path):
+def test_pil_images_are_treated_like_a_folder_of_them(tmp_path):
     colour = Image.fromarray(COLOUR[0]).resize((30, 20))
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -320,7 +320,7 @@ def test_a_pil_image_that_cannot_be_read_is_left_out():
     assert images.ids == ("array/00001",) and [skipped.id for skipped in images.skipped] == ["array/00000"]
 
 
-def test_a_set_is_written_in_one_line(tmp_path):
+def test_the_repr_of_a_set_is_one_line(tmp_path):
     many = as_image_set(np.zeros((500, 8, 8), np.uint8))
     assert repr(many) == "<ImageSet of 500 pictures, 8 x 8 x 1 from 'array'>"
     assert len(repr(many.listing)) < 100 and len(repr(many.originals)) < 200

@@ -1,4 +1,4 @@
-"""Small files that would take much memory or time: what one picture may take is bounded before it is decoded."""
+"""Small files that would take much memory or time: the cost of one picture is bounded before it is decoded."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.pixels import read_header, read_image
 from selfsort.data.unreadable import Unreadable
 
-# Reads what an expression opens in a process of its own, and tells what that took beside the libraries.
+# Reads what an expression opens in a separate process, and reports the cost without the libraries.
 SCRIPT = """
 import json, re, sys
 from io import BytesIO
@@ -49,7 +49,7 @@ def read_apart(opened):
 
 
 def png(width, height, bits, colour, level=7):
-    """Return a PNG file of one level, without making the picture."""
+    """Return a PNG file of a single level, without making the picture."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -79,7 +79,7 @@ def test_a_large_png_takes_little_more_than_its_pixels(tmp_path, bits, colour, s
 
 
 @needs_proc
-def test_a_member_of_a_zip_that_expands_is_refused_unread(tmp_path):
+def test_a_zip_member_that_expands_too_far_is_refused_unread(tmp_path):
     with ZipFile(tmp_path / "bomb.zip", "w", ZIP_DEFLATED) as archive, archive.open("bomb.png", "w") as member:
         for _ in range(300):
             member.write(bytes(1 << 20))
@@ -117,7 +117,7 @@ def test_a_tiff_of_very_many_parts(monkeypatch):
             read_image(io.BytesIO(stream.getvalue()), InputSpec(8, 1))
 
 
-def test_a_chain_of_pages_that_is_a_ring():
+def test_a_circular_chain_of_pages():
     stream = io.BytesIO()
     Image.new("L", (8, 8)).save(stream, "TIFF")
     data = bytearray(stream.getvalue())
@@ -132,7 +132,7 @@ def test_a_chain_of_pages_that_is_a_ring():
 @pytest.mark.parametrize(
     ("format", "options"), [("WEBP", {}), ("TIFF", {"compression": "tiff_lzw", "tiffinfo": {278: 100}})]
 )
-def test_what_a_decoder_needs_beside_the_pixels_counts(format, options):
+def test_memory_that_a_decoder_needs_besides_the_pixels_counts(format, options):
     stream = io.BytesIO()
     Image.new("RGB", (100, 100)).save(stream, format, **options)
     for most in (100 * 100, 400 * 100):

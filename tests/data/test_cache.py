@@ -31,7 +31,7 @@ def forbidden(writer):
 
 
 def left_over(folder):
-    """Return what is in the cache beside whole sets and locks."""
+    """Return what is in the cache besides complete sets and locks."""
     return [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
 
 
@@ -60,7 +60,7 @@ def test_usage_and_clear(cache_folder):
     assert used.sets == 2 and used.bytes >= 2 * PIXELS.nbytes and used.path.is_relative_to(cache_folder)
     assert cache.clear() == used.bytes
     assert cache.usage().sets == cache.usage().bytes == 0
-    np.testing.assert_array_equal(images, PIXELS)  # what is mapped stays valid
+    np.testing.assert_array_equal(images, PIXELS)  # mapped arrays stay valid
     cache.load("a", build)
     assert cache.usage().sets == 1
 
@@ -166,17 +166,17 @@ def test_another_write_error_falls_back_to_memory(monkeypatch, tmp_path, caplog)
     assert cache.usage().bytes == 0
 
 
-def test_a_place_that_cannot_be_written_falls_back_to_memory(monkeypatch, tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_falls_back_to_memory(monkeypatch, tmp_path, caplog):
     source = save_pictures(tmp_path / "photos")
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SELFSORT_CACHE", str(tmp_path / "file" / "cache"))
     images = load_images(source)
     assert not isinstance(images.images, np.memmap) and len(images) == 3
-    assert caplog.text == ""  # silently, unless somebody listens to the log's details
+    assert caplog.text == ""  # silently, unless the details of the log are shown
     assert cache.usage().sets == 0 and cache.clear() == 0
 
 
-def test_a_set_in_a_read_only_place_is_used(monkeypatch):
+def test_a_set_in_a_read_only_folder_is_used(monkeypatch):
     cache.load("key", build)
 
     def refuse(*arguments, **options):
@@ -231,7 +231,7 @@ def test_a_changed_source_is_read_again(tmp_path, change):
 
 
 @pytest.mark.parametrize("option", [{"size": 5}, {"resize": "pad"}, {"channels": 1}, {"max_pixels": 64}])
-def test_every_option_that_matters_has_a_set_of_its_own(tmp_path, option):
+def test_every_option_that_matters_has_its_own_set(tmp_path, option):
     source = save_pictures(tmp_path / "photos")
     load_images(source)
     load_images(source, **option)
@@ -260,7 +260,7 @@ def test_the_second_of_two_equal_threads_waits(caplog):
     second = threading.Thread(target=lambda: results.append(cache.load("key", forbidden)))
     first.start()
     assert building.wait(20)
-    assert cache.clear() == 0  # a set that is being written is not cleared away
+    assert cache.clear() == 0  # a set that is being written is not deleted
     second.start()
     wait_for(lambda: "waiting for it to finish" in caplog.text)
     go_on.set()
@@ -308,7 +308,7 @@ def test_the_same_load_twice_at_once(tmp_path, cache_folder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_load_that_is_ended_in_the_middle(tmp_path, cache_folder, end):
+def test_a_load_that_is_stopped_in_the_middle(tmp_path, cache_folder, end):
     source = save_pictures(tmp_path / "photos", 60)
     process = start_loading(source, 0.2)
     wait_for(lambda: any(path.name == "pixels" for path in cache_folder.rglob("pixels")))
@@ -321,7 +321,7 @@ def test_a_load_that_is_ended_in_the_middle(tmp_path, cache_folder, end):
     assert left_over(cache_folder) == [] and cache.usage().sets == 1
 
 
-def test_left_overs_of_other_sets_go_too_and_clear_frees_them(cache_folder):
+def test_leftovers_of_other_sets_are_deleted_too_and_clear_frees_them(cache_folder):
     cache.load("key", build)
     (cache.location() / ".dead.abc").mkdir()
     (cache.location() / ".dead.abc" / "pixels").write_bytes(bytes(1000))

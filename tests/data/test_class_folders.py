@@ -1,4 +1,4 @@
-"""Labels and splits follow from the folders of a source, however it is wrapped and packed."""
+"""Labels and splits follow from the folders of a source, however it is nested and packed."""
 
 import zipfile
 
@@ -52,7 +52,7 @@ def test_split_folders_are_no_labels(ids, split, labels, names):
 
 
 @given(TREES, st.lists(st.sampled_from(["x", "data", "My photos"]), max_size=3), st.booleans())
-def test_the_wrapping_changes_no_label(folders, around, packed):
+def test_outer_folders_change_no_label(folders, around, packed):
     ids = ["/".join([*folder, f"{number}.png"]) for number, folder in enumerate(folders)]
     within = ["/".join([*around, name]) for name in ids]
     wrapped = [name.replace("/", "\\") for name in within] if packed else within
@@ -79,17 +79,17 @@ def test_the_same_tree_has_the_same_labels_as_a_folder_a_zip_and_a_hub(tmp_path,
     assert load_images(folder).told == ("classes: 1, 2, 10 below data/",)
 
 
-def test_what_lies_beside_pictures_is_no_wrapping():
+def test_files_beside_pictures_do_not_count():
     ids = ["x/data/1/a.png", "x/data/2/b.jpg"]
     for beside in ("x/README", "x/labels.csv", "notes.txt", "x/data/LICENSE"):
         assert labelled([*ids, beside]) == ["1", "2", ""]
     assert labelled([*ids, "x/a.png"]) == ["data", "data", ""]
 
 
-def test_one_more_folder_beside_splits_makes_them_no_classes():
+def test_one_more_folder_beside_splits_does_not_make_them_classes():
     ids = ["train/cat/1.png", "test/dog/2.png", "docs/3.png"]
     assert labelled(ids) == ["cat", "dog", ""]
-    assert told(ids) == ("splits: train, test; classes: cat, dog", "no splits, so without labels: docs")
+    assert told(ids) == ("splits: train, test; classes: cat, dog", "not splits, so without labels: docs")
     assert [class_folders(ids, "photos").split(name) for name in ids] == ["train", "test", ""]
     assert labelled(["train/a/1.png", "plane/a/2.png"]) == ["train", "plane"], "toys"
 
@@ -112,7 +112,7 @@ def test_spellings_of_one_name_are_one_class():
     ]
     assert labelled(ids) == ["cat"] * 5 + ["caf\u00e9"] * 2
     assert "'Cat', 'cat', 'cat ', 'c\\u200bat' are one class" in told(ids)
-    assert labelled(["A/1.png", "a/2.png"]) == ["A", "a"], "letters differ by their case"
+    assert labelled(["A/1.png", "a/2.png"]) == ["A", "a"], "single letters differ by case"
 
 
 def test_a_folder_that_holds_all_pictures_is_no_class_unless_asked_for():
@@ -142,14 +142,14 @@ def test_the_caller_decides_what_is_a_class(classes_from, expected, tmp_path):
 
 
 @pytest.mark.parametrize("classes_from", [3, "cat", "parent"])
-def test_no_class_where_it_was_looked_for(classes_from, tmp_path):
+def test_no_class_in_the_place_requested(classes_from, tmp_path):
     ids = ["1.png"] if classes_from == "parent" else ["2023/cat/1.png"]
-    with pytest.raises(UserError, match="classes_from=.* gives no class of"):
+    with pytest.raises(UserError, match="classes_from=.* gives no class"):
         list_images(fill(tmp_path, *ids), classes_from=classes_from)
 
 
 @pytest.mark.parametrize("classes_from", [0, -1, "", 1.5, True, ["a"]])
-def test_what_is_no_place_of_classes(classes_from, tmp_path):
+def test_invalid_classes_from(classes_from, tmp_path):
     with pytest.raises(UserError, match="classes_from=.* must be"):
         list_images(fill(tmp_path, "1.png"), classes_from=classes_from)
 
@@ -159,6 +159,6 @@ def test_arrays_have_no_class_folders():
         list_images(np.zeros((3, 8, 8)), classes_from="parent")
 
 
-def test_many_names_make_no_long_line():
+def test_many_names_are_shortened():
     ids = [f"{number}/1.png" for number in range(100)]
     assert told(ids) == ("classes: 0, 1, 2, 3, 4, 5, 6, 7 … (100)",)

@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_skipped_with_its_reason(tmp_path, cache):
 
 
 @pytest.mark.parametrize("make", ["folder", "zip"])
-def test_what_is_no_picture_of_the_user_is_passed_over(tmp_path, make):
+def test_files_that_are_not_the_users_pictures_are_passed_over(tmp_path, make):
     names = [".b.png", "._a.png", "Thumbs.db", "desktop.ini", "x/Thumbs.db"]
     folders = [
         ".thumbnails",
@@ -152,7 +152,7 @@ def test_what_is_no_picture_of_the_user_is_passed_over(tmp_path, make):
     assert "@eaDir/c.png" in load_images(source, listing=1).ids
 
 
-def test_a_hidden_folder_may_be_named_itself(tmp_path):
+def test_a_hidden_folder_may_be_the_source(tmp_path):
     assert load_images(fill(tmp_path / ".photos", "a.png")).ids == ("a.png",)
 
 
@@ -205,7 +205,7 @@ def test_pipes_are_not_waited_for(tmp_path):
 
 @posix
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read(tmp_path):
+def test_files_without_permission(tmp_path):
     fill(tmp_path, "a.png", "b.png", "closed/c.png")
     (tmp_path / "b.png").chmod(0)
     (tmp_path / "closed").chmod(0)
@@ -219,12 +219,12 @@ def test_what_may_not_be_read(tmp_path):
 @pytest.mark.parametrize("name", ["", "photos", "a.zip", "a.npy", "a.npz", "a.png"])
 def test_another_users_folder(closed, name):
     folder, held = closed
-    with held(), pytest.raises(UserError, match="cannot be (read|looked at): Permission denied"):
+    with held(), pytest.raises(UserError, match="cannot be accessed: Permission denied"):
         load_images(folder / name)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="needs Linux")
-def test_what_the_kernel_makes_up_is_no_source(tmp_path):
+def test_a_virtual_file_system_is_not_a_source(tmp_path):
     for made_up in ("/proc", "/proc/self", "/sys/kernel"):
         with pytest.raises(UserError, match="is a folder of the kernel, not on a disk"):
             load_images(made_up)
@@ -272,7 +272,7 @@ def test_the_native_size_is_kept_if_it_is_small_square_and_common(tmp_path, size
 def test_pictures_unlike_the_sample_are_fitted_to_its_size(tmp_path):
     for number in range(200):
         save(tmp_path / f"{number:03d}.png", size=(12, 12))
-    save(tmp_path / "101.png", size=(40, 30))  # between two that the sample takes
+    save(tmp_path / "101.png", size=(40, 30))  # between two that are in the sample
     assert load_images(tmp_path).images.shape == (200, 12, 12, 3)
 
 
@@ -288,7 +288,7 @@ def test_channels(tmp_path):
         save(tmp_path / f"{number:02d}.png", 90, mode="L")
     assert load_images(tmp_path).image_shape == (8, 8, 1)
     assert load_images(tmp_path, channels=3).image_shape == (8, 8, 3)
-    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "33.png")  # not among the sample
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "33.png")  # not in the sample
     coloured = load_images(tmp_path)
     assert coloured.image_shape == (8, 8, 3)
     assert coloured.images[33, 0, 0].tolist() == [255, 0, 0] and (coloured.images[34] == 90).all()
@@ -311,7 +311,7 @@ def test_nothing_to_read(tmp_path, make):
         load_images(source)
 
 
-def test_only_hidden_files_are_nothing(tmp_path):
+def test_only_hidden_files_count_as_nothing(tmp_path):
     (tmp_path / ".DS_Store").write_bytes(b"x")
     with pytest.raises(UserError, match="holds no files"):
         load_images(tmp_path)
@@ -322,7 +322,7 @@ def test_fold_means_nothing_for_a_folder(tmp_path):
         load_images(fill(tmp_path, "a.png"), fold=1)
 
 
-def test_a_zip_gives_what_its_folder_gives(tmp_path):
+def test_a_zip_gives_the_same_as_its_folder(tmp_path):
     folder = fill(tmp_path / "photos", "train/cat/1.png", "train/dog/2.jpg", "test/cat/3.png", "unlabeled/4.gif")
     (folder / "train" / "half.png").write_bytes((folder / "train" / "cat" / "1.png").read_bytes()[:-30])
     archive = pack(tmp_path / "photos.zip", folder)
@@ -360,7 +360,7 @@ def test_no_id_from_a_zip_leads_out_of_a_folder(tmp_path):
     assert images.listing.passed_over == (("../3.png", outside), ("cat/../../4.png", outside))
 
 
-def test_of_two_files_of_one_path_the_later_counts_as_it_would_unpacked(tmp_path):
+def test_of_two_files_with_one_path_the_later_counts_as_if_unpacked(tmp_path):
     one, other = save(tmp_path / "1.png", 10).read_bytes(), save(tmp_path / "2.png", 200).read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -374,7 +374,7 @@ def test_of_two_files_of_one_path_the_later_counts_as_it_would_unpacked(tmp_path
 
 
 def named_as(archive, stored, extra=b""):
-    """Pack a picture in a folder whose name has these bytes, without saying what encoding they are in."""
+    """Pack a picture in a folder whose name has these bytes, without stating their encoding."""
     info = zipfile.ZipInfo("?" * len(stored) + "/1.png")
     info.extra = extra
     picture = save(archive.parent / "1.png").read_bytes()
@@ -393,12 +393,12 @@ def test_names_in_utf_8_that_a_zip_does_not_mark(tmp_path):
     assert earlier.ids == ("caf\u251c\u2310/1.png", "dog/1.png") and len(earlier.images) == 2
 
 
-def test_names_in_no_known_encoding_are_told_of(tmp_path):
+def test_names_in_no_known_encoding_are_reported(tmp_path):
     images = named_as(tmp_path / "a.zip", "\u732b".encode("cp932"))
     assert images.listing.remarks == {images.ids[1]: "its name is in an unknown encoding, read as cp437"}
 
 
-def test_the_name_that_a_zip_gives_beside_one_of_an_older_encoding(tmp_path):
+def test_the_name_that_a_zip_gives_besides_one_in_an_older_encoding(tmp_path):
     field = struct.pack("<BI", 1, zlib.crc32(b"\x94/1.png")) + "\u732b/1.png".encode()
     images = named_as(tmp_path / "a.zip", b"\x94", struct.pack("<HH", 0x7075, len(field)) + field)
     assert images.ids == ("dog/1.png", "\u732b/1.png") and images.listing.remarks == {}

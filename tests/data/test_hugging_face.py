@@ -134,7 +134,7 @@ def test_bad_options(source, options, message):
 def test_a_set_without_images(tmp_path):
     (tmp_path / "texts").mkdir()
     datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "texts" / "train.parquet")
-    with pytest.raises(UserError, match="has no column of pictures, only text; choose another set"):
+    with pytest.raises(UserError, match="has no picture column, only text; choose another data set"):
         load_images(f"hf:{tmp_path / 'texts'}")
 
 

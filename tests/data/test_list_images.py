@@ -23,7 +23,7 @@ def photo(seed, size=(60, 40)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six photographs of two kinds, and a file that is none."""
+    """Six photographs of two kinds, and a file that is not a picture."""
     for seed in range(6):
         path = tmp_path / "photos" / "ab"[seed % 2] / f"{seed}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def packed(folder):
 
 @pytest.fixture
 def blind(monkeypatch):
-    """Let nothing be decoded."""
+    """Make decoding impossible."""
     for name in ("read_image", "read_header", "refit"):
         monkeypatch.setattr(decoding, name, None)
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_left_out(folder):
     assert rest.pixels(SPEC).shape == (6, 20, 20, 3)
 
 
-def test_a_kind_of_which_nothing_can_be_read_is_no_label(folder):
+def test_a_class_without_readable_pictures_is_not_a_label(folder):
     (folder / "c").mkdir()
     (folder / "c" / "notes.txt").write_text("no picture")
     assert selfsort.list_images(folder).label_names == ("a", "b", "c")
@@ -127,7 +127,7 @@ def test_rows_of_an_array_at_another_size():
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_blocks_stream_what_pixels_gives(folder, packed, at_once, monkeypatch):
+def test_blocks_stream_what_pixels_returns(folder, packed, at_once, monkeypatch):
     if at_once:
         monkeypatch.setattr(decoding, "_SECONDS_ALONE", 1e-9)
         monkeypatch.setattr(decoding, "_FIRST_CHUNK", 1)
@@ -158,7 +158,7 @@ def test_the_same_content_has_the_same_hash(folder, packed):
     )
 
 
-def test_stamps_tell_without_reading_that_nothing_has_changed(folder, packed, monkeypatch):
+def test_stamps_show_without_reading_that_nothing_has_changed(folder, packed, monkeypatch):
     for source in (folder, packed):
         with monkeypatch.context() as patched:
             patched.setattr(decoding, "content_hashes", None)

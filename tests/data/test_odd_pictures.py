@@ -1,4 +1,4 @@
-"""Pictures whose format allows more than common readers expect: they come out right, or what was guessed is told."""
+"""Pictures whose format allows more than common readers expect: they are read correctly, or the guess is reported."""
 
 import io
 import struct
@@ -76,7 +76,7 @@ def test_cmyk_jpeg_with_and_without_a_marker():
 
 
 def test_ycck_jpeg_without_a_marker():
-    """Only YCCK stores some of four channels more coarsely; Adobe stores ink inverted, but for the colours."""
+    """Only YCCK subsamples some of four channels; Adobe stores ink inverted, except for the colours."""
     colours = np.asarray(Image.fromarray(INK[:, :, :3]).convert("YCbCr"))
     stored = np.dstack([colours, 255 - INK[:, :, 3]])
     data = encoded(Image.fromarray(255 - stored, "CMYK"), "JPEG", quality=98, subsampling="4:2:0")  # Pillow inverts
@@ -116,7 +116,7 @@ def test_a_fourth_channel_is_transparency_only_if_the_file_says_so(dtype):
     assert found.facts.flattened and found.facts.channels == 0
 
 
-def test_pages_are_counted_and_small_versions_are_none():
+def test_pages_are_counted_without_reduced_versions():
     grey = np.zeros((8, 8), np.uint8)
     assert read(tiff(grey, 1, pages=5), 8, 1).facts.pages == 5
     assert read(tiff(grey, 1, pages=3, subfile=1), 8, 1).facts.pages == 1
@@ -126,7 +126,7 @@ def test_pages_are_counted_and_small_versions_are_none():
         assert read(data, 8, 1).facts.pages == count
 
 
-def test_what_is_turned_is_told():
+def test_turned_pictures_are_reported():
     exif = Image.Exif()
     exif[0x0112] = 6
     for format in ("JPEG", "PNG", "TIFF", "WEBP"):
@@ -134,10 +134,10 @@ def test_what_is_turned_is_told():
         assert read(encoded(Image.new("RGB", (8, 8)), format)).facts == PLAIN
 
 
-def test_the_preview_of_a_raw_picture_is_no_picture():
+def test_the_preview_of_a_raw_picture_is_not_a_picture():
     raw = bytearray(tiff(np.zeros((8, 8), np.uint8), 1))
     directory = struct.unpack_from("<I", raw, 4)[0]
     place = raw.index(struct.pack("<HH", 339, 3), directory)
-    struct.pack_into("<HHI", raw, place, DNG, 1, 4)  # the version of DNG that its file is of
+    struct.pack_into("<HHI", raw, place, DNG, 1, 4)  # the DNG version of the file
     with pytest.raises(Exception, match="RAW camera picture"):
         read(bytes(raw))

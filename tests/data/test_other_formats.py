@@ -1,6 +1,8 @@
-"""HEIC and AVIF are read, or it is said what to install; what is no picture is called what it is."""
+"""HEIC and AVIF are read, or a message says what to install; files that are not pictures are called what they are."""
 
 import io
+import tarfile
+import zipfile
 
 import numpy as np
 import pillow_heif
@@ -60,7 +62,7 @@ def test_without_the_library_for_heic(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["HEIF", "AVIF"])
-def test_damaged_ones_are_told(format):
+def test_damaged_ones_are_reported(format):
     data = saved(format, smooth(64, 64))
     with pytest.raises(Exception), pillow_limits(MAX_PIXELS):  # noqa: B017 - whatever the libraries raise
         read_image(io.BytesIO(data[: len(data) * 2 // 3]), InputSpec(8, 3))
@@ -85,13 +87,49 @@ def test_damaged_ones_are_told(format):
         (b"8BPS\0\1", "Photoshop document"),
     ],
 )
-def test_what_is_no_picture_is_named_with_the_way_out(data, what):
+def test_other_formats_are_named_with_the_way_out(data, what):
     with pytest.raises(Unreadable) as caught:
         read(data + bytes(300))
     name, _, way_out = str(caught.value).partition(" (")
     assert name == what and way_out.startswith("export")
 
 
-@pytest.mark.parametrize("data", [b"", b"some words", b"<?xml version='1.0'?><html/>", b"PK\3\4", bytes(500)])
-def test_what_is_not_known_is_not_named(data):
+def packed(how):
+    stream = io.BytesIO()
+    if how == "npz":
+        np.savez(stream, images=np.zeros((2, 8, 8), np.uint8))
+    elif how == "npy":
+        np.save(stream, np.zeros((2, 8, 8), np.uint8))
+    elif how.startswith("tar"):
+        with tarfile.open(fileobj=stream, mode=f"w:{how[4:]}") as archive:
+            archive.addfile(tarfile.TarInfo("a.png"))
+    else:
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr({"docx": "[Content_Types].xml", "odt": "mimetype"}.get(how, "a.png"), "x" * 300)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        *[(how, "archive (unpack it)") for how in ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz")],
+        *[(how, "document (export its pictures)") for how in ("docx", "odt")],
+        *[(how, "NumPy file (load it as a separate source)") for how in ("npy", "npz")],
+    ],
+)
+def test_archives_inside_a_folder_or_zip_are_listed_as_what_they_are(tmp_path, how, reason):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "more").write_bytes(packed(how))
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("a.png", "more"):
+            archive.write(tmp_path / "photos" / name, name)
+    for source in (tmp_path / "photos", tmp_path / "photos.zip"):
+        images = load_images(source, cache=False)
+        assert images.skipped == (("more", reason),)
+        assert [row for row in images.account() if row.outcome == "left out"] == [("more", "left out", reason)]
+
+
+@pytest.mark.parametrize("data", [b"", b"some words", b"<?xml version='1.0'?><html/>", bytes(500)])
+def test_unknown_formats_are_not_named(data):
     assert other_format(data) == ""

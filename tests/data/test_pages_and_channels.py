@@ -1,4 +1,4 @@
-"""Pages, slices and channels: the first counts unless others are chosen, and what was not used is told."""
+"""Pages, slices and channels: the first counts unless others are chosen, and what was not used is reported."""
 
 import io
 
@@ -37,7 +37,7 @@ def written(values, **options):
 
 
 def planes(*shape, dtype=np.uint8):
-    """Return 16 x 16 pictures, each of one level of its own."""
+    """Return 16 x 16 pictures, each with its own level."""
     levels = np.arange(np.prod(shape)).reshape(shape) * 8 + 10
     return np.broadcast_to(levels[..., None, None], (*shape, 16, 16)).astype(dtype)
 
@@ -55,18 +55,18 @@ def test_the_first_page_unless_another_is_chosen():
     assert levels(third) == [26] and (third.facts.pages, third.facts.page) == (5, 2)
     largest = read(data, chosen(page="max"), 1)
     assert levels(largest) == [42] and (largest.facts.pages, largest.facts.page) == (5, None)
-    with pytest.raises(Unreadable, match=r"no such page \(it has 5, the first being 0, and not 5\)"):
+    with pytest.raises(Unreadable, match=r"no such page \(it has 5, counted from 0, so not 5\)"):
         read(data, chosen(page=5), 1)
 
 
-def test_pages_are_channels_where_channels_are_chosen():
+def test_pages_are_channels_if_channels_are_chosen():
     data = written(planes(5), photometric="minisblack")
     found = read(data, chosen(channels=(0, 2, 4)))
     assert levels(found) == [10, 26, 42]
     assert (found.facts.pages, found.facts.channels, found.facts.used) == (1, 5, (0, 2, 4))
     assert levels(read(data, chosen(channels=(3,)), 1)) == [34]
     assert levels(read(data, chosen(channels=(1, 4)))) == [18, 42, 0]
-    with pytest.raises(Unreadable, match=r"no such channel \(it has 5, the first being 0, and not 5\)"):
+    with pytest.raises(Unreadable, match=r"no such channel \(it has 5, counted from 0, so not 5\)"):
         read(data, chosen(channels=(0, 5)))
 
 
@@ -181,7 +181,7 @@ def test_arrays_of_many_channels():
     for given in (array, array.transpose(0, 3, 1, 2)):
         images = load_images(given, channels=(0, 2, 4))
         assert images.image_shape == (16, 16, 3) and images.images[0, 0, 0].tolist() == [10, 26, 42]
-    with pytest.raises(UserError, match="has 5 channels, the first being 0"):
+    with pytest.raises(UserError, match="has 5 channels, numbered from 0"):
         load_images(array, channels=(5,))
     with pytest.raises(UserError, match="has no pages"):
         load_images(array[..., :3], page=1)
@@ -198,7 +198,7 @@ def test_arrays_of_many_channels():
         ({"channels": ()}, r"must be 1 \(grey\) or 3"),
     ],
 )
-def test_what_cannot_be_chosen(tmp_path, options, message):
+def test_invalid_choices(tmp_path, options, message):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=message):
         load_images(tmp_path, **options)

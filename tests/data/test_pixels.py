@@ -51,7 +51,7 @@ def reason(data, **options):
 
 
 def smooth(height, width, channels=3, seed=0):
-    """Return a random picture without fine detail, which JPEG keeps nearly as it is."""
+    """Return a random picture without fine detail, which JPEG hardly changes."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, channels), np.uint8)
     image = Image.fromarray(small[:, :, 0] if channels == 1 else small)
     return image.resize((width, height), Image.Resampling.BICUBIC)
@@ -65,7 +65,7 @@ def test_every_format_gives_the_pixels_that_were_saved(format, mode):
     tolerance = {"JPEG": 6, "GIF": 60}.get(format, 0) if mode == "RGB" else {"JPEG": 4}.get(format, 0)
     pixels, colour = read(encode(image, format, **options), 16)
     assert np.abs(pixels.astype(int) - np.asarray(image.convert("RGB"))).max() <= tolerance
-    assert colour == (mode == "RGB" or format == "WEBP")  # WebP knows no grey
+    assert colour == (mode == "RGB" or format == "WEBP")  # WebP has no grey
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -264,13 +264,13 @@ def test_growing_is_smooth():
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG"])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("resize", ["crop", "pad"])
-def test_a_picture_cut_short_is_never_taken_for_whole(format, kept, resize):
+def test_a_truncated_picture_is_never_taken_as_complete(format, kept, resize):
     data = encode(Image.effect_noise((200, 200), 90).convert("RGB"), format)
     assert reason(data[: int(len(data) * kept)], size=20, resize=resize).split(" (")[0] in ("truncated", "damaged")
 
 
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0MM\0*\0\0\0\x08\0\0"])
-def test_a_truncated_jpeg_with_a_mended_end(exif):
+def test_a_truncated_jpeg_with_a_repaired_end(exif):
     data = encode(Image.effect_noise((200, 200), 90), "JPEG", **({"exif": exif} if exif else {}))
     half = data[: len(data) // 2]
     assert reason(half) == reason(half + b"\xff\xd9") == reason(half + bytes(len(half))) == "truncated"
@@ -298,7 +298,7 @@ def test_jpegs_that_only_warn_are_read():
         (b"RIFF\x04\0\0\0WEBP", "damaged"),
     ],
 )
-def test_what_is_no_picture(data, expected):
+def test_what_is_not_a_picture(data, expected):
     assert reason(data).split(" (")[0] in (expected, "truncated" if expected == "damaged" else expected)
 
 

@@ -1,4 +1,4 @@
-"""Colours come to sRGB from the profile that a picture brings, against the matrices that define it."""
+"""Colours are converted to sRGB from a picture's own profile, checked against the matrices that define it."""
 
 import io
 import struct
@@ -33,13 +33,13 @@ def encoded_levels(share):
 
 
 def in_srgb(colours, name):
-    """Return what colours of a profile are in sRGB, by the definitions."""
+    """Return colours of a profile in sRGB, by the definitions."""
     light = (colours / 255) ** (563 / 256) if name.startswith("Adobe") else linear(colours)
     return encoded_levels(light @ PRIMARIES[name] @ np.linalg.inv(SRGB))
 
 
 def profile(name):
-    """Write a profile of three primaries and a curve."""
+    """Write a profile with three primaries and a curve."""
 
     def fixed(*numbers):
         return struct.pack(f">{len(numbers)}i", *(round(number * 65_536) for number in numbers))
@@ -69,7 +69,7 @@ def profile(name):
 
 
 def picture(mode="RGB"):
-    """Return six plain fields."""
+    """Return six uniform fields."""
     fields = np.repeat(np.repeat(COLOURS.reshape(2, 3, 3), 32, 0), 32, 1).astype(np.uint8)
     return Image.fromarray(fields).convert(mode)
 
@@ -148,7 +148,7 @@ def test_a_damaged_profile_does_not_cost_the_picture(icc):
 def test_other_kinds_of_pictures_with_a_profile(mode):
     image = picture().quantize(6) if mode == "P" else picture(mode)
     found = read(saved(image, "PNG", profile("Display P3")))
-    if mode == "L":  # whose profile is none for it
+    if mode == "L":  # a profile that does not apply to it
         assert found.facts == PLAIN
     else:
         assert np.abs(fields(found.pixels) - in_srgb(COLOURS, "Display P3")).max() <= 4

@@ -161,7 +161,7 @@ def test_missing_data_tell_the_way_out(name, tmp_path):
         load_images(name, data_root=tmp_path)
     message = str(caught.value)
     assert repr(name) in message and str(tmp_path) in message and "\n" not in message
-    assert "download=True (--download)" in message and "data_root (--data-root)" in message
+    assert "download=True" in message and "data_root=…" in message
     assert list(tmp_path.iterdir()) == []
 
 

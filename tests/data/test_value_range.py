@@ -1,4 +1,4 @@
-"""Values of more than eight bits: the range that becomes black to white is that of the set, unless it is chosen."""
+"""Values of more than eight bits: the range from black to white is that of the set, unless one is chosen."""
 
 import io
 import json
@@ -46,8 +46,8 @@ def test_a_microscope_s_pictures_are_not_black(tmp_path, format):
     expected = np.rint((np.clip(values, low, high) - low) * (255 / (high - low)))
     np.testing.assert_array_equal(images.images[..., 0], expected)
     assert images.told == (
-        f"more than 8 bits: integers from {low:,g} to {high:,g} become black to white, in all pictures alike; "
-        "value_range=… takes others",
+        f"more than 8 bits: integers from {low:,g} to {high:,g} become black to white, the same in all pictures; "
+        "choose another range with value_range=…",
     )
     assert {(each.depth, each.low, each.high) for each in images.facts.values()} == {("uint16", low, high)}
     assert len(images.facts) == len(images)
@@ -71,9 +71,9 @@ def test_a_range_may_be_chosen(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["all", (5, 5), (9, 1), (0, float("nan")), (0,), True, 7])
-def test_what_is_no_range(tmp_path, wrong):
+def test_invalid_ranges(tmp_path, wrong):
     save_set(tmp_path / "set", count=2)
-    with pytest.raises(UserError, match=r"value_range=.* must be 'set', 'picture', 'type', or a low and a higher"):
+    with pytest.raises(UserError, match=r"value_range=.* must be 'set', 'picture', 'type', or two numbers"):
         load_images(tmp_path / "set", value_range=wrong)
 
 
@@ -133,7 +133,7 @@ def test_16_bit_colours_of_few_levels(tmp_path, alpha):
 
 
 def png_of_16_bits(values, alpha):
-    """Pillow writes no colours of 16 bits."""
+    """Write a PNG of 16-bit colours, which Pillow cannot."""
     import struct
     import zlib
 
@@ -149,7 +149,7 @@ def png_of_16_bits(values, alpha):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_a_picture_outside_of_the_range_is_told(tmp_path):
+def test_a_picture_outside_the_range_is_reported(tmp_path):
     save_set(tmp_path / "set", count=2)
     images = load_images(tmp_path / "set", size=32, value_range=(10_000, 20_000))
     assert [each.outside for each in images.facts.values()] == [True, True] and not images.images.any()
@@ -162,7 +162,7 @@ def test_arrays_follow_the_same_rule():
     twelve = np.stack([microscope(rng, number % 2) for number in range(10)])
     assert as_image_set(twelve).images.std() > 40
     sparse = np.zeros((10, 16, 16))
-    sparse[0, 0, 0] = 0.9  # plainly from 0 to 1, however little of it is bright
+    sparse[0, 0, 0] = 0.9  # clearly from 0 to 1, even if little of it is bright
     assert as_image_set(sparse).images[0, 0, 0, 0] == 230
     bytes_as_numbers = rng.integers(0, 256, (5, 8, 8))
     np.testing.assert_array_equal(as_image_set(bytes_as_numbers).images[..., 0], bytes_as_numbers)

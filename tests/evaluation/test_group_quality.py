@@ -1,4 +1,4 @@
-"""judge_groups: figures against slow formulas, invariances, and groups known to mean something or nothing."""
+"""judge_groups: figures compared with slow formulas, invariances, and groups known to be meaningful or meaningless."""
 
 import json
 
@@ -35,13 +35,13 @@ def test_blobs_are_clear():
     assert found.dead == found.swollen == () and found.sizes == tuple(SIZES)
 
 
-def test_groups_drawn_by_lot_are_nothing():
+def test_random_groups_are_meaningless():
     found = judge_groups(BLOBS, np.random.default_rng(0).permutation(TRUTH))
     assert found.verdict == "none" and abs(found.neighbors.features) < 0.1 and abs(found.stability.features) < 0.1
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_clusters_of_features_without_groups_are_nothing(seed):
+def test_clusters_of_features_without_groups_are_meaningless(seed):
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(600, 64))
     for array in (
@@ -53,7 +53,7 @@ def test_clusters_of_features_without_groups_are_nothing(seed):
         assert judge_groups(array, clustered(array)).verdict == "none"
 
 
-def test_collapsed_features_are_nothing():
+def test_groups_of_collapsed_features_are_meaningless():
     rng = np.random.default_rng(0)
     line = rng.normal(size=(500, 1)) * rng.normal(size=(1, 32)) + 3 + 1e-3 * rng.normal(size=(500, 32))
     found = judge_groups(line, clustered(line, 10))
@@ -95,7 +95,7 @@ def test_pixels_are_asked_for_by_row():
     assert judge_groups(BLOBS, TRUTH, pixels=lambda rows: pixels[rows]) == judge_groups(BLOBS, TRUTH, pixels=pixels)
 
 
-def test_what_is_kept_is_given_back_and_said_by_number_or_name():
+def test_the_result_is_restored_and_described_by_number_or_name():
     labels = np.zeros(200, int)
     labels[:40] = 1 + np.arange(40) % 2
     found = judge_groups(np.random.default_rng(0).normal(size=(200, 8)), labels, n_classes=5)

@@ -23,9 +23,9 @@ assignments = st.integers(1, 60).flatmap(
 
 
 def brute_force_accuracy(labels, clusters):
-    """The best share over every way to give each class a cluster of its own."""
+    """Return the best accuracy over all ways to match each class with a cluster of its own."""
     classes, groups = range(max(labels) + 1), list(range(max(clusters) + 1))
-    groups += [None] * len(classes)  # a class may go without
+    groups += [None] * len(classes)  # a class may have no cluster
     together = Counter(zip(labels, clusters, strict=True))
     return max(
         sum(together[c, g] for c, g in zip(classes, chosen, strict=True))
@@ -101,7 +101,9 @@ def test_scores_ignore_names_and_order_and_copies(pair, random):
     ]:
         for name in ("accuracy", "nmi", "ami", "ari"):
             assert getattr(other, name) == pytest.approx(getattr(first, name), abs=1e-9)
-    copies = clustering_scores(np.repeat(labels, 3), np.repeat(clusters, 3))  # chance, and so AMI and ARI, do see them
+    copies = clustering_scores(
+        np.repeat(labels, 3), np.repeat(clusters, 3)
+    )  # but chance, and so AMI and ARI, depend on them
     assert (copies.accuracy, copies.nmi) == pytest.approx((first.accuracy, first.nmi), abs=1e-9)
 
 
@@ -126,13 +128,13 @@ def test_table_and_confusion_of_a_worked_example():
     assert (never.n, never.precision, never.recall, never.f1) == (0, 0, 0, 0)
 
 
-def test_clusters_left_over_stand_for_no_class():
+def test_unmatched_clusters_stand_for_no_class():
     scores = clustering_scores([0, 0, 1, 1, 1], [0, 0, 1, 1, 2])
     assert scores.mapping == {0: "0", 1: "1", 2: None}
     assert scores.accuracy == pytest.approx(0.8)
 
 
-def test_classes_left_over_have_no_cluster():
+def test_unmatched_classes_have_no_cluster():
     scores = clustering_scores([0, 0, 1, 2, 2], [0, 0, 1, 1, 1])
     assert [row.cluster for row in scores.per_class] == [0, None, 1]
     assert scores.per_class[1].recall == 0
@@ -291,3 +293,10 @@ def test_importing_is_light():
     code = "import sys, selfsort.evaluation; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "faiss", "sklearn", "scipy"} & set(run.stdout.split())
+
+
+def test_purity_counts_each_cluster_for_the_label_of_most_of_it() -> None:
+    labels, clusters = [0, 0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 2, 2, 0]
+    scores = clustering_scores(labels, clusters)
+    assert scores.purity == pytest.approx(6 / 7) and scores.accuracy == pytest.approx(4 / 7)
+    assert clustering_scores(labels, range(7)).purity == 1

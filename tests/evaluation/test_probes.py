@@ -21,7 +21,7 @@ def blobs(n: int, n_classes: int = 4, *, distance: float = 6.0, seed: int = 0):
 
 @pytest.fixture(params=[*KINDS, "mini-batch"])
 def kind(request, monkeypatch):
-    """Every probe, the linear one both by LIBLINEAR and on mini-batches."""
+    """Every probe, the linear one both with LIBLINEAR and on mini-batches."""
     if request.param == "mini-batch":
         monkeypatch.setattr(probes, "_LIBLINEAR_WORK", 0)
         return "linear"
@@ -47,7 +47,7 @@ def test_real_digits_are_read(kind):
     pixels, labels = load_digits(return_X_y=True)
     train, test = stratified_split(labels, 0.5)
     accuracy = probe(kind, pixels[train], labels[train], pixels[test], labels[test]).accuracy
-    assert accuracy > (0.88 if kind == "centroid" else 0.93)  # one mean cannot follow two ways to write a digit
+    assert accuracy > (0.88 if kind == "centroid" else 0.93)  # one mean cannot represent two ways to write a digit
 
 
 def test_same_seed_same_result(kind):
@@ -92,7 +92,7 @@ def test_knn_votes_like_a_loop(n_train):
 
 
 def slow_centroid(train, labels, test, mean):
-    """Nearest mean of centred unit vectors, written from SimpleShot's section 3."""
+    """The nearest mean of centred unit vectors, written from section 3 of SimpleShot."""
     unit = [(x - mean) / math.sqrt(float((x - mean) @ (x - mean))) for x in train]
     centroids = {c: sum(u for u, label in zip(unit, labels, strict=True) if label == c) for c in set(labels.tolist())}
     centroids = {c: total / (labels == c).sum() for c, total in centroids.items()}
@@ -149,12 +149,12 @@ def test_few_shots_leave_out_rows_without_a_label():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"shots": (1, 6)}, "^Class 0 has 5 training pictures, fewer than the 6 asked for.$"),
+        ({"shots": (1, 6)}, "^Class 0 has 5 training pictures, fewer than 6 shots: ask for fewer.$"),
         ({"shots": (0,)}, "at least 1 labelled picture"),
         ({"shots": ()}, "at least 1 labelled picture"),
         ({"draws": 0}, "0 draws leave nothing"),
         ({"train_y": np.zeros(20, int)}, "at least two classes"),
-        ({"test_x": np.zeros((20, 3))}, "8 features, test pictures 3"),
+        ({"test_x": np.zeros((20, 3))}, "8 features but test pictures 3"),
     ],
 )
 def test_bad_few_shots_get_one_sentence(changes, sentence):
@@ -203,7 +203,7 @@ def test_class_that_was_never_trained_on_counts_as_wrong(kind):
 def test_table_is_the_one_of_the_predictions():
     train = np.array([[1.0, 0.0], [0.0, 1.0]])
     test, labels = np.array([[2.0, 0.1], [3.0, 0.2], [0.1, 1.0], [0.9, 1.0]]), [0, 0, 1, 0]
-    # Of two neighbours with one vote each, the more similar one decides.
+    # If two neighbours have one vote each, the more similar one decides.
     result = probe("knn", train, [0, 1], test, labels, label_names=("x", "y"))
     x, y = result.per_class
     assert result.accuracy == 0.75
@@ -217,7 +217,7 @@ def test_result_becomes_json(kind):
     assert set(figures["per_class"][0]) == {"name", "n", "precision", "recall", "f1"}
 
 
-def test_classifier_that_does_not_settle_says_so_in_its_details(monkeypatch):
+def test_details_say_if_a_classifier_did_not_converge(monkeypatch):
     monkeypatch.setattr(probes, "_LIBLINEAR_WORK", 0)
     monkeypatch.setattr(probes, "_LEAST_EPOCHS", 1)
     monkeypatch.setattr(probes, "_LEAST_STEPS", 1)
@@ -233,14 +233,14 @@ def test_work_decides_between_liblinear_and_mini_batches(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"kind": "mlp"}, "'mlp' is no probe: choose one of linear, svm, knn, centroid"),
+        ({"kind": "mlp"}, "'mlp' is not a probe: choose one of linear, svm, knn, centroid"),
         ({"train_y": np.zeros(20, int)}, "at least two classes"),
         ({"train_y": np.full(20, -1)}, "train set has no labelled picture"),
         ({"test_y": np.full(20, -1)}, "test set has no labelled picture"),
-        ({"test_x": np.zeros((20, 3))}, "8 features, test pictures 3"),
-        ({"test_y": np.zeros(7, int)}, "do not fit"),
-        ({"train_x": np.full((20, 8), np.nan)}, "train set's features hold NaN"),
-        ({"test_x": np.full((20, 8), np.inf)}, "test set's features hold NaN or infinity"),
+        ({"test_x": np.zeros((20, 3))}, "8 features but test pictures 3"),
+        ({"test_y": np.zeros(7, int)}, "do not match"),
+        ({"train_x": np.full((20, 8), np.nan)}, "train set's features contain NaN"),
+        ({"test_x": np.full((20, 8), np.inf)}, "test set's features contain NaN or infinity"),
     ],
 )
 def test_bad_input_gets_one_sentence(changes, sentence):
@@ -279,7 +279,7 @@ def test_split_follows_its_seed():
 @pytest.mark.parametrize(
     ("labels", "share", "sentence"),
     [
-        ([0, 0, 1], 0.5, "Class 1 has one labelled picture"),
+        ([0, 0, 1], 0.5, "Class 1 has only one labelled picture"),
         ([0, 0], 0.0, "between 0 and 1"),
         ([0, 0], 1.0, "between 0 and 1"),
         ([-1, -1], 0.5, "No picture has a label"),
@@ -290,7 +290,7 @@ def test_split_that_cannot_be_made_gets_one_sentence(labels, share, sentence):
         stratified_split(labels, share)
 
 
-def test_svm_labels_are_the_probes_and_the_surest_are_the_clearest():
+def test_svm_labels_are_the_probes_and_the_surest_have_the_largest_margins():
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), 100)
     points = 2 * np.eye(3, 6)[truth] + rng.normal(size=(300, 6))

@@ -1,9 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from selfsort import UserError
 from selfsort.evaluation import probe
-from selfsort.evaluation.protocol import Labelled, evaluate_folds, evaluate_names, seeded_folds
+from selfsort.evaluation.protocol import (
+    Labelled,
+    evaluate_folds,
+    evaluate_names,
+    evaluate_probe,
+    same_pictures,
+    seeded_folds,
+)
 
 
 def labelled(labels, names=("cat", "dog", "owl")) -> Labelled:
@@ -27,7 +36,7 @@ def test_names_against_a_slow_reference():
     assert found["confusion"] == [[pairs.count((name, guess)) for guess in names] for name in classes]
 
 
-def test_nothing_is_matched():
+def test_names_are_not_matched():
     swapped = evaluate_names(labelled([0, 0, 1, 1]), np.array([1, 1, 0, 0]), ("cat", "dog"))
     assert swapped["accuracy"] == 0
     renumbered = evaluate_names(labelled([0, 0, 1, 1]), np.array([1, 1, 0, 0]), ("dog", "cat"))
@@ -81,6 +90,53 @@ def test_unlabelled_pictures_are_in_no_fold():
 
 
 @pytest.mark.parametrize(("n_folds", "sentence"), [(1, "n_folds=1 must be at least 2"), (21, "'cat' has 20 pictures")])
-def test_folds_that_cannot_be(n_folds, sentence):
+def test_impossible_folds(n_folds, sentence):
     with pytest.raises(UserError, match=sentence):
         seeded_folds(blobs(20), n_folds)
+
+
+def test_the_same_pictures_are_recognised_by_their_embedding() -> None:
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(size=(50, 8)).astype(np.float32)
+    again = embedding[rng.permutation(50)] * np.float32(1 + 1e-6)
+    assert same_pictures(again, embedding)
+    other = embedding.copy()
+    other[7] += 0.1
+    assert not same_pictures(other, embedding) and not same_pictures(embedding[:-1], embedding)
+
+
+def in_bursts(pictures: Labelled, size: int = 4) -> Labelled:
+    """Return bursts of this many consecutive pictures of a class."""
+    return replace(pictures, bursts=np.arange(len(pictures.labels)) // size)
+
+
+def test_no_burst_is_in_two_folds():
+    folds = seeded_folds(in_bursts(blobs(40)), 5)
+    bursts = [set(fold.bursts.tolist()) for fold in folds]
+    assert sum(map(len, bursts)) == len(set().union(*bursts)) == 30
+    assert [np.bincount(fold.labels).tolist() for fold in folds] == [[8, 8, 8]] * 5
+
+
+def test_no_burst_is_on_both_sides_of_the_split():
+    # Frames of a burst are alike, and each burst has a random class, so only a leak can reveal it.
+    rng = np.random.default_rng(0)
+    bursts = np.repeat(np.arange(60), 5)
+    points = rng.normal(size=(60, 64))[bursts] + 0.01 * rng.normal(size=(300, 64))
+    pictures = Labelled(points.astype(np.float32), rng.integers(0, 2, 60)[bursts], ("cat", "dog"))
+    assert evaluate_probe("svm", pictures, None)["accuracy"] > 0.9, "frames of the same burst were learnt"
+    found = evaluate_probe("svm", replace(pictures, bursts=bursts), None)
+    assert found["accuracy"] < 0.75 and found["n_train"] + found["n_test"] == 300
+
+
+def test_bursts_of_one_picture_change_nothing():
+    pictures = blobs(20)
+    alone = replace(pictures, bursts=np.arange(60))
+    assert evaluate_probe("svm", alone, None) == evaluate_probe("svm", pictures, None)
+
+
+def test_a_class_of_fewer_bursts_than_folds_is_named():
+    with pytest.raises(UserError, match="class 'cat' are from 5 bursts,"):
+        seeded_folds(in_bursts(blobs(20)), 6)
+    assert evaluate_probe("svm", in_bursts(blobs(20), 10), None)["n_test"] == 30, "half of two bursts each"
+    with pytest.raises(UserError, match="are from 1 burst,"):
+        evaluate_probe("svm", in_bursts(blobs(20), 20), None)

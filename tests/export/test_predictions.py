@@ -64,7 +64,7 @@ def test_parquet_round_trip(tmp_path):
     np.testing.assert_array_equal(table["confidence"].to_numpy(), probabilities.max(1))
 
 
-def test_parquet_without_its_library_names_the_way_out(tmp_path, monkeypatch):
+def test_without_its_library_parquet_is_refused_with_advice(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"pip install 'selfsort\[parquet\]', or write a \.csv"):
         check_table(tmp_path / "p.parquet")

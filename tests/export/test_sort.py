@@ -34,7 +34,7 @@ class TestSort:
         sort_images(images, np.array([0]), "deep/er/out", mode="link", n_clusters=1)
         assert os.readlink(tmp_path / "deep/er/out/cluster-00/a.jpg") == str(tmp_path / "in/a.jpg")
 
-    def test_copies_are_files_of_their_own(self, tmp_path):
+    def test_copies_are_separate_files(self, tmp_path):
         images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
         os.utime(tmp_path / "in/a.jpg", (1_000_000_000, 1_000_000_000))
         sort_images(images, np.array([0, 1]), tmp_path / "out", mode="copy", n_clusters=2)
@@ -77,7 +77,7 @@ class TestSort:
         "leaf", ["x" * 254, "x" * 250 + ".png", "a." + "x" * 252, "é" * 127, "é" * 120 + "." + "y" * 14]
     )
     @pytest.mark.parametrize("mode", ["link", "copy"])
-    def test_names_as_long_as_a_file_system_takes(self, tmp_path, leaf, mode):
+    def test_names_as_long_as_a_file_system_allows(self, tmp_path, leaf, mode):
         images = folder_set(tmp_path / "in", [f"{folder}/{leaf}" for folder in "123"])
         summary = sort_images(images, np.zeros(3, int), tmp_path / "out", mode=mode, n_clusters=1)
         assert summary.missing == () and len(left_in(tmp_path / "out/cluster-00")) == 3
@@ -131,7 +131,7 @@ for mode in ("link", "copy"):
             sort_images(images, np.array([0]), out / "precious.txt", mode="link", n_clusters=1)
         assert (out / "precious.txt").read_text() == "mine"
 
-    def test_empty_target_is_taken_also_through_a_link(self, tmp_path):
+    def test_empty_target_is_accepted_even_through_a_link(self, tmp_path):
         images = folder_set(tmp_path / "in", ["a.jpg"])
         (tmp_path / "real").mkdir()
         (tmp_path / "out").symlink_to(tmp_path / "real")
@@ -170,7 +170,7 @@ for mode in ("link", "copy"):
             sort_images(images, np.zeros(2, int), tmp_path / "out", mode="copy", n_clusters=1)
         assert left_in(tmp_path) == ["in"]
 
-    def test_a_disk_full_while_copying_is_no_vanished_file(self, tmp_path, monkeypatch):
+    def test_a_disk_full_while_copying_is_not_a_vanished_file(self, tmp_path, monkeypatch):
         # shutil's fast copy names the source first when the target's disk is full.
         images = folder_set(tmp_path / "in", ["a.jpg"])
 
@@ -181,7 +181,7 @@ for mode in ("link", "copy"):
         with pytest.raises(UserError, match="disk is full"):
             sort_images(images, np.zeros(1, int), tmp_path / "out", mode="copy", n_clusters=1)
 
-    def test_what_a_killed_run_left_does_not_disturb(self, tmp_path):
+    def test_leftovers_of_a_killed_run_do_no_harm(self, tmp_path):
         script = f"""
 import os, signal, sys
 import numpy as np
@@ -197,25 +197,25 @@ sort.sort_images(images, np.array([0, 0]), {str(tmp_path / "out")!r}, mode="copy
         assert killed.returncode == -9
         (left,) = [name for name in left_in(tmp_path) if name != "in"]
         assert left.startswith(".out.partial")
-        # The worst case: the next process gets the same number.
+        # The worst case: the next process gets the same id.
         (tmp_path / left).rename(tmp_path / f".out.partial-{os.getpid()}")
         images = folder_set(tmp_path / "in", ["a.jpg", "b.jpg"])
         sort_images(images, np.array([0, 0]), tmp_path / "out", mode="copy", n_clusters=1)
         assert left_in(tmp_path / "out/cluster-00") == ["a.jpg", "b.jpg"]
 
-    def test_a_file_system_without_links_is_told(self, tmp_path, monkeypatch):
+    def test_a_file_system_without_links_is_reported(self, tmp_path, monkeypatch):
         images = folder_set(tmp_path / "in", ["a.jpg"])
 
         def refuse(link, source):
             raise OSError(1, "Operation not permitted", str(source), None, str(link))
 
         monkeypatch.setattr(Path, "symlink_to", refuse)
-        with pytest.raises(UserError, match="takes no symbolic links; use mode='copy'"):
+        with pytest.raises(UserError, match="does not support symbolic links: use mode='copy'"):
             sort_images(images, np.array([0]), tmp_path / "out", mode="link", n_clusters=1)
         assert left_in(tmp_path) == ["in"]
 
     @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where even root may not write")
-    def test_a_place_that_cannot_be_written_is_told(self, tmp_path):
+    def test_an_unwritable_folder_is_reported(self, tmp_path):
         images = folder_set(tmp_path / "in", ["a.jpg"])
         with pytest.raises(UserError, match="Cannot write '/proc/selfsort/out'"):
             sort_images(images, np.array([0]), "/proc/selfsort/out", mode="link", n_clusters=1)

@@ -1,4 +1,4 @@
-"""What comes to the cut of a network, for pictures as they are and for views of them."""
+"""The activations at the cut of a network, for unchanged pictures and for views of them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def flipped(images: Tensor) -> Tensor:
     return images.flip(3)
 
 
-def test_the_first_is_of_the_picture_and_the_others_of_views_of_it() -> None:
+def test_the_first_row_is_the_picture_and_the_others_are_views() -> None:
     images = selfsort.load_images(pictures(70))  # more than one batch
     found = at_cut(images, nn.Identity(), SPEC, flipped, 3, device="cpu", precision="32")
     assert found.shape == (70, 3, 3, 16, 16) and found.dtype == np.float16
@@ -31,7 +31,7 @@ def test_the_first_is_of_the_picture_and_the_others_of_views_of_it() -> None:
     assert np.allclose(found[:, 0], wanted, atol=2e-3) and np.allclose(found[:, 2], wanted[..., ::-1], atol=2e-3)
 
 
-def test_the_random_views_follow_from_the_seed() -> None:
+def test_the_random_views_depend_on_the_seed() -> None:
     images = selfsort.load_images(pictures(6))
 
     def noisy(given: Tensor) -> Tensor:
@@ -48,5 +48,5 @@ def test_a_picture_that_is_gone_is_named(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     images = selfsort.list_images(tmp_path)
     (tmp_path / "1.png").unlink()
-    with pytest.raises(UserError, match=r"'1.png' cannot be read any more"):
+    with pytest.raises(UserError, match=r"'1.png' can no longer be read"):
         at_cut(images, nn.Identity(), SPEC, flipped, 2, device="cpu")

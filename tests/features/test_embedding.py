@@ -1,4 +1,4 @@
-"""Features computed once: kept, resumed, extended, mended; by two processes at once; equal in any batch."""
+"""Features computed once: kept, resumed, extended, repaired; by two processes at once; the same in any batch."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ def test_the_second_time_nothing_is_computed(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [4, 64])
-def test_features_do_not_depend_on_the_pictures_beside_them(photos: Path, batch_size: int) -> None:
+def test_features_do_not_depend_on_the_other_pictures(photos: Path, batch_size: int) -> None:
     whole = embed(photos, batch_size=batch_size)
     alone = embed(list_images(photos).subset([7]), batch_size=batch_size, cache=False)
     few = embed(list_images(photos).subset([9, 7, 2]), batch_size=batch_size, cache=False)
@@ -87,7 +87,7 @@ def test_only_new_and_changed_pictures_are_computed(photos: Path) -> None:
     shutil.copy(photos / "03.png", photos / "copy.png")
     (photos / "08.png").rename(photos / "renamed.png")
     after = embed(photos)
-    assert after.computed == 2  # copies and renamed ones are known by their content
+    assert after.computed == 2  # copies and renamed pictures are recognised by their content
     rows = dict(zip(after.ids, after.values, strict=True))
     assert np.array_equal(rows["copy.png"], before[3]) and np.array_equal(rows["renamed.png"], before[8])
     assert not np.array_equal(rows["05.png"], before[5]) and np.array_equal(rows["04.png"], before[4])
@@ -96,7 +96,7 @@ def test_only_new_and_changed_pictures_are_computed(photos: Path) -> None:
     assert embed(photos).computed == 0
 
 
-def test_another_time_of_change_costs_no_computing(photos: Path) -> None:
+def test_a_new_modification_time_causes_no_computation(photos: Path) -> None:
     first = embed(photos)
     os.utime(photos / "04.png", ns=(1, 1))
     second = embed(photos)
@@ -111,7 +111,7 @@ def test_a_subset_and_the_whole_share_what_is_kept(photos: Path) -> None:
     assert np.array_equal(embed(photos).values, whole.values)
 
 
-def test_an_interrupted_extraction_goes_on(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_extraction_is_resumed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     whole = Extractor.of_batch
 
@@ -127,7 +127,7 @@ def test_an_interrupted_extraction_goes_on(photos: Path, monkeypatch: pytest.Mon
         embed(photos)
     entry = entry_of()
     with open(entry / "journal", "a") as journal:
-        journal.write('{"first": 4, "cou')  # killed while it was written
+        journal.write('{"first": 4, "cou')  # killed while this was being written
     with open(entry / "rows", "ab") as rows:
         rows.write(b"half a row")
     after = embed(photos)
@@ -157,7 +157,7 @@ def test_damaged_features_are_made_again(
     after = embed(photos)
     assert np.array_equal(after.values, first) and after.computed > 0
     if file == "rows":
-        assert "damaged; they are computed again" in caplog.text
+        assert "damaged and will be computed again" in caplog.text
     assert embed(photos).computed == 0
 
 
@@ -187,7 +187,7 @@ def test_equal_pictures_have_equal_features(tmp_path: Path) -> None:
     assert np.array_equal(found.values[0], found.values[1]) and np.array_equal(found.values[1], found.values[2])
 
 
-def test_arrays_are_known_by_their_content() -> None:
+def test_arrays_are_recognised_by_their_content() -> None:
     images = np.random.default_rng(0).integers(0, 255, (5, 20, 20, 1), np.uint8)
     first = embed(images)
     assert embed(images.copy()).computed == 0
@@ -197,7 +197,7 @@ def test_arrays_are_known_by_their_content() -> None:
     assert not np.array_equal(first.values[2], changed.values[2]) and np.array_equal(first.values[3], changed.values[3])
 
 
-def test_another_network_or_input_has_features_of_its_own(photos: Path) -> None:
+def test_another_network_or_input_has_its_own_features(photos: Path) -> None:
     first = embed(photos)
     other = "32" if pick_precision("auto", pick_device("auto")) == "bf16-mixed" else "bf16"
     for options in ({"input_spec": InputSpec(64, 3)}, {"precision": other}, {"input_spec": InputSpec(32, 3, "pad")}):
@@ -254,7 +254,7 @@ def test_norms_are_folded_into_the_convolutions_before_them() -> None:
     torch.testing.assert_close(folded(images), network(images), rtol=1e-3, atol=1e-4)
 
 
-def test_a_network_that_uses_what_a_convolution_gives_twice_is_left_as_it_is() -> None:
+def test_a_network_that_uses_a_convolutions_output_twice_is_not_folded() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()

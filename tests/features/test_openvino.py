@@ -1,4 +1,4 @@
-"""Features by OpenVINO: those of PyTorch, or PyTorch where it cannot; nothing is told to anybody."""
+"""Features from OpenVINO: the same as PyTorch's, or PyTorch's own if it cannot run the network; no telemetry."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_features_are_those_of_torch(name: str, monkeypatch: pytest.MonkeyPatch)
     assert np.linalg.norm(found - wanted) < 1e-3 * np.linalg.norm(wanted)
 
 
-def test_a_network_that_it_cannot_take_is_run_by_torch() -> None:
+def test_a_network_that_it_cannot_run_is_run_by_torch() -> None:
     class Odd(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.linalg.svdvals(images.flatten(1)[:, None])[:, 0]
@@ -46,7 +46,7 @@ def test_a_network_that_it_cannot_take_is_run_by_torch() -> None:
     assert openvino.compiled(Odd(), mean, std, (4, 8, 8, 3), low=False) is None
 
 
-def test_nothing_is_told_to_its_makers() -> None:
+def test_no_telemetry_is_sent() -> None:
     code = (
         "import sys, torch; from torch import nn; from selfsort.features import openvino\n"
         "net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())\n"

@@ -1,4 +1,4 @@
-"""What every head gives: groups of plain blobs, the same for new features, restored from plain arrays."""
+"""What every head does: it finds plain blobs, assigns new features to them, and is restored from plain arrays."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ every_head = pytest.mark.parametrize("name", heads.names())
 
 
 def blobs(count: int = 120, n_classes: int = 3, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return features (N, 16) around centres that lie well apart, far from the origin as features are, and classes."""
+    """Return features (N, 16) around well separated centres, far from the origin as features are, and their classes."""
     rng, labels = np.random.default_rng(seed), np.arange(count) % n_classes
     centres = np.random.default_rng(1).normal(0, 3, (n_classes, 16))
     return (5 + centres[labels] + rng.normal(0, 0.4, (count, 16))).astype(np.float32), labels

@@ -1,4 +1,4 @@
-"""The losses of heads that learn, against their formulas written out, and what the heads share."""
+"""The losses of heads that learn, checked against their formulas, and the code that heads share."""
 
 import math
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsort import UserError, heads
+from selfsort.clustering.neighbours import nearest_others
 from selfsort.heads import icce, learning, scan, scp, temi, turtle
 
 LEARNT = [name for name in heads.names() if name != "kmeans"]
@@ -71,7 +72,7 @@ def test_the_loss_of_turtle_is_the_formula() -> None:
         assert float(found[head]) == pytest.approx(margin + 10 * far, rel=1e-6)
 
 
-def test_the_classifier_of_turtle_goes_down_the_gradient_from_nothing() -> None:
+def test_the_classifier_of_turtle_follows_the_gradient_from_zero() -> None:
     rng = np.random.default_rng(0)
     points, soft = rng.normal(size=(6, 3)), log_probabilities(1).exp()
     found = turtle.learnt(torch.from_numpy(points), soft)
@@ -88,7 +89,7 @@ def test_the_classifier_of_turtle_goes_down_the_gradient_from_nothing() -> None:
         assert np.allclose(found[:, head].numpy(), points @ weight + bias, rtol=1e-9)
 
 
-def test_the_loss_of_self_labelling_counts_classes_alike_and_only_what_is_sure() -> None:
+def test_the_loss_of_self_labelling_weights_classes_equally_and_uses_only_sure_rows() -> None:
     logits, labels = log_probabilities(0, (5, 3)), torch.tensor([0, 0, 0, 2, 1])
     sure = torch.tensor([True, True, True, True, False])
     rows = -logits[torch.arange(5), labels].numpy()
@@ -104,7 +105,7 @@ def test_the_order_of_pictures_and_the_names_of_classes_change_nothing(loss: Any
     assert torch.allclose(loss(one.flip(2), other.flip(2)), plain)
 
 
-def test_a_power_law_falls_and_zero_makes_classes_alike() -> None:
+def test_a_power_law_falls_and_zero_makes_classes_equal() -> None:
     assert turtle.power_law(4, 0).tolist() == [0.25] * 4
     assert turtle.power_law(2, 1).tolist() == pytest.approx([2 / 3, 1 / 3])
 
@@ -124,12 +125,12 @@ def uneven() -> tuple[Any, Any]:
     return (centres[labels] + rng.normal(0, 0.4, (len(labels), 16))).astype(np.float32), labels
 
 
-def test_adaptive_neighbours_are_those_nearer_than_is_usual() -> None:
+def test_adaptive_neighbours_are_those_nearer_than_average() -> None:
     distances = np.array([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]], np.float32)
     assert icce.adaptive_counts(distances**2).tolist() == [3, 1]
 
 
-def test_the_consensus_does_not_heed_what_each_head_calls_a_class() -> None:
+def test_the_consensus_ignores_how_each_head_numbers_classes() -> None:
     labels = np.arange(30) % 3
     votes = np.stack([np.eye(3, dtype=np.float32)[(labels + turn) % 3] for turn in range(3)], 1)
     votes[0, 0] = [0, 1, 0]  # one head is wrong once
@@ -139,7 +140,7 @@ def test_the_consensus_does_not_heed_what_each_head_calls_a_class() -> None:
 
 def test_neighbours_are_others_and_pairs_are_drawn_from_the_first() -> None:
     points = learning.points_of(np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32), 2)
-    squared, indices = learning.neighbours_of(points, 4)
+    squared, indices = nearest_others(points.values.numpy(), 4)
     assert indices.shape == (9, 4) and (indices != np.arange(9)[:, None]).all() and (np.diff(squared) >= 0).all()
     pairs = learning.NearPairs(indices, np.arange(9) % 4 + 1, torch.Generator().manual_seed(0))
     drawn = np.stack([pairs(torch.arange(9)).numpy() for _ in range(60)], 1)
@@ -160,5 +161,5 @@ def test_equal_pictures_and_too_many_classes(name: str) -> None:
     equal = np.ones((20, 16), np.float32)
     found = heads.find(name).fit(equal, 3).predict_proba(equal)
     assert np.isfinite(found).all() and len(set(found.argmax(1))) == 1
-    with pytest.raises(UserError, match="21 clusters cannot be made of 20 points"):
+    with pytest.raises(UserError, match="21 clusters cannot be made from 20 points"):
         heads.find(name).fit(equal, 21)

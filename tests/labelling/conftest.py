@@ -1,11 +1,15 @@
-"""A finished run that is quick to open: its points are there already, so nothing waits for UMAP."""
+"""A finished run that opens quickly, as it has its points already; and the naming page in a browser."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import run_here
+from naming_page import DESKTOP, Server, Tab
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.labelling.label_space import stamp_of
@@ -14,7 +18,7 @@ from selfsort.runs import RunFolder
 
 @pytest.fixture(scope="session")
 def images() -> ImageSet:
-    """Sixty pictures of three kinds, in turn."""
+    """Sixty pictures of three alternating kinds."""
     return as_image_set(pictures(60))
 
 
@@ -29,5 +33,41 @@ def finished(tmp_path_factory: pytest.TempPathFactory, images: ImageSet) -> Path
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may write to."""
+    """A copy of the run that a test may change."""
     return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("page") / "digits"
+    words = ["fit", "digits", "--out", str(run), "--method", "kmeans", "--classes", "10"]
+    assert run_here(*words) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def server(fitted: Path) -> Iterator[Server]:
+    running = Server(fitted, "label")
+    running.settle()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def open_tab(browser: Any, server: Server) -> Iterator[Any]:
+    tabs: list[Tab] = []
+    contexts: list[Any] = []
+
+    def opened(at: Server = server, beside: Tab | None = None, **options: Any) -> Tab:
+        if beside is None:
+            contexts.append(browser.new_context(**{"viewport": DESKTOP} | options))
+            contexts[-1].set_default_timeout(60_000)
+        tabs.append(Tab(beside.page.context if beside else contexts[-1], at))
+        return tabs[-1]
+
+    yield opened
+    for tab in tabs:
+        tab.check()
+        tab.close()
+    for context in contexts:
+        context.close()

@@ -1,56 +1,62 @@
-import json
-
 import numpy as np
 import pytest
 
 from selfsort.errors import UserError
-from selfsort.evaluation.certificate import certify, draw_sample
-from selfsort.labelling.checks import Checks, open_checks
-from selfsort.labelling.store import Store
+from selfsort.evaluation.certificate import NamedPredictions, certify
+from selfsort.evaluation.draw import SampleDraw, most_doubtful
+from selfsort.labelling.checks import Checks, SecondChecks
 
 NAMES = ("rose", "tulip", "lily")
+IDS = tuple(f"{number}.png" for number in range(300))
 
 
-def opinions(n: int = 300, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).dirichlet((0.4, 0.3, 0.3), n).astype(np.float32)
+def predictions_of(names=NAMES, seed: int = 0, n: int = 300) -> NamedPredictions:
+    probabilities = np.random.default_rng(seed).dirichlet([0.4, 0.3, 0.3][: len(names)], n).astype(np.float32)
+    return NamedPredictions(tuple(names), probabilities.argmax(1), probabilities.max(1))
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "labels.sqlite")
-    yield store
-    store.close()
+def start(budget: int = 10, names=NAMES, n: int = 300, **options) -> Checks:
+    predictions = predictions_of(names, n=n)
+    return Checks(predictions, SampleDraw.make(IDS[:n], most_doubtful(predictions.doubt), 0), budget, **options)
 
 
-def answer_all(checks: Checks, right=lambda picture: picture % 4 > 0) -> None:
+def answer_all(checks, right=lambda picture: picture % 4 > 0) -> list[int]:
+    asked = []
     while (picture := checks.next()) is not None:
-        name = checks.names[checks.predicted[picture]]
-        checks.record(picture, name if right(picture) else "weed")
+        asked.append(picture)
+        checks.record(picture, checks.given(picture) if right(picture) else "weed")
+    return asked
 
 
 class TestChecks:
-    def test_asks_each_drawn_picture_once_and_certifies_the_draws(self):
-        probabilities = opinions(40)
-        checks = Checks.start(NAMES, probabilities, 35, 5, 0.6)
-        drawn = checks.sample.pictures
-        assert checks.budget == len(set(drawn.tolist())) < 35 == len(drawn)
-        asked = []
-        while (picture := checks.next()) is not None:
-            assert checks.certificate() is None
-            asked.append(picture)
-            checks.record(picture, NAMES[probabilities[picture].argmax()] if picture % 4 else "weed")
-        assert sorted(asked) == sorted(set(drawn.tolist())) and checks.done == checks.budget
-        expected = certify(checks.sample, drawn % 4 > 0, NAMES, target=0.6)
-        assert checks.certificate() == expected and expected.rejection is not None
-        assert expected.checked == checks.budget and expected.accuracy.n == 35
+    def test_asks_in_the_order_of_the_draw_and_certifies_from_the_first_check(self):
+        checks = start(35, target=0.6)
+        assert checks.certificate() is None
+        for number in range(1, 36):
+            picture = checks.next()
+            checks.record(picture, checks.given(picture) if picture % 4 else "weed")
+            found = checks.certificate()
+            assert found.checked == found.accuracy.n == checks.done == number
+        assert list(checks.answers()) == checks.draw.order[:35].tolist() and checks.next() is None
+        truth = {p: checks.given(p) if p % 4 else "weed" for p in checks.draw.order[:35].tolist()}
+        assert found == certify(checks.predictions, checks.draw, truth, target=0.6) and found.rejection is not None
 
-    def test_the_sample_is_drawn_by_name_and_confidence(self):
-        probabilities = opinions()
-        sample = draw_sample(probabilities.argmax(1), probabilities.max(1), 50, 3, n_classes=3)
-        assert (Checks.start(NAMES, probabilities, 50, 3).sample.pictures == sample.pictures).all()
+    def test_can_be_extended(self):
+        checks = start(5)
+        first = answer_all(checks)
+        assert checks.left == 295
+        checks.extend(7)
+        assert (checks.budget, checks.done) == (12, 5)
+        assert len(set(first + answer_all(checks))) == 12 == checks.certificate().checked
+        checks.extend(1000)
+        assert (checks.budget, checks.left) == (300, 0)
+        with pytest.raises(UserError, match="no more pictures"):
+            checks.extend(1)
+        with pytest.raises(UserError, match="Cannot check 0 more pictures"):
+            checks.extend(0)
 
     def test_undo_goes_back_one_by_one(self):
-        checks = Checks.start(NAMES, opinions(), 10)
+        checks = start()
         first = checks.next()
         checks.record(first, "rose")
         second = checks.next()
@@ -58,12 +64,12 @@ class TestChecks:
         checks.undo()
         assert (checks.next(), checks.done) == (second, 1)
         checks.undo()
-        assert (checks.next(), checks.done) == (first, 0)
+        assert (checks.next(), checks.done, checks.certificate()) == (first, 0, None)
         with pytest.raises(UserError, match="no check to take back"):
             checks.undo()
 
-    def test_another_picture_is_not_taken(self):
-        checks = Checks.start(NAMES, opinions(), 10)
+    def test_another_picture_is_refused(self):
+        checks = start()
         with pytest.raises(UserError, match="is not the one to check now"):
             checks.record(checks.next() + 1, "rose")
         answer_all(checks)
@@ -71,7 +77,7 @@ class TestChecks:
             checks.record(0, "rose")
 
     def test_case_and_spaces_make_no_other_name(self):
-        checks = Checks.start(("Rose", "rose", "tea rose"), opinions(), 10)
+        checks = start(names=("Rose", "rose", "tea rose"))
         assert checks.settle("rose") == "rose" and checks.settle(" Rose ") == "Rose"
         assert checks.settle("ROSE") == "Rose" and checks.settle("Tearose") == "tea rose"
         assert checks.settle("Weed") == "Weed"
@@ -83,52 +89,35 @@ class TestChecks:
 
     @pytest.mark.parametrize("target", [0, 1, -1, 99.0])
     def test_impossible_targets(self, target):
-        with pytest.raises(UserError, match=f"--reject {target:g} cannot be shown"):
-            Checks.start(NAMES, opinions(), 10, target=target)
+        with pytest.raises(UserError, match=f"A target of {target:g} is not a share"):
+            start(target=target)
 
-    def test_no_budget(self):
+    def test_a_budget_of_none_or_too_many(self):
         with pytest.raises(UserError, match="A budget of 0"):
-            Checks.start(NAMES, opinions(), 0)
+            start(0)
+        assert start(999, n=40).budget == 40
 
 
-class TestOpenChecks:
-    def test_goes_on_where_it_stopped(self, store, tmp_path):
-        checks, fresh = open_checks(store, NAMES, opinions(), 20)
-        assert fresh is False
-        for number in range(7):
-            store.add_check(f"key{number}", "a", checks.next(), "rose")
-            checks.record(checks.next(), "rose")
-        other = Store(tmp_path / "labels.sqlite")
-        again, fresh = open_checks(other, NAMES, opinions(), 20, target=0.5)
-        other.close()
-        assert (again.done, again.next(), fresh) == (7, checks.next(), False)
-        answer_all(checks)
-        answer_all(again)
-        assert checks.certificate().accuracy == again.certificate().accuracy
+class TestSecondChecks:
+    def test_looks_at_the_same_pictures_and_is_counted(self):
+        first = start(20)
+        asked = answer_all(first)
+        second = SecondChecks(first, 8)
+        assert (second.budget, second.left, second.names, second.by) == (8, 12, NAMES, "second")
+        assert answer_all(second, lambda picture: picture % 4 > 0 and picture != asked[2]) == asked[:8]
+        found = second.certificate().second
+        assert found.checked == 8 and found.disagreed == (asked[2] % 4 > 0)
+        second.undo()
+        assert (second.next(), second.done) == (asked[7], 7)
+        second.extend(100)
+        assert second.budget == 20 and second.left == 0
+        again = SecondChecks(first, 1)
+        assert (again.done, again.budget, again.next()) == (7, 7, None), "earlier checks are not forgotten"
 
-    def test_what_is_kept_is_json(self, store):
-        open_checks(store, NAMES, opinions(), 20)
-        assert json.loads(json.dumps(store.get("certificate"))) == store.get("certificate")
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"probabilities": opinions(seed=1)},
-            {"names": ("rose", "tulip", "weed")},
-            {"budget": 21},
-            {"random_state": 1},
-        ],
-    )
-    def test_a_sample_serves_one_model_and_one_budget(self, store, change):
-        settings = {"names": NAMES, "probabilities": opinions(), "budget": 20, "random_state": 0}
-        checks, _ = open_checks(store, **settings)
-        store.add_check("key", "a", checks.next(), "rose")
-        store.add_check("key2", "a", 299, "rose")
-        again, fresh = open_checks(store, **settings | change)
-        assert fresh and again.done == 0
-        store.add_check("key3", "a", again.next(), "tulip")
-        assert open_checks(store, **settings | change)[0].done == 1
-        last, fresh = open_checks(store, **settings)
-        assert fresh and last.done == 0
-        # Never the same pictures twice: what was seen may have been put right meanwhile.
-        assert len(set(last.sample.pictures) & set(checks.sample.pictures)) < 10
+    def test_needs_checks_by_a_first_person(self):
+        with pytest.raises(UserError, match="let the first person start"):
+            SecondChecks(start(), 5)
+        first = start()
+        answer_all(first)
+        with pytest.raises(UserError, match="A budget of 0"):
+            SecondChecks(first, 0)

@@ -1,4 +1,4 @@
-"""The head that answers make on an embedding, against scikit-learn's regression on all of its columns."""
+"""The head fitted to answers on an embedding, compared with scikit-learn's regression on all columns."""
 
 import numpy as np
 import pytest
@@ -31,11 +31,19 @@ def test_it_is_the_weighted_regression_on_the_standardised_embedding():
     standard = (embedding - embedding.mean(0)) / np.sqrt(embedding.var(0) + 1e-5)
     slow = LogisticRegression(C=1 / (4e-5 * 12 * weights.sum()), max_iter=5000, tol=1e-6)
     slow.fit(standard[known], kind[known], sample_weight=weights)
-    # The head stops earlier than the reference: an answer is waited for.
+    # The head stops earlier than the reference, as a person waits for it.
     assert np.abs(chances - slow.predict_proba(standard)).mean() < 0.01
 
 
-def test_it_is_linear_in_the_embedding_as_it_is():
+def test_the_axes_of_a_wide_embedding_take_seconds_and_are_as_good():
+    embedding, kind = clusters(9000, apart=30.0)
+    known = np.random.default_rng(1).random(120) < 0.5
+    space = HeadSpace(embedding)
+    assert space.points.shape[1] <= 120
+    assert (space.probabilities(space.fit(named(kind, known))).argmax(1) == kind).all()
+
+
+def test_it_is_linear_in_the_original_embedding():
     embedding, kind = clusters(300)
     space = HeadSpace(embedding)
     assert space.points.shape == (120, 256)
@@ -62,7 +70,7 @@ def test_many_rows_are_sampled_and_little_changes(monkeypatch):
     assert (space.probabilities(space.fit(named(kind, np.ones(1200, bool)))).argmax(1) == whole).mean() > 0.9
 
 
-def test_what_was_only_thrown_out_counts_a_little_for_its_likeliest_other_name():
+def test_pictures_only_thrown_out_count_a_little_for_their_likeliest_other_name():
     embedding, kind = clusters(6)
     space = HeadSpace(embedding)
     targets = named(kind, np.arange(120) % 2 == 0)
@@ -75,7 +83,7 @@ def test_what_was_only_thrown_out_counts_a_little_for_its_likeliest_other_name()
     assert space.with_denied(targets, np.zeros_like(denied)) is targets
 
 
-def test_one_that_is_nothing_known_stays_unnamed():
+def test_a_picture_denied_all_names_stays_unnamed():
     embedding, kind = clusters(6)
     space = HeadSpace(embedding)
     targets = named(kind, np.arange(120) > 0)

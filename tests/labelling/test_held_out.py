@@ -1,4 +1,4 @@
-"""Answers kept from training, which tell whether it made the network better."""
+"""Answers held out from training, which show whether it made the network better."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from selfsort.labelling.learning.held_out import HeldOutComparison, hold_out
 
 
 def named_session(names: str) -> Session:
-    """Name groups of four pictures, one letter each."""
+    """Name groups of four pictures by one letter each."""
     session = Session(4 * len(names) + 2)
     for number, name in enumerate(names):
         members = np.arange(4 * number, 4 * number + 4)
@@ -18,7 +18,7 @@ def named_session(names: str) -> Session:
     return session
 
 
-def test_a_fifth_of_the_groups_is_kept_whole_and_no_name_loses_its_only_one():
+def test_a_fifth_of_the_groups_is_held_out_and_no_name_loses_its_only_one():
     session = named_session("aaaaabbbbbccccd")
     for seed in range(10):
         targets = session.targets()
@@ -35,12 +35,12 @@ def test_a_fifth_of_the_groups_is_kept_whole_and_no_name_loses_its_only_one():
 
 
 @pytest.mark.parametrize("names", ["a", "abcd", "abcdef"])
-def test_where_none_can_be_spared_none_is(names):
+def test_nothing_is_held_out_if_none_can_be_spared(names):
     session = named_session(names)
     assert hold_out(session, session.targets()) is None
 
 
-def test_what_was_found_is_said():
+def test_the_result_is_described():
     better, worse = HeldOutComparison(4, 0.8, 0.85), HeldOutComparison(4, 0.8, 0.7)
     assert better.is_better and "the trained one is kept" in better.sentence
     assert HeldOutComparison.from_json({"rounds": 1} | better.to_json()) == better

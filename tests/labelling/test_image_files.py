@@ -1,4 +1,4 @@
-"""Pictures as the page shows them: thumbnails and originals of files, zips and arrays, kept in little memory."""
+"""Pictures as the page shows them: thumbnails and originals of files, zips and arrays, with limited memory."""
 
 import io
 import shutil
@@ -24,7 +24,7 @@ def opened(file: ImageFile) -> Image.Image:
 
 
 def photograph(seed: int = 0, size: tuple[int, int] = SIZE) -> Image.Image:
-    """Return a smooth picture, its left half brighter."""
+    """Return a smooth picture whose left half is brighter."""
     rng = np.random.default_rng(seed)
     pixels = np.asarray(Image.fromarray(rng.integers(0, 128, (4, 6, 3), np.uint8)).resize(size)).copy()
     pixels[:, : size[0] // 2] += 100
@@ -33,7 +33,7 @@ def photograph(seed: int = 0, size: tuple[int, int] = SIZE) -> Image.Image:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """One picture in each format, and one that is turned by its metadata."""
+    """One picture in each format, and one rotated by its metadata."""
     root = tmp_path / "photos"
     root.mkdir()
     for number, kind in enumerate(("bmp", "gif", "jpg", "png", "tif", "webp")):
@@ -66,20 +66,20 @@ def test_thumbnails_are_made_from_the_original(files, index):
 def test_thumbnails_are_upright(files):
     drawn = np.asarray(opened(files.thumbnail(6)).convert("L"), float)
     assert drawn.shape == (256, 171)
-    assert drawn[:100].mean() > drawn[-100:].mean() + 50, "the left half has become the upper one"
+    assert drawn[:100].mean() > drawn[-100:].mean() + 50, "the left half has become the upper half"
 
 
 @pytest.mark.parametrize(
     ("index", "media_type"),
     [(1, "image/gif"), (2, "image/jpeg"), (3, "image/png"), (5, "image/webp"), (6, "image/jpeg")],
 )
-def test_what_browsers_show_is_handed_on_as_it_is(files, images, index, media_type):
+def test_formats_that_browsers_show_are_sent_unchanged(files, images, index, media_type):
     file = files.original(index)
     assert file.content == images.files[index].read_bytes() and file.media_type == media_type
 
 
 @pytest.mark.parametrize("index", [0, 4])
-def test_what_browsers_do_not_show_is_converted(files, index):
+def test_other_formats_are_converted(files, index):
     drawn = opened(files.original(index))
     assert drawn.size == SIZE and drawn.format == "JPEG"
 
@@ -107,7 +107,7 @@ def test_a_small_picture_keeps_its_pixels():
 
 
 @pytest.mark.parametrize("damage", ["gone", "no picture", "another file"])
-def test_what_cannot_be_read_any_more_is_shown_as_it_was_trained_on(damage, files, images):
+def test_unreadable_pictures_are_shown_as_they_were_trained_on(damage, files, images):
     path = images.files[2]
     path.unlink()
     if damage == "no picture":
@@ -127,7 +127,7 @@ def test_thumbnails_are_made_once_and_the_oldest_forgotten(images, monkeypatch):
     files = ImageFiles(images, cache_bytes=size)
     for index in (2, 3, 2, 4, 2, 3):
         files.thumbnail(index)
-    assert made == [2, 3, 4, 3], "4 took the place of 3, which had not been asked for as lately as 2"
+    assert made == [2, 3, 4, 3], "4 replaced 3, which was used less recently than 2"
 
 
 def test_many_at_once(images):

@@ -1,4 +1,4 @@
-"""Work in the background: the newest request wins, every result comes in order, and what fails is said."""
+"""Background work: the newest request wins, results come in order, and failures are reported."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from selfsort.labelling.server.jobs import LatestOnly, TaskQueue
 
 
 class Gate:
-    """A computation that says when it has begun, and waits until it is let through."""
+    """A computation that reports its start and waits until it is released."""
 
     def __init__(self):
         self.begun, self.open = threading.Semaphore(0), threading.Semaphore(0)
@@ -42,14 +42,14 @@ def job(gate, published):
     made.close()
 
 
-def test_what_waits_is_replaced_by_what_is_newer(job, gate, published):
+def test_a_waiting_request_is_replaced_by_a_newer_one(job, gate, published):
     assert job.submit(1) == 1
     assert gate.begun.acquire(timeout=60)
     assert [job.submit(request) for request in (2, 3, 4)] == [2, 3, 4] and job.busy
     gate.open.release()
     gate.open.release()
     assert job.wait(60) and not job.busy
-    assert published == [(1, 10), (4, 40)], "what was begun is finished, then the newest"
+    assert published == [(1, 10), (4, 40)], "a started computation is finished, then the newest"
 
 
 def test_there_are_results_although_requests_come_faster_than_they_are_computed(job, gate, published):
@@ -70,7 +70,7 @@ def test_waiting_ends_in_time(job, gate):
     assert not job.wait(0.05) and job.busy
 
 
-def test_what_fails_is_said_and_the_next_is_computed(gate, published):
+def test_failures_are_reported_and_the_next_request_is_computed(gate, published):
     failures = []
     job = LatestOnly(gate, lambda number, result: published.append((number, result)), failures.append)
     error = ValueError("too few names")
@@ -92,7 +92,7 @@ def test_an_error_nobody_listens_to_is_logged(gate, caplog):
     assert "The loss is not finite." in caplog.text and "Traceback" not in caplog.text
 
 
-def test_closing_drops_what_waits(gate, published):
+def test_closing_drops_the_waiting_request(gate, published):
     job = LatestOnly(gate, lambda number, result: published.append(result))
     job.submit(1)
     assert gate.begun.acquire(timeout=60)

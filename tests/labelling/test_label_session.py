@@ -101,7 +101,7 @@ def test_the_loss_is_equation_3(fitted: dict[str, Estimator]) -> None:
     )
 
 
-def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> None:
+def test_reconsidering_leaves_out_uncertain_pictures(fitted: dict[str, Estimator]) -> None:
     named = NamedNet(fitted["kmeans"].net_, 16 * 16 * 3, NAMES)
     learner = NameLearner(named.net, named.head, perfect(3), 1.0, True)
     learner.evidence.rows.zero_()
@@ -110,7 +110,7 @@ def test_reconsidering_leaves_out_what_is_open(fitted: dict[str, Estimator]) -> 
     assert sums[0] == 1 and sums[1] == 0 and 0 < sums[2] < 1
 
 
-def test_one_name_alone_is_given_to_all_and_none_cannot_be_learnt(fitted: dict[str, Estimator]) -> None:
+def test_a_single_name_is_given_to_all_and_no_names_cannot_be_learnt(fitted: dict[str, Estimator]) -> None:
     one = Targets(("a",), np.ones((48, 1), np.float32), np.ones(48, np.float32))
     for frozen in (True, False):
         alone = refine(fitted["simclr"], as_image_set(pictures()), one, frozen=frozen, epochs=1)
@@ -133,7 +133,7 @@ def test_progress_and_epochs(fitted: dict[str, Estimator]) -> None:
     assert default_epochs(60_000) == 3 and default_epochs(100) == 30
 
 
-def test_a_network_is_kept_where_answers_held_out_agree(fitted: dict[str, Estimator]) -> None:
+def test_a_network_is_kept_if_held_out_answers_agree(fitted: dict[str, Estimator]) -> None:
     model = fitted["simclr"]
     kept = np.arange(0, 48, 6)
     weights = np.where(np.isin(np.arange(48), kept), 0, 1).astype(np.float32)
@@ -154,7 +154,17 @@ def test_a_network_is_kept_where_answers_held_out_agree(fitted: dict[str, Estima
     assert not np.array_equal(refined.embedding_, model.embedding_)
 
 
-def test_what_training_made_worse_stays_as_it_was(
+def test_held_out_answers_are_learnt_in_the_end(fitted: dict[str, Estimator]) -> None:
+    """Without a kind's answers the network learns to mistake it for another, and has few epochs to correct this."""
+    kept = np.flatnonzero(kinds() == 2)
+    weights = (kinds() != 2).astype(np.float32)
+    held_out = HeldOut(perfect()._replace(weights=weights), 1, kept, kinds()[kept], np.ones(len(kept), np.float32))
+    refined = refine(fitted["simclr"], as_image_set(pictures()), perfect(), held_out=held_out, epochs=5)
+    assert HeldOutComparison.from_json(refined.run_["refined"]) == HeldOutComparison(1, 0.0, 0.0)
+    assert (refined.predict(pictures()) == np.array(NAMES)[kinds()]).mean() > 0.9
+
+
+def test_a_network_that_training_made_worse_stays_as_it_was(
     fitted: dict[str, Estimator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fitted["simclr"]
@@ -220,7 +230,7 @@ def test_a_session_needs_the_pictures_of_a_fitted_model(fitted: dict[str, Estima
         LabelSession(quick("kmeans"), pictures())
     with pytest.raises(UserError, match="not the pictures"):
         LabelSession(fitted["kmeans"], pictures(50))
-    with pytest.raises(UserError, match="99 groups"):
+    with pytest.raises(UserError, match="n_groups=99"):
         labelling(fitted["kmeans"], n_groups=99)
 
 
@@ -231,7 +241,7 @@ def test_the_annotator_sees_what_is_shown_and_nothing_else() -> None:
     assert SimulatedAnnotator(labels, ("seen", "hidden")).answer(group) == Event("name", 0, "seen")
 
 
-def test_the_annotator_calls_mixed_what_has_no_majority_and_skips_what_it_does_not_know() -> None:
+def test_the_annotator_calls_groups_without_a_majority_mixed_and_skips_unknown_ones() -> None:
     group = Group(0, np.arange(9), np.zeros(9, np.float32), None, "cluster", 0)
     annotator = SimulatedAnnotator(np.arange(9) % 3, NAMES, purity=0.5)
     assert annotator.answer(group).kind == "mixed"
@@ -241,7 +251,7 @@ def test_the_annotator_calls_mixed_what_has_no_majority_and_skips_what_it_does_n
     assert annotator.answer(lone).name == "down"
 
 
-def test_the_annotator_errs_as_often_as_told_and_throws_out_what_is_foreign() -> None:
+def test_the_annotator_errs_as_often_as_requested_and_throws_out_other_pictures() -> None:
     group = Group(0, np.arange(9), np.zeros(9, np.float32), None, "cluster", 0)
     labels = np.array([0] * 8 + [1])
     wrong = SimulatedAnnotator(labels, NAMES, error_rate=0.3)
@@ -271,3 +281,12 @@ def test_a_wrong_answer_is_doubted_because_of_the_others() -> None:
     targets = judged_targets(session, points)
     assert (targets.soft[wrong].argmax(1) == targets.names.index("across")).all()
     assert np.array_equal(targets.soft[~wrong], session.targets().soft[~wrong])
+
+
+@pytest.mark.parametrize("name", ["kmeans", "conv-autoencoder", "frozen"])
+def test_other_pictures_of_the_same_number_are_refused(name: str, fitted: dict[str, Estimator]) -> None:
+    LabelSession(fitted[name], pictures(), n_groups=4)
+    others = [pictures(seed=1), pictures()[::-1], pictures(size=32)]
+    for other in others:
+        with pytest.raises(UserError, match="not the pictures that the model was fitted to"):
+            LabelSession(fitted[name], other, n_groups=4)

@@ -1,4 +1,4 @@
-"""Where groups are looked for: kept beside the run, told by the run itself, and the same whoever computes it."""
+"""The label space: kept in the run, described by the run itself, and the same whoever computes it."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ assert "torch" not in sys.modules
 """
 
 
-def test_a_run_tells_where_its_groups_are_looked_for_without_torch(run):
+def test_a_run_gives_its_label_space_without_torch(run):
     assert read_run(run)["labelling"] == {"space": "umap", "view": "embedding"}
     edit(run, labelling={"space": "pca", "view": "centred"})
     RunFolder(run).points.unlink()
@@ -35,13 +35,13 @@ def test_a_run_tells_where_its_groups_are_looked_for_without_torch(run):
 
 
 @pytest.mark.parametrize("labelling", [{}, {"space": "moon", "view": "embedding"}, {"space": "pca", "view": 3}])
-def test_a_run_that_tells_nothing_known_of_it(run, labelling):
+def test_a_run_with_an_unknown_label_space(run, labelling):
     edit(run, labelling=labelling)
     with pytest.raises(UserError, match=r"run\.json' is damaged \(its "):
         label_space.compute(run)
 
 
-def test_runs_of_earlier_versions_are_told_by_their_method(run):
+def test_runs_of_earlier_versions_use_the_label_space_of_their_method(run):
     edit(run, "labelling", method="topdown-vae")
     RunFolder(run).points.unlink()
     label_space.compute(run)

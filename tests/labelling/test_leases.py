@@ -1,4 +1,4 @@
-"""Groups that are asked of one client only."""
+"""Groups leased to one client."""
 
 import time
 
@@ -9,7 +9,7 @@ from selfsort.labelling.server.leases import SECONDS, Leases
 
 @pytest.fixture
 def later(monkeypatch):
-    """Let the time pass at once."""
+    """Return a function that lets time pass at once."""
     return lambda seconds: monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + seconds)
 
 
@@ -20,10 +20,10 @@ def test_each_client_keeps_its_own_group():
     assert leases.take("carl", [7, 3, 5]) is None
 
 
-def test_what_is_answered_is_free_again():
+def test_answered_groups_are_released():
     leases = Leases()
     leases.take("ann", [7, 3])
-    assert leases.take("bob", [3]) == 3, "7 waits no more"
+    assert leases.take("bob", [3]) == 3, "7 no longer waits"
     assert leases.take("ann", [7, 3]) == 7
 
 
@@ -35,7 +35,7 @@ def test_a_lease_ends(later):
     assert leases.is_alone("bob") and leases.take("bob", [7]) == 7
 
 
-def test_a_closed_page_gives_its_groups_back_unless_it_was_only_reloaded(later):
+def test_a_closed_page_releases_its_groups_unless_it_was_only_reloaded(later):
     leases = Leases()
     for client, group in (("ann", 7), ("carl", 3)):
         assert leases.take(client, [7, 3]) == group

@@ -9,7 +9,7 @@ from selfsort.labelling.core.session import Session
 
 
 def blobs(n_blobs: int = 6, each: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Round clouds on a circle, and the number of each point's cloud."""
+    """Return round clouds on a circle, and the number of each point's cloud."""
     rng = np.random.default_rng(seed)
     kind = np.repeat(np.arange(n_blobs), each)
     angle = 2 * np.pi * kind / n_blobs
@@ -90,7 +90,7 @@ def test_lasso() -> None:
 def test_how_many_groups() -> None:
     assert query_selection.how_many(10, 60_000) == 40
     assert query_selection.how_many(3, 60) == 6
-    assert query_selection.how_many(10, 90) == 10, "as many as classes, though of nine pictures"
+    assert query_selection.how_many(10, 90) == 10, "as many as classes, although of nine pictures"
     assert query_selection.how_many(3, 6) == 3
     assert query_selection.how_many(3, 4) == 2
 

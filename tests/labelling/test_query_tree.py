@@ -20,7 +20,7 @@ def nobody(points: np.ndarray) -> np.ndarray:
 
 
 def answered(points: np.ndarray, kind: np.ndarray, groups: dict[int, np.ndarray]) -> Session:
-    """Name each group by the kind of most of its pictures; the model is sure of what was named, and of nothing else."""
+    """Name each group by its most frequent kind; the model is sure only of named pictures."""
     session = Session(len(points))
     for number, members in groups.items():
         session.add([Group(number, members, np.zeros(len(members), np.float32), None, "cluster", 0)])
@@ -29,7 +29,7 @@ def answered(points: np.ndarray, kind: np.ndarray, groups: dict[int, np.ndarray]
 
 
 @pytest.mark.parametrize("leaves", [3_000, 20])
-def test_the_kind_that_nobody_named_is_asked_about(monkeypatch, leaves):
+def test_a_kind_that_nobody_named_is_asked_about(monkeypatch, leaves):
     monkeypatch.setattr("selfsort.labelling.core.query_tree._LEAVES", leaves)
     points, kind = blobs((50, 40, 30))
     session = answered(points, kind, {0: np.flatnonzero(kind == 0), 1: np.flatnonzero(kind == 1)})
@@ -39,7 +39,7 @@ def test_the_kind_that_nobody_named_is_asked_about(monkeypatch, leaves):
     assert np.sqrt((group.distances**2).mean()) == pytest.approx(1, rel=1e-5)
 
 
-def test_neither_what_is_being_asked_nor_what_was_asked_comes_again():
+def test_groups_being_asked_or_asked_before_do_not_come_again():
     points, kind = blobs((50, 40, 30))
     session, tree = answered(points, kind, {0: np.flatnonzero(kind == 0)}), QueryTree(points)
     first = tree.next(session, nobody(points))
@@ -52,10 +52,10 @@ def test_neither_what_is_being_asked_nor_what_was_asked_comes_again():
         session.apply(Event("mixed" if len(group.members) > 1 else "skip", group.id))
         seen.append(tuple(sorted(group.members)))
     assert len(set(seen)) == len(seen)
-    assert min(map(len, seen)) < 10 < max(map(len, seen)), "parts of what is mixed come later"
+    assert min(map(len, seen)) < 10 < max(map(len, seen)), "parts of mixed groups come later"
 
 
-def test_a_rare_kind_in_a_named_group_is_come_upon():
+def test_a_rare_kind_in_a_named_group_is_found():
     points, kind = blobs((475, 25))
     session, tree = answered(points, kind, {0: np.arange(500)}), QueryTree(points)
     seen = []

@@ -1,4 +1,4 @@
-"""Going on from an earlier state gives what replaying everything gives, and stays quick."""
+"""Continuing from an earlier state gives the same as replaying everything, and stays quick."""
 
 import numpy as np
 import pytest

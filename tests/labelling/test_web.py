@@ -1,4 +1,4 @@
-"""The page's server: who is let in, what bad requests get, and what kill -9 leaves."""
+"""The page's server: who is admitted, how bad requests are answered, and what kill -9 leaves."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from filelock import FileLock, Timeout
 from starlette.testclient import TestClient
 
@@ -28,6 +29,7 @@ from selfsort.labelling.label_space import stamp_of
 from selfsort.labelling.server.serve import listen
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
+from selfsort.labelling.server.web.connections import ImpatientProtocol
 from selfsort.labelling.store import Store
 from selfsort.runs import RunFolder
 
@@ -61,7 +63,7 @@ def send(client: Any, path: str, key: str = "k", who: str = "ann", **body: Any) 
 
 
 def as_it_is(app: Any, path: str) -> tuple[int, bytes]:
-    """Ask for a path that clients would tidy up before they send it."""
+    """Request a path that clients would normalise before sending it."""
     answer: list[dict[str, Any]] = []
     headers = [(b"host", b"127.0.0.1"), (b"x-selfsort-token", TOKEN.encode())]
     scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "query_string": b""}
@@ -100,7 +102,7 @@ class TestToken:
             for headers in ({}, {"X-Selfsort-Token": "wrong"}, {"Cookie": "selfsort_token=é"}):
                 encoded = {name: value.encode() for name, value in headers.items()}
                 answer = stranger.request(method, path, headers=encoded)
-                assert answer.status_code == 401 and set(answer.json()) == {"detail"}, path
+                assert answer.status_code == 401 and set(answer.json()) == {"detail", "code"}, path
 
     def test_the_style_of_the_locked_page_is_free(self, stranger):
         assert stranger.get("/static/app.css").status_code == 200
@@ -109,7 +111,7 @@ class TestToken:
     def test_no_documentation_pages(self, client):
         assert [client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [404] * 3
 
-    def test_servers_of_two_runs_do_not_take_each_others_place(self, app):
+    def test_servers_of_two_runs_do_not_interfere(self, app):
         one, other = (TestClient(app, base_url=f"http://127.0.0.1:{port}", follow_redirects=False) for port in (1, 2))
         cookies = [server.get(f"/?token={TOKEN}").headers["set-cookie"] for server in (one, other)]
         assert cookies[0].partition("=")[0] != cookies[1].partition("=")[0]
@@ -117,26 +119,50 @@ class TestToken:
 
 class TestPassword:
     @pytest.fixture
-    def guest(self, service):
-        app = make_app(service, TOKEN, hosts=("127.0.0.1", "lab.local"), password="sésame")
-        return TestClient(app, base_url="http://lab.local:8573", follow_redirects=False)
+    def app_with_password(self, service):
+        return make_app(service, TOKEN, hosts=("127.0.0.1", "lab.local"), password="sésame")
 
-    def test_the_right_one_opens_the_page(self, guest):
+    @pytest.fixture
+    def guest(self, app_with_password):
+        return TestClient(app_with_password, base_url="http://lab.local:8573", follow_redirects=False)
+
+    def test_the_right_password_opens_the_page(self, guest):
         page = guest.get("/")
         assert page.status_code == 401 and 'name="password"' in page.text and "not the password" not in page.text
         assert "not the password" in guest.get("/?wrong").text
-        assert "give the password" in guest.get("/api/state").json()["detail"]
+        assert "enter the password" in guest.get("/api/state").json()["detail"]
         answer = guest.post("/login", data={"password": "sésame"})
         assert answer.status_code == 303 and answer.headers["location"] == "/"
         assert guest.get("/api/state").status_code == 200
 
-    def test_a_wrong_one_takes_time_and_opens_nothing(self, guest, monkeypatch):
+    def test_a_wrong_password_takes_time_and_opens_nothing(self, guest, monkeypatch):
         monkeypatch.setattr("selfsort.labelling.server.web.routes._WRONG_PASSWORD", 0.3)
         for body in (b"password=x", b"", b"password=", b"\xff\xfe=%zz", b"password=s\xc3"):
             answer = guest.post("/login", content=body)
             assert answer.headers["location"] == "/?wrong" and "set-cookie" not in answer.headers
             assert answer.elapsed.total_seconds() >= 0.3
         assert guest.get("/api/state").status_code == 401
+
+    def test_wrong_passwords_delay_only_their_own_address(self, app_with_password, monkeypatch):
+        monkeypatch.setattr("selfsort.labelling.server.web.routes._WRONG_PASSWORD", 0.3)
+
+        async def try_at_once() -> dict[str, float]:
+            start, took = time.monotonic(), {}
+
+            async def attempt(address: str, password: str, name: str) -> None:
+                transport = httpx.ASGITransport(app_with_password, client=(address, 1))
+                async with httpx.AsyncClient(transport=transport, base_url="http://lab.local:8573") as client:
+                    await client.post("/login", data={"password": password})
+                took[name] = time.monotonic() - start
+
+            wrong = [attempt("10.0.0.9", "x", f"wrong {number}") for number in range(5)]
+            wrong += [attempt("2001:db8::9", "x", "wrong 6"), attempt("2001:db8::8", "sésame", "right of a neighbour")]
+            await asyncio.gather(*wrong, attempt("10.0.0.8", "sésame", "right"))
+            return took
+
+        took = asyncio.run(try_at_once())
+        assert took["right"] < 0.3 <= took["right of a neighbour"]
+        assert took["wrong 4"] >= 5 * 0.3
 
     def test_no_such_page_on_this_machine(self, client, stranger, monkeypatch):
         monkeypatch.setattr("selfsort.labelling.server.web.routes._WRONG_PASSWORD", 0.0)
@@ -168,19 +194,20 @@ class TestOtherSites:
         assert client.post("/api/answers", json=body, headers={"Origin": HOME}).status_code == 200
 
     @pytest.mark.parametrize("path", ["/", "/api/state", "/static/app.js", "/api/images/1/thumbnail", "/nothing"])
-    def test_every_answer_is_sealed(self, client, stranger, path):
+    def test_every_response_has_the_security_headers(self, client, stranger, path):
         for answer in (client.get(path), stranger.get(path), stranger.get(path, headers={"Host": "evil.example"})):
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
             assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
             assert answer.headers["referrer-policy"] == "same-origin"
             assert "access-control-allow-origin" not in answer.headers
 
-    def test_what_may_be_kept(self, client):
+    def test_caching_headers(self, client):
         assert client.get("/api/state").headers["cache-control"] == "no-store"
         picture = client.get("/api/images/1/thumbnail").headers
         assert "private" in picture["cache-control"] and "max-age" in picture["cache-control"]
-        assert picture["vary"] == "Cookie", "another server's pictures must not be taken for this one's"
+        assert picture["vary"] == "Cookie", "another server's pictures must not be mistaken for this one's"
 
 
 class TestFiles:
@@ -242,7 +269,7 @@ class TestBadInput:
         "body",
         [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"key": NaN}', b"[" * 100_000, b'{"key": "\\ud800", "client": "c"}'],
     )
-    def test_what_is_no_request(self, client, body):
+    def test_invalid_requests(self, client, body):
         answer = client.post("/api/undo", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422) and isinstance(answer.json()["detail"], str)
 
@@ -290,12 +317,14 @@ def test_a_whole_session(client):
             "estimate",
             "refinement",
         ),
-        *("can_undo", "certify", "generation", "groups_fit", "judged", "map", "better_groups"),
+        *("certify", "generation", "groups_fit", "judged", "map", "better_groups", "named_alone", "skipped"),
+        *("command", "junk", "map_drawing", "set_aside", "repairs"),
     }
     group = client.get("/api/group?client=ann").json()["group"]
     assert set(group) == {
         *("id", "size", "round", "kind", "parent", "depth", "centre", "typical", "random", "borderline", "gain"),
         "suggestion",
+        "about",
     }
     named = {"group": group["id"], "kind": "name", "name": "rose", "excluded": group["typical"][:2]}
     reply = send(client, "/api/answers", "a", **named)
@@ -311,14 +340,16 @@ def test_a_whole_session(client):
     made = send(client, "/api/lasso", "e", pictures=[1, 2, 3]).json()["group"]
     assert client.get(f"/api/groups/{made['id']}").json() == made
     undone = send(client, "/api/undo", "f").json()
+    assert undone["state"]["covered"] == merged["covered"] - 1, "it was the circle"
+    undone = send(client, "/api/undo", "g").json()
     assert undone["state"]["covered"] == merged["covered"]
-    table = client.get("/api/labels.csv")
+    table = client.get("/api/export/csv")
     assert table.headers["content-type"].startswith("text/csv") and "attachment" in table.headers["content-disposition"]
     assert len(table.text.splitlines()) == 61
     assert len(client.get("/api/map").json()["points"]) == len(client.get("/api/map/names").json()["names"]) == 60
 
 
-# A server in a process of its own
+# A server in a separate process
 
 
 class Server:
@@ -344,7 +375,7 @@ class Server:
 
 @pytest.fixture
 def served(run, finished):
-    """A run whose pictures lie beside it."""
+    """A run with its pictures beside it."""
     (run.parent / "pictures.npy").write_bytes((finished.parent / "pictures.npy").read_bytes())
     servers: list[Server] = []
 
@@ -360,7 +391,7 @@ def served(run, finished):
 
 
 def talk(server: Server, who: str, said: dict[str, tuple[str, int]], stop: threading.Event) -> None:
-    """Name and take back groups as fast as the server lets us; note what it acknowledged."""
+    """Name groups and undo as fast as the server allows; record what it acknowledged."""
     with server.client() as client, suppress(httpx.HTTPError):
         for number in range(10_000):
             group = client.get(f"/api/group?client={who}").json()["group"]
@@ -408,12 +439,12 @@ def test_kill_loses_nothing_and_nothing_counts_twice(served, run):
     assert again.end(signal.SIGINT)[0] == 0
     with closing(Store.open(run)) as store:
         assert store.events() == before
-    # What each did last may have been done without being acknowledged.
+    # The last request of each may have been carried out without being acknowledged.
     differing = {group for group in expected.keys() | kept.keys() if expected.get(group) != kept.get(group)}
     assert len(differing) <= 2
 
 
-def test_a_second_server_is_told_who_has_the_run(served, run, finished):
+def test_a_second_server_says_who_has_the_run(served, run, finished):
     server = served("--groups", "6")
     words = program("label", run, "--images", run.parent / "pictures.npy")
     second = subprocess.run([*words, "--no-browser"], capture_output=True, text=True)
@@ -431,7 +462,7 @@ def test_a_second_server_is_told_who_has_the_run(served, run, finished):
 
 @pytest.fixture
 def trained(run, images):
-    """The run, of a method that goes on training for as long as it is told to."""
+    """The run, with a method that trains as long as requested."""
     shutil.rmtree(run)
     model = quick("conv-autoencoder").fit(images, run_dir=run)
     np.savez(RunFolder(run).points, stamp=stamp_of(model.embedding_), points=model.embedding_)
@@ -453,19 +484,64 @@ def test_a_refinement_ends_with_its_server(served, trained, how):
     with pytest.raises(Timeout):
         lock.acquire(timeout=0)
     assert server.end(how) == (-how if how == signal.SIGKILL else 0, "")
-    with lock.acquire(timeout=30):  # it would hold on for hours
+    with lock.acquire(timeout=30):  # it would run for hours
         assert not (trained / "named").exists()
 
 
 def test_answers_are_sent_at_once():
-    # asyncio turns Nagle's delay off for sockets that say they are TCP; with it every answer took 40 ms more.
+    # asyncio disables Nagle's delay for sockets declared as TCP; with the delay every answer took 40 ms more.
     with closing(listen(None, None)) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
+@pytest.fixture
+def impatient(app, monkeypatch):
+    """The port of a server that waits only a moment."""
+    monkeypatch.setattr("selfsort.labelling.server.web.connections.PATIENCE", 0.4)
+    monkeypatch.setattr("selfsort.labelling.server.web.guard._PATIENCE", 0.4)
+    with closing(listen(None, None)) as listener:
+        config = uvicorn.Config(app, http=ImpatientProtocol, log_level="error", lifespan="off", timeout_keep_alive=30)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /api/state HT", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
+def test_a_connection_without_a_request_is_closed(impatient, begun):
+    with socket.create_connection(("127.0.0.1", impatient), 5) as connection:
+        connection.sendall(begun)
+        assert connection.recv(1) == b""
+
+
+def test_one_that_stops_within_its_second_request_is_closed(impatient):
+    with socket.create_connection(("127.0.0.1", impatient), 5) as connection:
+        connection.sendall(b"GET /static/app.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        time.sleep(0.8)  # longer than it waits for a request that has not started
+        connection.sendall(b"GET /static/app.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        time.sleep(0.2)
+        connection.sendall(b"GET /")
+        answered = b""
+        while part := connection.recv(100_000):
+            answered += part
+        assert answered.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_body_that_does_not_arrive_is_refused(impatient):
+    with socket.create_connection(("127.0.0.1", impatient), 5) as connection:
+        head = f"POST /api/undo HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Selfsort-Token: {TOKEN}\r\nContent-Length: 9\r\n\r\n{{"
+        connection.sendall(head.encode())
+        answered = b""
+        while part := connection.recv(100_000):
+            answered += part
+        assert answered.startswith(b"HTTP/1.1 408 ") and b"took too long" in answered
+
+
 def test_only_this_machine_is_listened_to(served):
     server = served("--groups", "6")
-    # Another address of this machine, which a server on all of them would answer.
+    # Another address of this machine, on which a server listening on all addresses would answer.
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", int(server.home.rpartition(":")[2])), 2):
         pass
     with server.client() as client:
@@ -475,14 +551,14 @@ def test_only_this_machine_is_listened_to(served):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--host", "lab.local"], "needs --password"),
-        (["--host", "0.0.0.0", "--password", "x"], "is no name"),
-        (["--host", "no.such.name.invalid", "--password", "x"], "is not known"),
+        (["--host", "lab.local"], "give --password"),
+        (["--host", "0.0.0.0", "--password", "x"], "is not a name"),
+        (["--host", "no.such.name.invalid", "--password", "x"], "is unknown"),
         (["--json"], "--simulate"),
         (["--groups", "61"], "61 groups"),
     ],
 )
-def test_options_that_cannot_be(run, finished, monkeypatch, capsys, options, sentence):
+def test_invalid_options(run, finished, monkeypatch, capsys, options, sentence):
     from selfsort.__main__ import main
 
     monkeypatch.delenv("SELFSORT_PASSWORD", raising=False)
@@ -493,3 +569,44 @@ def test_options_that_cannot_be(run, finished, monkeypatch, capsys, options, sen
     assert stop.value.code == 1
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1 and error.startswith("selfsort: ")
+
+
+class TestExchange:
+    def test_names_are_imported_and_exported_as_files(self, client, images):
+        rows = "".join(f"{image_id},kind {place % 3}\n" for place, image_id in enumerate(images.ids))
+        found = send(client, "/api/import", "a", table=f"id,name\n{rows}").json()
+        assert found["imported"]["named"] == 60 and len(found["state"]["names"]) == 3
+        kinds = {"csv": "text/csv", "json": "application/json", "coco": "application/json", "zip": "application/zip"}
+        for kind, media_type in kinds.items():
+            answer = client.get(f"/api/export/{kind}")
+            assert answer.status_code == 200 and answer.headers["content-type"].startswith(media_type)
+            assert "attachment" in answer.headers["content-disposition"] and len(answer.content) > 1000
+        assert client.get("/api/export/voc").status_code == 422
+
+    def test_the_same_key_imports_once_and_anybody_takes_it_back(self, client, images):
+        for _ in range(2):
+            assert send(client, "/api/import", "a", table=f"id,name\n{images.ids[0]},rose\n").status_code == 200
+        state = send(client, "/api/undo", "b", "bob").json()["state"]
+        assert state["names"] == [] and state["answers"] == 0
+
+    def test_a_table_may_be_larger_than_other_requests(self, client, images):
+        rows = "".join(f"nothing-{number:040d}.png,rose\n" for number in range(30_000))
+        table = f"id,name\n{images.ids[0]},rose\n{rows}"
+        assert len(table) > 1_000_000
+        assert len(send(client, "/api/import", "a", table=table).json()["imported"]["unknown"]) == 30_000
+
+    def test_an_invalid_table_is_refused_in_a_sentence(self, client):
+        answer = send(client, "/api/import", "a", table="x,y\n1,2\n")
+        assert answer.status_code == 422 and "'id' and 'name'" in answer.json()["detail"]
+
+    def test_suspects_are_answered_one_by_one(self, client, images):
+        rows = [f"{image_id},kind {place % 3}" for place, image_id in enumerate(images.ids)]
+        rows[4] = f"{images.ids[4]},kind 0"
+        send(client, "/api/import", "a", table="\n".join(["id,name", *rows]))
+        first = client.get("/api/suspects").json()["suspects"][0]
+        assert (first["picture"], first["name"], first["other"]) == (4, "kind 0", "kind 1")
+        state = send(client, "/api/assign", "b", pictures=[4], name="kind 1").json()["state"]
+        assert state["named_alone"] == 60 and client.get("/api/images/4").json()["name"] == "kind 1"
+        assert 4 not in [each["picture"] for each in client.get("/api/suspects").json()["suspects"]]
+        assert send(client, "/api/assign", "c", pictures=[], name="kind 1").status_code == 422
+        assert send(client, "/api/assign", "d", pictures=[4], name="KIND 1").json()["similar"] == "kind 1"

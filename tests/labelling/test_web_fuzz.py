@@ -1,4 +1,4 @@
-"""Requests made up from the server's own schema: no error of the server, and nothing without the token."""
+"""Requests generated from the server's own schema: no internal errors, and nothing without the token."""
 
 import shutil
 from contextlib import closing, suppress
@@ -34,7 +34,7 @@ def app(finished, images, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_no_error_of_the_server_and_nothing_without_the_token(app, mode):
+def test_no_internal_errors_and_nothing_without_the_token(app, mode):
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", app, headers=WITH_TOKEN)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) >= 20
@@ -49,7 +49,7 @@ def test_no_error_of_the_server_and_nothing_without_the_token(app, mode):
             assert case.call(headers=OWN_HOST | {"X-Selfsort-Token": "another"}).status_code == 401
             tried.add(case.operation.label)
 
-        # What takes nothing cannot be asked wrongly.
+        # A route without parameters cannot get a wrong request.
         with suppress(Unsatisfiable):
             check()
     assert len(tried) >= (20 if mode == GenerationMode.POSITIVE else 15)

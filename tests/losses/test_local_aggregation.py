@@ -31,7 +31,7 @@ def case(n: int = 40, batch: int = 6, dim: int = 5, seed: int = 0) -> dict[str, 
 
 
 def slow(embedding: Any, indices: Any, bank: Any, clusters: Any, neighbours: int, temperature: float) -> float:
-    """Written from the paper: P(i | v) by equation 1, P(A | v) its sum over A, the loss by equation 6."""
+    """Follow the paper: P(i | v) by equation 1, P(A | v) its sum over A, the loss by equation 6."""
     losses = []
     for v, own in zip(embedding, indices.tolist(), strict=True):
         scores = [math.exp(float(v @ other) / temperature) for other in bank]
@@ -52,7 +52,7 @@ def test_loss_is_the_formula(neighbours: int, seed: int) -> None:
     assert float(local_aggregation_loss(**given)) == pytest.approx(slow(**given), rel=1e-9, abs=1e-12)
 
 
-def test_loss_is_zero_where_all_are_close_and_positive_where_some_are_not() -> None:
+def test_loss_is_zero_if_all_are_close_and_positive_if_some_are_not() -> None:
     given = case()
     everything = given | {"clusters": torch.zeros(1, 40, dtype=torch.int32)}
     assert float(local_aggregation_loss(**everything)) == 0
@@ -106,14 +106,14 @@ def test_first_epoch_only_fills_the_memory_and_each_later_one_begins_with_new_cl
     points.requires_grad_()
     loss = kept(points[:2], torch.arange(2))
     assert loss > 0 and kept.clusters.any()
-    loss.backward()  # the memory has changed since, and must not spoil it
+    loss.backward()  # the memory has changed since, which must not matter
     assert points.grad is not None and points.grad[:2].any()
     before = kept.clusters.clone()
     kept(points[2:4].detach(), torch.arange(2, 4))
     assert torch.equal(kept.clusters, before)
 
 
-def test_loss_is_computed_in_full_precision_also_within_autocast() -> None:
+def test_loss_is_computed_in_full_precision_even_within_autocast() -> None:
     kept = memory()
     kept.bank.replace(F.normalize(torch.randn(8, 3)))
     kept.clusters[:, 4:] = 1

@@ -34,7 +34,7 @@ def pictures(*shape: int, seed: int = 0) -> Tensor:
 
 
 def layers_of(network: str, layer: int) -> nn.Sequential:
-    """Return random layers with biases that make the blank canvas anything but blank."""
+    """Return random layers whose biases keep the blank canvas from staying blank."""
     torch.manual_seed(0)
     features = feature_layers(network, layer)
     for module in features.modules():
@@ -73,7 +73,7 @@ CUTS += [("vgg11", 65, 3), ("vgg11", 65, 8), ("vgg11", 65, 16)]
 @pytest.mark.parametrize(("network", "canvas", "layer"), CUTS)
 @pytest.mark.parametrize(("share", "place"), PLACES)
 def test_equals_the_naive_computation(network: str, canvas: int, layer: int, share: Any, place: Any) -> None:
-    # Behind poolings a rounding of float32 can decide which of two equal values a pooling hands on, in either way.
+    # After poolings, float32 rounding can decide either way which of two equal values is passed on.
     dtype, tolerance = (torch.float64, 1e-12) if layer > 4 else (torch.float32, 1e-5)
     size = tuple(max(1, int(side * canvas)) for side in share)
     position = place and tuple(min(int(p * canvas), canvas - s) for p, s in zip(place, size, strict=True))
@@ -166,7 +166,7 @@ def test_constants_follow_the_weights(change: Any) -> None:
     assert change is changed_by_moving or net.loss(images, target) != before
 
 
-def test_constants_made_for_looking_serve_for_learning() -> None:
+def test_constants_made_in_inference_mode_serve_in_training() -> None:
     net = PerceptualLoss(small(), (12, 12), canvas=40)
     images = pictures(2, 3, 12, 12)
     with torch.inference_mode():
@@ -200,7 +200,7 @@ def test_sizes_that_do_not_fit(arguments: dict[str, Any], words: str) -> None:
 
 
 def test_pictures_of_another_size() -> None:
-    with pytest.raises(UserError, match="made for 12x12 pictures and got 12x13"):
+    with pytest.raises(UserError, match="set up for 12x12 pictures but got 12x13"):
         PerceptualLoss(small(), (12, 12), canvas=40)(pictures(1, 3, 12, 13))
 
 

@@ -54,17 +54,17 @@ def test_random_layers_follow_the_seed_and_do_not_fade() -> None:
     [
         ("alexnot", 5, "Unknown perceptual network 'alexnot': did you mean 'alexnet'"),
         ("\u00e9\u00e9", 5, "Unknown perceptual network '\u00e9\u00e9': choose alexnet"),
-        ("resnet18", 3, "resnet18 has no feature layers in a row"),
-        ("vit_b_16", 3, "vit_b_16 has no feature layers in a row"),
-        ("googlenet", 3, "googlenet has no feature layers in a row"),
+        ("resnet18", 3, "resnet18 has no sequence of feature layers"),
+        ("vit_b_16", 3, "vit_b_16 has no sequence of feature layers"),
+        ("googlenet", 3, "googlenet has no sequence of feature layers"),
         ("swin_t", 3, r"features\.0\.1 \(Permute\).*choose another"),
-        ("densenet121", 6, r"features\.denseblock1 \(_DenseBlock\).*cut it after layer 4 at most"),
-        ("alexnet", 14, "alexnet has no feature layer 14: cut it after layer 1 to 13"),
+        ("densenet121", 6, r"features\.denseblock1 \(_DenseBlock\).*use at most 4 layers"),
+        ("alexnet", 14, "alexnet has no feature layer 14: choose a layer from 1 to 13"),
         ("alexnet", 0, "no feature layer 0"),
         ("alexnet", -1, "no feature layer -1"),
     ],
 )
-def test_networks_and_layers_that_are_not_to_be_had(network: str, layer: int, words: str) -> None:
+def test_networks_and_layers_that_are_not_available(network: str, layer: int, words: str) -> None:
     with pytest.raises(UserError, match=words) as raised:
         feature_layers(network, layer)
     assert "\n" not in str(raised.value)
@@ -113,7 +113,7 @@ def empty(folder: Path) -> Path:
 
 
 def code(folder: Path) -> Path:
-    """A pickle that would run code is not opened."""
+    """Write a pickle that would run code if it were opened."""
     (folder / "code.pth").write_bytes(pickle.dumps(print))
     return folder / "code.pth"
 
@@ -141,9 +141,9 @@ def too_few(folder: Path) -> Path:
         (damaged_safetensors, "damaged.safetensors' cannot be read"),
         (empty, "empty.pt' cannot be read"),
         (code, "code.pth' cannot be read"),
-        (a_list, "list.pth' hold no tensors by name"),
+        (a_list, "list.pth' hold no named tensors"),
         (of_vgg, "not those of squeezenet1_1: features.0.weight is 64x3x3x3"),
-        (too_few, "lack features.3.squeeze.weight: give weights of squeezenet1_1"),
+        (too_few, "lack features.3.squeeze.weight: give weights for squeezenet1_1"),
     ],
 )
 def test_weights_that_do_not_fit_change_nothing(tmp_path: Path, make: object, words: str) -> None:
@@ -158,7 +158,7 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Path, make: object, wo
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Return a hub on this computer that holds AlexNet's first layers, and the folder that downloads go to."""
+    """Return a hub on this computer that holds AlexNet's first layers, and the folder for downloads."""
     path = tmp_path / "alexnet.pth"
     weights = state("alexnet", 5)
     torch.save(weights, path)
@@ -200,7 +200,7 @@ def test_hub_checks_hashes(hub: SimpleNamespace) -> None:
     assert not hub.cached.exists()
 
 
-def test_torchvisions_own_address_carries_a_hash() -> None:
+def test_torchvisions_own_url_contains_a_hash() -> None:
     url = models.get_model_weights("alexnet").DEFAULT.url
     assert url.endswith("alexnet-owt-7be5be79.pth")
 

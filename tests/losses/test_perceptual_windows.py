@@ -14,7 +14,7 @@ CANVAS = (23, 26)
 
 
 def check(layers: nn.Module, window: Window, canvas: tuple[int, int] = CANVAS) -> None:
-    """Compare the window with the whole map's, what is outside with the blank map, and the gradients."""
+    """Compare the window with the whole map's, the outside with the blank map, and the gradients."""
     torch.manual_seed(1)
     layers = layers.double().eval().requires_grad_(False)
     blank = torch.rand(1, 3, *canvas, dtype=torch.float64)
@@ -98,7 +98,7 @@ def test_any_stack(layers: nn.Sequential, rows: Span, columns: Span) -> None:
 
 
 def test_alexnets_windows() -> None:
-    """The sizes that were measured before the first line was written (design.md)."""
+    """The sizes measured before the first line was written (design.md)."""
     first, pool, second = Axis(4, 2, 11), Axis(2, 0, 3), Axis(1, 2, 5)
     conv1 = first.influenced(Span(80, 144), 55)
     pooled = pool.influenced(conv1, 27)

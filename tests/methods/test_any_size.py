@@ -1,4 +1,4 @@
-"""A fitted model takes pictures of any size and brings them to its own input, from the originals where they are."""
+"""A fitted model takes pictures of any size and fits them to its own input, from the originals if available."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_arrays_are_resized(model, folder):
 
 
 @pytest.mark.parametrize("rows", [np.zeros((3, 8)), np.full((2, 8, 8), np.nan), np.zeros((2, 8, 8, 2), np.uint8)])
-def test_what_is_no_picture_is_refused(model, rows):
+def test_what_is_not_a_picture_is_refused(model, rows):
     with pytest.raises(UserError, match="The array"):
         model.predict(rows)
 
@@ -56,6 +56,6 @@ def test_a_picture_that_cannot_be_read(model, folder, tmp_path):
     np.testing.assert_array_equal(model.predict(rest), np.delete(model.labels_, 5))
 
 
-def test_groups_are_named_of_pictures_of_any_size(model, folder):
+def test_groups_can_be_named_for_pictures_of_any_size(model, folder):
     labelling = selfsort.LabelSession(model, selfsort.load_images(folder, size=4), n_groups=4)
     assert labelling.images.image_shape == (16, 16, 3)

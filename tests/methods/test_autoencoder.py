@@ -1,4 +1,4 @@
-"""Paper 1's auto-encoders: the network of figure 9, the four losses, and what they say when something is wrong."""
+"""Paper 1's auto-encoders: the network of figure 9, the four losses, and their error messages."""
 
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,13 @@ def built(name: str, shape: tuple[int, int, int] = (28, 28, 1), **changes: Any) 
 
 
 def tiled(images: Tensor) -> Tensor:
-    """Rescale and tile as the paper says, slowly."""
+    """Rescale and tile as in the paper, slowly."""
     small = F.interpolate(images, (32, 32), mode="bilinear", antialias=True).expand(-1, 3, -1, -1)
     return torch.cat([torch.cat([small, small], 3)] * 2, 2)
 
 
 def encoded(net: Any, laid_out: Tensor) -> Tensor:
-    """Encode as figure 9 says: every convolution sees all tiles."""
+    """Encode as in figure 9: every convolution sees all tiles."""
     for layer in net.encoder.layers:
         periodic = isinstance(layer, Periodic)
         laid_out = F.conv2d(laid_out, layer.weight, layer.bias, stride=2) if periodic else layer(laid_out)
@@ -65,7 +65,7 @@ def test_the_network_is_that_of_figure_9() -> None:
     assert net.decoder(net(torch.rand(2, 1, 28, 28)).embedding).shape == (2, 3, 64, 64)
 
 
-def test_the_first_transposed_convolution_is_one() -> None:
+def test_the_fast_first_layer_is_a_transposed_convolution() -> None:
     torch.manual_seed(0)
     layer = FromOnePixel(20, 6, 5, stride=2)
     z = torch.randn(4, 20, 1, 1, requires_grad=True)
@@ -119,8 +119,8 @@ def test_an_untrained_decoder_draws_the_mean_colour(colour: tuple[int, ...]) -> 
     assert torch.allclose(drawn.amax((0, 2, 3)), expected, atol=1e-3)
 
 
-def test_a_training_begins_with_the_mean_colour() -> None:
-    """Else it learns of dark pictures that they are dark, so fast that it learns no more: on MNIST, all black."""
+def test_a_training_starts_with_the_mean_colour() -> None:
+    """Otherwise it learns so fast that dark pictures are dark that it learns nothing more: on MNIST, all black."""
     images = np.zeros((64, 28, 28, 1), np.uint8)
     for number, image in enumerate(images):
         image[number % 24 : number % 24 + 4, 10:14] = 255
@@ -193,7 +193,7 @@ def test_batch_norm_is_a_switch() -> None:
 
 
 def test_pseudo_labels_learn_more_than_pixels_do() -> None:
-    """A digit redrawn from a changed one is coded by what it is."""
+    """To reconstruct a digit from a changed one, its code must describe the digit."""
     digits = load_images("digits", size=16)
     model = quick("pseudo-label-ae", n_classes=10, epochs=3, batch_size=50, views="transformations:mnist")
     model.fit(digits.subset(np.arange(600)))
@@ -207,13 +207,13 @@ def test_pseudo_labels_learn_more_than_pixels_do() -> None:
         ({"embedding_size": 0}, "embedding_size=0 is too small"),
         ({"tiles": 3}, "tiles=3 is not valid for perceptual-ae: it must be 1 or 2"),
         ({"perceptual_network": "alexnetz"}, "alexnetz.*did you mean 'alexnet'"),
-        ({"perceptual_layer": 99}, "squeezenet1_1 has no feature layer 99: cut it after layer 1 to"),
+        ({"perceptual_layer": 99}, "squeezenet1_1 has no feature layer 99: choose a layer from 1 to"),
         ({"perceptual_network": "vit_b_16"}, "vit_b_16"),
         ({"perceptual_weights": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"views": "transformations:crops"}, "Unknown transformation 'crops'"),
     ],
 )
-def test_what_is_wrong_is_said_before_training(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_training(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         quick("perceptual-ae", **changes).fit(pictures(), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

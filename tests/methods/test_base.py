@@ -1,4 +1,4 @@
-"""Run folders that are damaged, foreign, newer, in the way or unfinished."""
+"""Run folders that are damaged, foreign, newer, already there or unfinished."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def test_nothing_in_a_run_folder_is_a_pickle(saved: Path) -> None:
         np.load(path, allow_pickle=False)
 
 
-def test_run_json_tells_how_the_run_was_made(saved: Path) -> None:
+def test_run_json_says_how_the_run_was_made(saved: Path) -> None:
     run = json.loads((saved / "run.json").read_text())
     assert run["format"] == 1 and run["status"] == "complete" and run["method"] == "simclr"
     assert run["params"]["random_state"] == 0 and run["data"]["n_images"] == 48
@@ -44,7 +44,7 @@ def test_run_json_tells_how_the_run_was_made(saved: Path) -> None:
     assert len(run["data"]["fingerprint"]) == 32
 
 
-def test_a_run_keeps_the_transformations_of_a_file_for_the_file_may_change(tmp_path: Path) -> None:
+def test_a_run_keeps_the_transformations_of_a_file_since_the_file_may_change(tmp_path: Path) -> None:
     file = tmp_path / "best.json"
     file.write_text('{"choices": ["crop", "noise+cutout"]}')
     model = quick("simclr").set_params(views=f"transformations:{file}")
@@ -123,7 +123,7 @@ def test_a_finished_run_is_not_overwritten(saved: Path) -> None:
 
 def test_resume_with_other_settings_or_pictures_is_refused(copy: Path) -> None:
     edit(copy, status="training")
-    with pytest.raises(UserError, match=r"batch_size \(16 then, 8 now\)"):
+    with pytest.raises(UserError, match=r"batch_size \(was 16, now 8\)"):
         quick("simclr", batch_size=8).fit(pictures(), run_dir=copy, resume=True)
     with pytest.raises(UserError, match="the pictures changed"):
         quick("simclr").fit(pictures(seed=5), run_dir=copy, resume=True)
@@ -140,7 +140,7 @@ def test_other_folders_and_files_are_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence() -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence() -> None:
     with pytest.raises(UserError, match="Cannot write"):
         quick("kmeans").fit(pictures(), run_dir="/proc/selfsort/run")
     with pytest.raises(UserError, match="Cannot write"):
@@ -161,4 +161,4 @@ def test_types_of_parameters() -> None:
     assert parse("x", "true", bool) is True and parse("x", "", tuple[int, ...]) == ()
     with pytest.raises(UserError, match="x=1,2,3 is not valid: it must be 2 numbers"):
         parse("x", "1,2,3", tuple[float, float])
-    assert readable(tuple[int, ...]) == "numbers as 10,20"
+    assert readable(tuple[int, ...]) == "numbers such as 10,20"

@@ -1,4 +1,4 @@
-"""ExemplarCNN: its network, its surrogate set, its rounds, and what it says to bad input."""
+"""ExemplarCNN: its network, its surrogate set, its rounds, and its answers to bad input."""
 
 import csv
 import logging
@@ -198,7 +198,7 @@ def test_fresh_patches_differ_by_epoch_and_made_ones_do_not(monkeypatch: pytest.
     assert torch.equal(first, second)
 
 
-def test_new_patches_come_to_be_recognised() -> None:
+def test_new_patches_are_recognised_after_training() -> None:
     rng = np.random.default_rng(0)
     plain = rng.integers(0, 256, (6, 1, 1, 3)) * np.ones((6, 24, 24, 1)) + rng.integers(-20, 20, (6, 24, 24, 3))
     images = plain.clip(0, 255).astype(np.uint8)
@@ -237,7 +237,7 @@ def test_the_second_round_starts_from_scratch_and_not_from_the_first() -> None:
 
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("dies_at", [1, 4, 7, 14])
-def test_a_clustered_run_goes_on_where_it_was(
+def test_a_clustered_run_is_resumed_where_it_was(
     fresh: bool, dies_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"clustered": True, "surrogate_classes": 12, "epochs": 2, "fresh": fresh, "checkpoint_minutes": 0}
@@ -275,7 +275,7 @@ def test_a_run_that_is_stopped_in_its_first_round_is_kept(tmp_path: Path, monkey
     assert list((tmp_path / "run").glob("round-1/checkpoints/*.safetensors"))
 
 
-def test_another_methods_embedding_clusters_in_place_of_a_first_round(tmp_path: Path) -> None:
+def test_another_methods_embedding_can_replace_the_first_round(tmp_path: Path) -> None:
     first = exemplar(surrogate_classes=10, epochs=1).fit(pictures(), run_dir=tmp_path / "first")
     by_first = exemplar(surrogate_classes=10, epochs=1, clustered=True, encoder=first).fit(pictures())
     in_one = exemplar(surrogate_classes=10, epochs=1, clustered=True).fit(pictures())
@@ -307,12 +307,12 @@ def test_bad_encoders(settings: dict[str, Any], sentence: str) -> None:
         exemplar(**settings).fit(pictures())
 
 
-def test_pictures_of_one_colour_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_pictures_of_one_colour_cause_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     images = pictures()
     images[3:5] = 77
     with caplog.at_level(logging.WARNING):
         model = exemplar(epochs=1).fit(images)
-    sentence = "2 of 48 pictures are of one colour: their patches are drawn anywhere in them."
+    sentence = "2 of 48 pictures have only one colour: their patches are drawn anywhere."
     assert sentence in caplog.text and sentence in model.history_.warnings
 
 
@@ -340,7 +340,7 @@ def test_bad_settings(settings: dict[str, Any], sentence: str, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_a_picture_without_features_is_called_by_its_name(tmp_path: Path) -> None:
+def test_a_picture_without_features_is_named(tmp_path: Path) -> None:
     for number, pixels in enumerate(pictures(12)):
         Image.fromarray(pixels).save(tmp_path / f"{number:02d}.png")
 
@@ -348,7 +348,7 @@ def test_a_picture_without_features_is_called_by_its_name(tmp_path: Path) -> Non
     encoder = exemplar(epochs=1, n_classes=2).fit(images)
     encoder.embedding_ = np.ones((12, 3), np.float32) * (np.arange(12) != 7)[:, None]
     model = exemplar(clustered=True, encoder=encoder, surrogate_classes=3, n_classes=2)
-    with pytest.raises(UserError, match="The features of picture '07.png' are all 0, which has no direction"):
+    with pytest.raises(UserError, match="The features of picture '07.png' are all 0, so they have no direction"):
         model.fit(images)
 
 
@@ -371,7 +371,7 @@ def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.Mo
         exemplar(surrogate_classes=48).fit(images)
 
 
-def test_patches_that_do_not_fit_onto_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_that_do_not_fit_on_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(exemplar_cnn.shutil, "disk_usage", lambda path: usage(1 << 20, 0, 10_000))
     with pytest.raises(UserError, match=r"The 48 patches take .* are free in .*run.*: lower patches"):

@@ -1,4 +1,4 @@
-"""Pre-trained features and a head: what is kept, what is computed once, and what is chosen where nobody says."""
+"""Pre-trained features and a head: what is kept, what is computed once, and the defaults."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import selfsort
+from run_files import edit
 from samples import pictures, quick
 from selfsort import methods
 from selfsort.methods import choice
@@ -23,7 +24,7 @@ def folder_of(path: Path, count: int, mode: str = "RGB", side: int = 40) -> Path
     return path
 
 
-def test_a_run_holds_the_networks_name_and_hash_in_place_of_its_weights(tmp_path: Path) -> None:
+def test_a_run_holds_the_networks_name_and_hash_instead_of_its_weights(tmp_path: Path) -> None:
     model = quick("frozen").fit(pictures(12), run_dir=tmp_path / "run")
     assert (tmp_path / "run/model.safetensors").stat().st_size < 2_000_000
     again = selfsort.load(tmp_path / "run")
@@ -32,7 +33,7 @@ def test_a_run_holds_the_networks_name_and_hash_in_place_of_its_weights(tmp_path
         assert torch.equal(tensor, again.net_.state_dict()[name]), name
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_told(tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read_are_left_out_and_reported(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 9)
     (folder / "04.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     model = quick("frozen").fit(selfsort.list_images(folder), run_dir=tmp_path / "run")
@@ -77,6 +78,23 @@ def test_fine_tuning_changes_the_last_stages_only_and_is_kept(tmp_path: Path) ->
     assert not np.allclose(again.embedding_, labelling.model.embedding_ * 0 + quick("frozen").fit(images).embedding_)
 
 
+def test_a_run_that_was_read_can_be_fine_tuned_and_read_again(tmp_path: Path) -> None:
+    """Weights that a run refers to by name are kept by value once they have learnt."""
+    images = pictures(12)
+    quick("frozen", batch_size=4).fit(images, run_dir=tmp_path / "run")
+    labelling = selfsort.LabelSession(selfsort.load(tmp_path / "run"), images, n_groups=4)
+    for name in ("one", "other", "one", "other"):
+        labelling.answer(labelling.next(), name)
+    tuned = labelling.refine(frozen=False, epochs=1, n_groups=0)
+    tuned.save(tmp_path / "named")
+    again = selfsort.load(tmp_path / "named")
+    assert again.run_.get("weights") is None
+    assert np.allclose(again.transform(images), tuned.embedding_, atol=1e-4)
+    # Earlier versions still referred to the weights from before.
+    edit(tmp_path / "named", weights=selfsort.load(tmp_path / "run").run_["weights"])
+    assert np.array_equal(selfsort.load(tmp_path / "named").transform(images), again.transform(images))
+
+
 @pytest.mark.parametrize(
     ("mode", "side", "method"), [("RGB", 40, "frozen"), ("L", 40, "frozen"), ("L", 28, "simclr"), ("RGB", 28, "frozen")]
 )
@@ -86,7 +104,7 @@ def test_small_grey_pictures_train_from_scratch(mode: str, side: int, method: st
     methods.make(chosen.method, chosen.settings)
 
 
-def test_a_hub_that_can_be_reached_gives_the_better_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_reachable_hub_the_better_network_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice.choose_backbone()[0] == pretrained.DEFAULT
     monkeypatch.setattr(choice.hubs, "is_reachable", lambda: True)
     assert choice.choose_backbone()[0] == choice.BETTER
@@ -105,7 +123,7 @@ def test_the_name_of_a_head_is_a_method() -> None:
     [
         ({"backbone": "efficientnet-lit0"}, "did you mean 'efficientnet-lite0'"),
         ({"head": "kmean"}, "did you mean"),
-        ({"class_prior": 1.0}, "class_prior=1.0 is for head='turtle': 'kmeans' asks for no sizes"),
+        ({"class_prior": 1.0}, "class_prior=1.0 is for head='turtle': 'kmeans' does not use it"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_anything_is_computed(changes: dict[str, Any], said: str) -> None:
@@ -127,7 +145,7 @@ def test_the_edges_of_a_wide_picture_are_seen(tmp_path: Path) -> None:
     assert not np.allclose(squashed[0], squashed[1], atol=1e-3) and np.allclose(cropped[0], cropped[1], atol=1e-3)
 
 
-def test_a_head_that_learns_hears_of_class_sizes_and_is_restored(tmp_path: Path) -> None:
+def test_a_head_that_learns_receives_the_class_prior_and_is_restored(tmp_path: Path) -> None:
     images = pictures(30)
     even, uneven = (
         quick("frozen", head="turtle", class_prior=prior).fit(images, run_dir=tmp_path / f"{prior}")

@@ -1,4 +1,4 @@
-"""Those of scikit-learn's own checks that do not take X for a table, asked of every method."""
+"""Those of scikit-learn's own checks that do not treat X as a table, run on every method."""
 
 import copy
 import pickle
@@ -41,7 +41,7 @@ def fitted() -> Estimator:
     return quick("kmeans").fit(pictures())
 
 
-def test_nothing_that_was_given_is_changed(fitted: Estimator) -> None:
+def test_arguments_are_not_changed(fitted: Estimator) -> None:
     model, images = quick("kmeans"), pictures()
     before = copy.deepcopy(model.get_params()), images.copy()
     images.setflags(write=False)

@@ -1,4 +1,4 @@
-"""The loss of paper 4 against its formula, and the network that it trains."""
+"""The loss of paper 4 against its formula, and the network trained with it."""
 
 import math
 
@@ -94,13 +94,13 @@ def test_the_loss_is_of_the_view_and_draws_a_code() -> None:
 
 
 def test_codes_do_not_fall_silent() -> None:
-    """With PyTorch's own first weights none of the ten numbers was in use here."""
+    """With PyTorch's own initial weights none of the ten numbers was in use here."""
     digits = selfsort.load_images("digits", size=16)
     model = selfsort.TopdownVAE(epochs=20, device="cpu").fit(digits)
     assert (model.embedding_.std(0) > 0.2).sum() >= 5
 
 
-def test_names_weigh_and_groups_lie_as_in_the_paper() -> None:
+def test_name_weight_and_label_space_are_the_papers() -> None:
     assert selfsort.TopdownVAE.name_weight == 150 != TrainedEstimator.name_weight
     assert selfsort.TopdownVAE.label_space == "embedding"
 

@@ -1,4 +1,4 @@
-"""A network cut in two gives what it gives whole, and what is learnt behind the cut is learnt by the network."""
+"""A network cut in two computes the same as the whole, and what is learnt after the cut is learnt by the network."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def network(name: str) -> nn.Module:
 @pytest.mark.parametrize(
     "name", ["tf_efficientnet_lite0", "resnet18", "convnext_atto", "vit_tiny_patch16_224", "regnety_002"]
 )
-def test_both_parts_give_what_the_whole_gives(name: str) -> None:
+def test_both_parts_compute_what_the_whole_does(name: str) -> None:
     whole = network(name)
     images = torch.rand(3, 3, SIDE, SIDE)
     with torch.inference_mode():
@@ -44,7 +44,7 @@ def test_a_tower_of_clip_can_be_cut() -> None:
         assert parts is not None and torch.allclose(parts.tail(parts.front(images)), whole(images), atol=1e-4)
 
 
-def test_the_last_layers_are_behind_the_cut_and_share_their_weights() -> None:
+def test_the_last_layers_are_after_the_cut_and_share_their_weights() -> None:
     whole = network("resnet18")
     parts = cut(whole, (SIDE, SIDE, 3), 0.25)
     assert parts is not None
@@ -58,7 +58,7 @@ def test_the_last_layers_are_behind_the_cut_and_share_their_weights() -> None:
     assert not torch.equal(whole(torch.rand(1, 3, SIDE, SIDE)), before)
 
 
-def test_the_network_stays_as_it_was() -> None:
+def test_the_network_is_not_changed() -> None:
     whole = network("resnet18").train()
     state = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
     cut(whole, (SIDE, SIDE, 3), 0.25)
@@ -67,7 +67,7 @@ def test_the_network_stays_as_it_was() -> None:
 
 
 class Shortcut(nn.Module):
-    """Looks at the pictures again behind every block."""
+    """Looks at the pictures again after every block."""
 
     def __init__(self) -> None:
         super().__init__()

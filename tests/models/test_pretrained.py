@@ -46,7 +46,7 @@ def tiny(classes: int = 1000) -> nn.Module:
 
 
 def put_on_hub(cache: Path, repository: str, files: dict[str, bytes]) -> Path:
-    """Lay files out as the hub's own client does: blobs named by their hash, a snapshot of links, and a ref."""
+    """Lay out files as the hub's own client does: blobs named by their hash, a snapshot of links, and a ref."""
     folder = cache / f"models--{repository.replace('/', '--')}"
     snapshot = folder / "snapshots" / ("a" * 40)
     for path in (folder / "blobs", folder / "refs", snapshot):
@@ -144,7 +144,7 @@ def test_timms_own_weights_from_the_hubs_cache(offline: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["dinov2-small", pytest.param("clip", marks=pytest.mark.slow)])
 def test_architectures_in_the_hubs_own_format(name: str, offline: Path, tmp_path: Path) -> None:
-    """As published: DINOv2's has no last layer and places for 518 pixels, CLIP's last layer is its embedding."""
+    """As published: DINOv2 has no last layer and position embeddings for 518 pixels; CLIP embeds by its last layer."""
     known = SHORT_NAMES[name]
     config = timm.models.get_pretrained_cfg(known.weights.removeprefix("timm:"))
     net = timm.create_model(known.network.removeprefix("timm:"), num_classes=config.num_classes or 0).eval()
@@ -153,7 +153,7 @@ def test_architectures_in_the_hubs_own_format(name: str, offline: Path, tmp_path
     found = pretrained(name)
     assert found.card.where() == "cached" and found.input.side == 224
     state, own = found.module.state_dict(), net.state_dict()
-    places = {"pos_embed"}  # are resized, since the network is shown fewer patches than it was trained on
+    places = {"pos_embed"}  # resized, since the network sees fewer patches than in its training
     assert all(torch.equal(state[key], own[key]) for key in own.keys() - places) and state.keys() == own.keys()
     assert found.width == net.num_features if name == "dinov2-small" else found.width == config.num_classes == 512
 
@@ -240,15 +240,15 @@ def test_torchvisions_weights_from_a_file(tmp_path: Path) -> None:
         ("timm:nothing_like_it", "Unknown backbone"),
         ("\u00e9\u00e9\u00e9", "choose efficientnet-lite0"),
         ("torchvision:resnet18.V9", "has no weights 'V9': choose IMAGENET1K_V1"),
-        ("timm:vit_small_patch14_dinov2", "are not on this computer.*take backbone='efficientnet-lite0'"),
-        ("dinov2-base", "are not on this computer.*take backbone='efficientnet-lite0'"),
-        ("resnet50", "are not on this computer.*take backbone='efficientnet-lite0'"),
-        ("hf-hub:someone/nothing", "are not on this computer.*take backbone='efficientnet-lite0'"),
+        ("timm:vit_small_patch14_dinov2", "are not on this computer.*use backbone='efficientnet-lite0'"),
+        ("dinov2-base", "are not on this computer.*use backbone='efficientnet-lite0'"),
+        ("resnet50", "are not on this computer.*use backbone='efficientnet-lite0'"),
+        ("hf-hub:someone/nothing", "are not on this computer.*use backbone='efficientnet-lite0'"),
         ("nowhere.pth", "There are no weights 'nowhere.pth'"),
         ("resnet18=nowhere.pth", "There are no weights .*nowhere.pth"),
     ],
 )
-def test_what_cannot_be_had(name: str, words: str) -> None:
+def test_what_is_not_available(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as raised:
         pretrained(name)
     assert "\n" not in str(raised.value)
@@ -257,7 +257,7 @@ def test_what_cannot_be_had(name: str, words: str) -> None:
 def test_weights_of_another_network(tmp_path: Path) -> None:
     save_file(tiny().state_dict(), tmp_path / "weights.safetensors")
     for name in ("efficientnet-lite0", "dinov2-small", "resnet18"):
-        with pytest.raises(UserError, match="give weights of") as raised:
+        with pytest.raises(UserError, match="give weights for") as raised:
             pretrained(f"{name}={tmp_path / 'weights.safetensors'}")
         assert "\n" not in str(raised.value)
     with pytest.raises(UserError, match="do not say which network they belong to"):
@@ -269,11 +269,11 @@ def test_a_network_larger_than_the_memory(monkeypatch: pytest.MonkeyPatch) -> No
     assert 85e6 < parameters(card) < 87e6
     check_memory(card)
     monkeypatch.setattr(room, "available_bytes", lambda: 10**8)
-    with pytest.raises(UserError, match="needs 0.7 GB of memory and 0.1 GB are free: choose a smaller one"):
+    with pytest.raises(UserError, match="needs 0.7 GB of memory but only 0.1 GB are free: choose a smaller one"):
         pretrained("dinov2-base=random")
 
 
-def test_a_licence_is_said_before_the_download(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_licence_is_reported_before_the_download(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="not on this computer"):
         pretrained("timm:convnextv2_atto.fcmae_ft_in1k")
     assert "cc-by-nc-4.0) forbids commercial use" in caplog.text
@@ -282,7 +282,7 @@ def test_a_licence_is_said_before_the_download(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("weights", ["pretrained", "random", None])
-def test_training_begins_from_a_pretrained_network(weights: str | None) -> None:
+def test_training_starts_from_a_pretrained_network(weights: str | None) -> None:
     torch.manual_seed(0)
     backbone = make_backbone("efficientnet-lite0", (64, 64, 3), weights)
     images = torch.rand(2, 3, 64, 64)
@@ -311,7 +311,7 @@ def test_a_package_that_is_not_installed() -> None:
         pretrained("efficientnet-lite1")
 
 
-def test_a_hub_that_does_not_answer_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_not_asked_repeatedly(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     asked: list[str] = []

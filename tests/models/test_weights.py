@@ -1,4 +1,4 @@
-"""Files of weights, where they come from, and what a run keeps of frozen ones."""
+"""Weights files, where they come from, and what a run keeps of frozen weights."""
 
 import hashlib
 import pickle
@@ -48,7 +48,7 @@ def test_damaged_converted_weights_are_made_again(
     [path_kept] = WEIGHTS.location().glob("*.safetensors")
     damage(path_kept)
     assert torch.equal(files.read(path).tensors["z.weight"], tensors()["z.weight"])
-    assert "damaged and are made again" in caplog.text
+    assert "damaged and will be converted again" in caplog.text
     caplog.clear()
     files.read(path)
     assert not caplog.records
@@ -60,7 +60,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_weights_are_read_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_read_if_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SELFSORT_CACHE", str(tmp_path / "file"))
     torch.save(tensors(), tmp_path / "weights.pth")
@@ -111,7 +111,7 @@ def network(value: float = 2.0, *, loaded: bool = True) -> nn.Sequential:
     return net
 
 
-def test_frozen_weights_are_kept_by_name_and_had_again() -> None:
+def test_frozen_weights_are_kept_by_name_and_fetched_again() -> None:
     net = network()
     nn.init.constant_(net[1].weight, 7.0)
     values, references = split_state(net)
@@ -122,7 +122,7 @@ def test_frozen_weights_are_kept_by_name_and_had_again() -> None:
     assert split_state(again)[1] == references
 
 
-def test_weights_that_were_trained_on_are_kept_by_value() -> None:
+def test_weights_that_were_trained_further_are_kept_by_value() -> None:
     net = network()
     with torch.no_grad():
         net[0][1].bias += 0.5
@@ -133,7 +133,7 @@ def test_weights_that_were_trained_on_are_kept_by_value() -> None:
     assert torch.equal(again[0][1].bias, net[0][1].bias)
 
 
-def test_a_shared_frozen_module_is_kept_nowhere_twice() -> None:
+def test_a_shared_frozen_module_is_never_kept_twice() -> None:
     net = network()
     net.append(net[0])
     values, references = split_state(net)

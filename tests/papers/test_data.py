@@ -1,4 +1,4 @@
-"""The pictures that papers compare on, as folders."""
+"""The pictures on which papers compare, as folders."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Paper 1's tables and figures on the bundled digits, on the command line, and going on after a stop."""
+"""Paper 1's tables and figures on the bundled digits, on the command line, and resumed after a stop."""
 
 import io
 import json
@@ -29,7 +29,7 @@ SCALE = ("--epochs", 2, "--subset", 200, "--seeds", 1, "--embedding-size", 20)
 
 @pytest.fixture(autouse=True)
 def digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the bundled digits stand in for every data set."""
+    """Use the bundled digits in place of every data set."""
     kept = partial(load_images, "digits", size=16)
     monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None, fold=None: kept(split=split))
     data.train_and_test.cache_clear()
@@ -66,10 +66,10 @@ def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
         assert "PL-AE" in (tmp_path / "out" / f"{name}.md").read_text()
     assert cli.run(*words) == 0
     assert "measured before" in capsys.readouterr().out
-    assert not [path for path in (tmp_path / "out" / "trials").iterdir() if path.is_dir()], "scratch is taken away"
+    assert not [path for path in (tmp_path / "out" / "trials").iterdir() if path.is_dir()], "no scratch folders"
 
 
-def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
+def test_the_search_draws_a_heat_map_and_writes_ten_usable_as_views(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     grid = [word for name in ("rotation", "crop", "cutout") for word in ("--transformation", name)]
@@ -88,13 +88,13 @@ def test_the_search_draws_a_heat_map_and_writes_ten_that_views_take(
     assert cli.run(*views, "--out", tmp_path / "views.png") == 0
 
 
-def test_the_whole_grid_is_every_one_and_every_pair_of_table_1() -> None:
+def test_the_whole_grid_is_every_transformation_and_pair_of_table_1() -> None:
     for dataset, count in (("mnist", 15), ("cifar10", 45), ("svhn", 28)):
         choices = [trial.settings["choice"] for trial in paper1.search(dataset).trials(Scale(seeds=1))]
         assert len(choices) == len(set(choices)) == count
 
 
-def test_the_pictures_that_choose_are_neither_learnt_from_nor_test() -> None:
+def test_validation_pictures_are_neither_from_training_nor_test() -> None:
     settings: dict[str, Any] = {"dataset": "mnist", "embedding_size": 10, "seed": 0, "epochs": 1, "subset": 300}
     found = paper1.searched(Where("cpu"), choice="crop", settings=SMALL, **settings)
     assert set(found["epochs"][0]) == {"validation", "linear_probe_last"} and found["trained_epochs"] == 1
@@ -109,7 +109,7 @@ def test_trials_are_those_of_the_tables_and_shared_with_the_figures() -> None:
     assert trials["table-5"] == trials["table-2"] | trials["table-3"] | trials["table-4"]
 
 
-def test_settings_reach_the_methods_that_have_them_only() -> None:
+def test_settings_reach_only_the_methods_that_have_them() -> None:
     scale = Scale(seeds=1, embedding_sizes=(10,), settings=SMALL | {"views": "transformations:crop"})
     trials = {trial.settings.get("method", paper1.CNN): trial.settings for trial in TABLES["mnist"].trials(scale)}
     assert trials["basic-ae"]["settings"] == {} and trials["perceptual-ae"]["settings"] == SMALL
@@ -125,7 +125,7 @@ def test_settings_reach_the_methods_that_have_them_only() -> None:
         (Scale(datasets=("stl10",)), "Table 5 of paper 1 does not name 'stl10'"),
     ],
 )
-def test_what_cannot_be_compared_is_said_at_once(scale: Scale, message: str) -> None:
+def test_what_cannot_be_compared_is_refused_at_once(scale: Scale, message: str) -> None:
     (table,) = [experiment for experiment in paper1.PAPER.experiments if experiment.name == "table-5"]
     with pytest.raises(UserError, match=message):
         table.trials(scale)
@@ -139,7 +139,7 @@ def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
     assert "'vertical-flip' is not meant for mnist" in said and "Traceback" not in said
 
 
-def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_measurement_resumes_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale = Scale(epochs=3, subset=200, seeds=1, embedding_sizes=(20,), methods=("basic-ae", paper1.CNN))
     (figure,) = [experiment for experiment in paper1.PAPER.experiments if experiment.name == "figure-14"]
 
@@ -165,12 +165,12 @@ def test_a_stopped_measurement_goes_on_to_the_same_figures(tmp_path: Path, monke
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path / "stopped")
     again = made(tmp_path / "stopped")
-    assert calls == [1, 2, 2, 3, 1, 2, 2, 3], "an epoch that was not saved is made again, a saved one is not"
+    assert calls == [1, 2, 2, 3, 1, 2, 2, 3], "an epoch that was not saved is repeated, a saved one is not"
     for one, other in zip(whole, again, strict=True):
         assert one["value"] == other["value"] and one["experiment"] == other["experiment"]
 
 
-def test_heat_map_is_symmetrical_and_its_diagonal_the_single_ones() -> None:
+def test_the_heat_map_is_symmetrical_with_single_ones_on_the_diagonal() -> None:
     heat_map = paper1.search("mnist", ("crop", "cutout"))
     scores = {"crop": 0.5, "cutout": 0.6, "crop+cutout": 0.7}
     outcomes = [
@@ -190,7 +190,7 @@ def trials_of(scale: Scale, dataset: str = "mnist") -> dict[str, dict[str, str]]
     return {trial.settings.get("method", paper1.CNN): trial.settings["settings"] for trial in trials}
 
 
-def test_cifar_and_svhn_take_the_ten_best_of_a_search_that_was_made_before(tmp_path: Path) -> None:
+def test_cifar_and_svhn_use_the_ten_best_of_an_earlier_search(tmp_path: Path) -> None:
     scale = Scale(seeds=1, embedding_sizes=(10,), out=tmp_path)
     assert trials_of(scale, "cifar10")["pseudo-label-ae"] == {}
     for dataset in ("cifar10", "mnist"):
@@ -223,7 +223,7 @@ def test_cifar_and_svhn_take_the_ten_best_of_a_search_that_was_made_before(tmp_p
         ({}, Scale(), False),
     ],
 )
-def test_a_trial_search_does_not_decide_what_a_whole_table_takes(
+def test_a_small_search_does_not_decide_the_views_of_a_whole_table(
     searched: dict[str, Any], scale: Scale, taken: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "top-ten-cifar10.json").write_text(json.dumps({"choices": ["crop"]} | searched))
@@ -231,7 +231,7 @@ def test_a_trial_search_does_not_decide_what_a_whole_table_takes(
     assert own == ({"views": "transformations:crop"} if taken else {})
 
 
-def test_views_count_by_what_they_are_not_by_how_they_are_written(tmp_path: Path) -> None:
+def test_views_are_compared_by_meaning_not_spelling(tmp_path: Path) -> None:
     file = tmp_path / "best.json"
 
     def views(text: str) -> dict[str, str]:
@@ -245,7 +245,7 @@ def test_views_count_by_what_they_are_not_by_how_they_are_written(tmp_path: Path
     assert views("transformations:mnist") == {}, "the paper's"
 
 
-def test_settings_count_by_what_they_are_not_by_how_they_are_written() -> None:
+def test_settings_are_compared_by_meaning_not_spelling() -> None:
     def own(**settings: str) -> dict[str, str]:
         return trials_of(Scale(seeds=1, embedding_sizes=(10,), settings=settings))["basic-ae"]
 
@@ -253,7 +253,7 @@ def test_settings_count_by_what_they_are_not_by_how_they_are_written() -> None:
     assert own(batch_norm="false", schedule="constant", batch_size="100", learning_rate="1e-3") == {}
 
 
-def test_table_5_quotes_what_the_paper_does_there() -> None:
+def test_table_5_quotes_the_papers_own_values() -> None:
     trial = paper1.Trial(
         paper1.autoencoder,
         {"dataset": "cifar10", "method": "perceptual-ae", "embedding_size": 300, "seed": 0, "settings": {}},
@@ -272,7 +272,7 @@ def test_values_given_twice_count_once(tmp_path: Path, cli: Cli) -> None:
     assert len(list((tmp_path / "out/trials").iterdir())) == 1
 
 
-def test_pictures_without_labels_are_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_without_labels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [each.unlabelled() for each in data.train_and_test("mnist", None, 50, 0)]
     monkeypatch.setattr(paper1, "train_and_test", lambda *args: data.Parts(*parts))
     table = TABLES["mnist"]
@@ -306,7 +306,7 @@ def test_the_reference_is_trained_as_the_others_are() -> None:
         (("reproduce", "paper1", "--figure", 14, "--figure", 15, "--set", "n_classes=3"), "that of the labels"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_measured(
+def test_mistakes_are_reported_before_anything_is_measured(
     words: tuple[object, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     assert cli.run(*words, "--out", tmp_path / "out") == 1
@@ -314,9 +314,7 @@ def test_mistakes_are_said_before_anything_is_measured(
     assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
 
 
-def test_one_that_fails_loses_no_record_of_those_before(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli
-) -> None:
+def test_a_failure_loses_no_earlier_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli) -> None:
     def failing(outcomes: object) -> paper1.Drawing:
         raise UserError("cannot be drawn")
 

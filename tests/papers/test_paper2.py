@@ -26,7 +26,7 @@ FIGURES = (2, 3, 4, 5, 6, 7, 8, 9)
 
 @pytest.fixture(autouse=True)
 def digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the bundled digits stand in for CIFAR-10."""
+    """Use the bundled digits in place of CIFAR-10."""
     kept = partial(load_images, "digits", size=16)
     monkeypatch.setattr(data, "load_images", lambda name, split, data_root=None, fold=None: kept(split=split))
     data.train_and_test.cache_clear()
@@ -37,7 +37,7 @@ def measured(trials: list[Trial], out: Path) -> list[Outcome]:
 
 
 def figures(outcome: Outcome) -> list[dict[str, float]]:
-    """Return the figures of each epoch, but for how long it took."""
+    """Return the figures of each epoch, except the time."""
     return [{name: row[name] for name in row if not name.endswith("seconds")} for row in outcome.result["epochs"]]
 
 
@@ -86,7 +86,7 @@ def test_trials_are_shared_and_each_pre_training_is_one() -> None:
     assert all(each.epochs == 100 and each.minutes > 0 for each in paper2.PAPER.experiments)
 
 
-def test_a_frozen_encoder_is_the_pre_trained_one_or_the_one_before_training(tmp_path: Path) -> None:
+def test_a_frozen_encoder_is_the_pre_trained_one_or_the_untrained_one(tmp_path: Path) -> None:
     folder = Trial(paper2.frozen_classifier, {}).file(tmp_path).with_suffix("")
     run = paper2.Run(Where("cpu", folder=folder), **FACTS)
     (trained,) = measured([paper2.encoder_trial("bce", FACTS)], tmp_path)
@@ -94,7 +94,7 @@ def test_a_frozen_encoder_is_the_pre_trained_one_or_the_one_before_training(tmp_
     weights = unpacked(trained.result["weights"])
     for name, tensor in random.items():
         assert torch.equal(again[name], tensor) and torch.equal(known[name], weights[name])
-        assert not torch.equal(tensor, known[name]), "training goes on from the random encoder"
+        assert not torch.equal(tensor, known[name]), "training starts from the random encoder"
 
 
 def test_what_is_learnt_from_labels_or_not(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_more_epochs_make_the_papers_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["autoencoder", "frozen", "joint", "standard"])
-def test_a_killed_measurement_goes_on_to_the_same_figures(
+def test_a_killed_measurement_resumes_to_the_same_figures(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = {
@@ -161,7 +161,7 @@ def test_a_killed_measurement_goes_on_to_the_same_figures(
     assert figures(resumed) == figures(whole)
     assert resumed.result.get("weights") == whole.result.get("weights")
     trainings = 2 if which in ("frozen", "standard") else 1
-    assert len(done) == 6 + trainings * 2 * 4 - 4, "the epoch that was done is not done again"
+    assert len(done) == 6 + trainings * 2 * 4 - 4, "the finished epoch is not repeated"
 
 
 def test_standard_networks(tmp_path: Path, cli: Cli) -> None:
@@ -174,7 +174,7 @@ def test_standard_networks(tmp_path: Path, cli: Cli) -> None:
     assert {record["method"] for record in records} == {"small-conv"}
 
 
-def test_settings_reach_the_method_and_those_of_the_aggregation_its_row_alone() -> None:
+def test_settings_reach_the_method_and_those_of_the_aggregation_only_its_row() -> None:
     settings = {"learning_rate": "0.01", "aggregation_neighbours": "7", "loss": "mse"}
     run = paper2.Run(HERE, **FACTS | {"settings": settings})
     plain, aggregated = run.model("l1"), run.model("aggregation")
@@ -208,7 +208,7 @@ def test_settings_of_the_aggregation_do_not_measure_other_rows_again() -> None:
         (("--table", 4, "--method", "resnet1"), "resnet1"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_measured(
+def test_mistakes_are_reported_before_anything_is_measured(
     words: tuple[object, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
     assert cli.run("reproduce", "paper2", *words, *SCALE, "--out", tmp_path / "out") == 1
@@ -216,7 +216,7 @@ def test_mistakes_are_said_before_anything_is_measured(
     assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
 
 
-def test_points_whose_neighbour_is_alike() -> None:
+def test_share_of_neighbours_of_the_same_class() -> None:
     points = np.array([[0, 0], [0, 1], [5, 0], [5, 0], [9, 9]], float)
     assert paper2.neighbour_alike(points, np.array([0, 0, 1, 2, 2])) == pytest.approx(2 / 5)
 

@@ -1,4 +1,4 @@
-"""Paper 3's tables and figures on small pictures, on the command line, and going on after a stop."""
+"""Paper 3's tables and figures on small pictures, on the command line, and resumed after a stop."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_tables_and_figures_on_the_command_line(
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 30
     assert records["paper3-figure2-black-borders"]["method"] == "audit"
-    assert not [path for path in (out / "trials").iterdir() if path.is_dir()], "scratch is taken away"
+    assert not [path for path in (out / "trials").iterdir() if path.is_dir()], "no scratch folders"
     assert cli.run(*words, "--out", out) == 0
     said = capsys.readouterr().out
     assert "minutes" not in said and "measured before" in said
@@ -138,7 +138,7 @@ def test_clustered_settings_are_those_of_the_second_training_only(root: Path, mo
     assert set(found["scores"]) == {"exemplar-cnn", "clustered"}
 
 
-def test_a_lowered_cluster_distance_stands_in_the_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lowered_cluster_distance_is_in_the_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = "Too many pictures lie within cluster_distance=1.25 of each other: it is lowered to 0.9."
     original = paper3.fitted
 
@@ -157,7 +157,7 @@ def test_a_lowered_cluster_distance_stands_in_the_note(root: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("dies_at", [2, 5])
-def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes(root: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL | {"checkpoint_minutes": "0"}}
     whole = paper3.exemplar(Where("cpu", root), **facts)
     one_step, steps = loop.Loop.one_step, 0
@@ -178,7 +178,7 @@ def test_a_stopped_training_goes_on(root: Path, dies_at: int, monkeypatch: pytes
     assert again["scores"] == whole["scores"] and again["classes"] == whole["classes"]
 
 
-def test_the_resnet_learns_from_the_surest_labels_alone(root: Path, tmp_path: Path) -> None:
+def test_the_resnet_learns_only_from_the_surest_labels(root: Path, tmp_path: Path) -> None:
     base = PART | {"elsewhere": False, "clustered": False, "settings": SMALL}
     where = Where("cpu", root, tmp_path / "out" / "trials" / "one")
     found = paper3.semi_supervised(where, **PART | {"epochs": 2}, settings=RESNET | {"resnet_keep": "0.5"}, base=base)
@@ -212,7 +212,7 @@ def test_bad_scales(scale: Scale, message: str) -> None:
         TABLE_2.trials(scale)
 
 
-def test_other_pictures_that_are_not_there(root: Path) -> None:
+def test_missing_other_pictures(root: Path) -> None:
     (root / "flowers").rename(root / "weeds")
     with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
         paper3.exemplar(Where("cpu", root), elsewhere=True, clustered=False, settings=SMALL, **PART)
@@ -235,7 +235,7 @@ def test_what_would_stop_a_later_trial_is_found_first(root: Path, changes: dict[
         check(TABLE_2.trials(replace(scale, settings=SMALL | RESNET | changes)), root)
 
 
-def test_a_missing_second_folder_is_found_first_where_it_is_wanted(root: Path) -> None:
+def test_a_missing_second_folder_is_found_first_if_it_is_needed(root: Path) -> None:
     (root / "flowers").rename(root / "weeds")
     scale = Scale(datasets=("tiny_imagenet",), settings=SMALL | RESNET, subset=30, seeds=3)
     with pytest.raises(UserError, match="'flowers', which is not in --data-root"):
@@ -250,7 +250,7 @@ def test_settings_of_one_stage_do_not_measure_another_again() -> None:
         return {trial.file(Path()) for trial in trials}
 
     assert files("exemplar-cnn", clustered_patches="3", resnet_epochs="2") == files("exemplar-cnn")
-    assert files("clustered", clustered_patches="100") == files("clustered"), "as many as the first has"
+    assert files("clustered", clustered_patches="100") == files("clustered"), "as many as the first network has"
     assert files("clustered", clustered_patches="3") != files("clustered")
     assert files("raw-pixels", patches="50", learning_rate="0.01") == files("raw-pixels")
     assert files("exemplar-cnn", learning_rate="0.10", fresh="False") == files("exemplar-cnn")

@@ -1,4 +1,4 @@
-"""Paper 4's protocol on the bundled digits, its figures on the command line, and on the real data where they are."""
+"""Paper 4's protocol on the bundled digits, its figures on the command line, and the real data if available."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ HERE = Where("cpu")
 
 @pytest.fixture(autouse=True)
 def digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the bundled digits stand in for MNIST."""
+    """Use the bundled digits in place of MNIST."""
     monkeypatch.setattr(paper4, "DATASET", "digits")
     monkeypatch.setattr(paper4, "load_images", partial(load_images, size=16))
     kept = paper4.pictures_of
@@ -29,7 +29,7 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kept.cache_clear()
 
 
-def test_the_parts_are_stratified_disjoint_and_the_seeds() -> None:
+def test_the_parts_are_stratified_disjoint_and_depend_on_the_seed() -> None:
     data = paper4.pictures_of(None, None, 0)
     assert (len(data.train), len(data.validation), len(data.test)) == (1437 - 128, 128, 360)
     assert not set(data.train.ids) & set(data.validation.ids)
@@ -120,10 +120,10 @@ def test_the_list(capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["paper9", "--figure", "2"], "Unknown paper 'paper9': did you mean 'paper4'?"),
+        (["papr4", "--figure", "2"], "Unknown paper 'papr4': did you mean 'paper4'?"),
         (["paper4", "--figure", "1"], "There is no figure 1 of paper4 to reproduce: it has --figure 2, 3, 4, 5, 6."),
         (["paper4", "--table", "1"], "There is no table 1 of paper4 to reproduce: it has none;"),
-        (["--figure", "4"], "Say which paper it is of"),
+        (["--figure", "4"], "--figure and --table need a paper"),
         (["paper4", "--figure", "4", "--subset", "9999"], "--subset 9999 must be from 256 to 1,437"),
         (["paper4", "--figure", "4", "--device", "tpu"], "device='tpu' is not valid"),
     ],

@@ -1,4 +1,4 @@
-"""Records: merged by what they measure, whole whoever else writes, and the page made from them."""
+"""Records: merged by what they measure, complete whoever else writes, and the page made from them."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def test_new_records_replace_those_of_the_same_key_and_no_others(tmp_path: Path)
     assert sorted(each.name for each in path.parent.iterdir()) == ["results.json", "results.md"]
 
 
-def test_the_page_in_the_documents_is_made_from_the_file_beside_it() -> None:
+def test_the_page_in_docs_is_made_from_the_file_beside_it() -> None:
     assert page(json.loads(RESULTS.read_text())) == RESULTS.with_suffix(".md").read_text()
 
 

@@ -1,4 +1,4 @@
-"""The page of results: one table for each data set, nothing twice, a mark where labels of the scored pictures chose."""
+"""The page of results: one table per data set, nothing twice, a mark if labels of the scored pictures were used."""
 
 import json
 import re
@@ -38,13 +38,13 @@ def test_metrics_of_one_training_share_a_row_beside_the_published_value() -> Non
     assert made.count("- `selfsort` on a CPU") == 1
 
 
-def test_each_data_set_has_a_table_of_its_own() -> None:
+def test_each_data_set_has_its_own_table() -> None:
     made = page([record(), record(dataset="mnist"), record(experiment="simclr-umap")])
     assert re.findall("^## (.*)$", made, re.MULTILINE) == ["digits", "mnist", "Appendix: commands"]
     assert [row[0] for row in rows(made)] == ["method", "simclr", "simclr umap", "method", "simclr"]
 
 
-def test_the_same_training_in_several_figures_of_a_paper_stands_there_once() -> None:
+def test_the_same_training_in_several_figures_of_a_paper_appears_once() -> None:
     settings = {"perceptual_network": "n", "schedule": "cosine"}
     names = [f"paper1-{experiment}-PL-AE-300-schedule=cosine-15-epochs" for experiment in ("table2", "figure14")]
     names += ["paper2-table1-random", "paper2-figure5"]
@@ -57,7 +57,7 @@ def test_the_same_training_in_several_figures_of_a_paper_stands_there_once() -> 
     assert rows(made)[2][0] == "simclr, [paper 2](papers/paper2.md) figure 5"
 
 
-def test_trainings_of_one_method_stand_together_the_shorter_first() -> None:
+def test_trainings_of_one_method_are_grouped_the_shorter_first() -> None:
     made = page([record(epochs=15), record("kmeans", method="kmeans"), record(epochs=5), record(epochs=30)])
     assert [(row[0], row[2]) for row in rows(made)[1:]] == [
         ("simclr", "5"),
@@ -67,7 +67,7 @@ def test_trainings_of_one_method_stand_together_the_shorter_first() -> None:
     ]
 
 
-def test_what_was_chosen_on_test_is_marked_and_said() -> None:
+def test_what_was_chosen_on_test_is_marked_and_explained() -> None:
     made = page([record(chosen_on_test="the rate was"), record("kmeans", method="kmeans")])
     assert [row[0] for row in rows(made)[1:]] == ["simclr †", "kmeans"]
     assert "- † simclr: the rate was." in made
@@ -76,15 +76,15 @@ def test_what_was_chosen_on_test_is_marked_and_said() -> None:
 def test_curves_and_searches_have_small_tables() -> None:
     curve = [record(f"labelling-curve-{how}-{n}", labels_used=n, value=n, std=None) for how in "ab" for n in (10, 20)]
     made = rows(page(curve))
-    assert made == [["asked about", "10", "20"], ["a", "10.0", "20.0"], ["b", "10.0", "20.0"]]
+    assert made == [["answers about", "10", "20"], ["a", "10.0", "20.0"], ["b", "10.0", "20.0"]]
     names = [f"paper1-figure12-crop+{number}" for number in range(12)]
     search = [record(name, "validation", value=place, std=None) for place, name in enumerate(names)]
     made = rows(page([*search, *(record(name, "linear_probe_last", std=None) for name in names)]))
-    assert made[:3] == [["changes", "kept aside", "test"], ["crop+11", "11.0", "75.0"], ["crop+10", "10.0", "75.0"]]
+    assert made[:3] == [["changes", "held out", "test"], ["crop+11", "11.0", "75.0"], ["crop+10", "10.0", "75.0"]]
     assert len(made) == 11, "only the best are shown"
 
 
-def test_the_tables_of_the_documents_fit_a_screen_and_name_nothing_by_a_hash() -> None:
+def test_the_tables_in_docs_fit_a_screen_and_use_no_hashes_as_names() -> None:
     made = page(json.loads(RESULTS.read_text()))
     tables = [part for part in made.split("\n\n") if part.startswith("| ")]
     assert max(len(table.splitlines()) for table in tables) <= 45

@@ -77,7 +77,7 @@ def test_a_second_run_measures_nothing_and_says_so(tmp_path: Path) -> None:
     assert not CALLS and sum("measured before" in line for line in said) == 3
 
 
-def test_a_folder_of_before_measures_nothing_again(tmp_path: Path) -> None:
+def test_a_folder_of_an_earlier_version_is_not_measured_again(tmp_path: Path) -> None:
     first = run(tmp_path)
     (tmp_path / "trials").rename(tmp_path / "cells")
     assert run(tmp_path) == first and not CALLS
@@ -129,7 +129,7 @@ def test_records_hold_the_last_and_the_best_epoch(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "figure-4.json").read_text()) == [last, best]
 
 
-def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path) -> None:
+def test_changed_settings_have_their_own_records_and_tables_say_so(tmp_path: Path) -> None:
     def made(settings: dict[str, str], scale: Scale) -> dict[str, Any]:
         def measured(where: Where, *, seed: int, settings: dict[str, str], subset: int | None) -> dict[str, Any]:
             return curve(where, seed=seed, epochs=3)
@@ -153,7 +153,7 @@ def test_what_is_changed_has_records_of_its_own_and_tables_say_so(tmp_path: Path
     assert len(set(long)) == 2 and all(re.fullmatch("paper0-figure4-set-[0-9a-f]{6}", name) for name in long)
 
 
-def test_what_would_change_nothing_is_refused() -> None:
+def test_options_without_effect_are_refused() -> None:
     table = replace(EXPERIMENT, kind="table", number=2, takes=("methods", "settings"))
     for scale, message in (
         (Scale(methods=("kmeans",)), "--method changes nothing about figure 4: leave it out"),
@@ -168,7 +168,7 @@ def test_what_would_change_nothing_is_refused() -> None:
         check_options([table], Scale(settings={"epochs": "3"}))
 
 
-def test_a_name_tells_epochs_and_pictures_only_where_they_count(tmp_path: Path) -> None:
+def test_a_name_mentions_epochs_and_pictures_only_if_they_count(tmp_path: Path) -> None:
     def counted(where: Where, *, seed: int) -> dict[str, Any]:
         return {"epochs": [{"acc": 0.5}]}
 
@@ -177,7 +177,7 @@ def test_a_name_tells_epochs_and_pictures_only_where_they_count(tmp_path: Path) 
     assert (record["experiment"], record["dataset"], record["split"]) == ("paper0-figure4", "digits", "all")
 
 
-def test_what_would_stop_a_later_trial_is_found_before_the_first_but_not_asked_once_all_is_measured(
+def test_problems_of_later_trials_are_found_first_unless_all_is_measured(
     tmp_path: Path,
 ) -> None:
     asked: list[int] = []
@@ -196,7 +196,7 @@ def test_what_would_stop_a_later_trial_is_found_before_the_first_but_not_asked_o
     assert len(reproduce(PAPER, checked, Scale(), HERE, tmp_path, "", print)) == 2 and not CALLS
 
 
-def test_pictures_that_have_moved_are_said(tmp_path: Path) -> None:
+def test_moved_pictures_are_reported(tmp_path: Path) -> None:
     said: list[str] = []
     for root in ("one", "one", "two"):
         where = Where("cpu", data_root=tmp_path / root)
@@ -205,7 +205,7 @@ def test_pictures_that_have_moved_are_said(tmp_path: Path) -> None:
     assert said[2].endswith(f"measured before, of the pictures in {tmp_path / 'one'}")
 
 
-def test_what_is_scaled_down_has_records_of_its_own(tmp_path: Path) -> None:
+def test_scaled_down_figures_have_their_own_records(tmp_path: Path) -> None:
     names = [run(tmp_path, scale)[0] for scale in (Scale(), Scale(epochs=2), Scale(subset=1000))]
     assert len({(each["experiment"], each["dataset"]) for each in names}) == 3
     (one,) = {each["std"] for each in run(tmp_path, Scale(seeds=1))}
@@ -272,7 +272,7 @@ reproduce(here.PAPER, experiment, Scale(), here.HERE, Path(sys.argv[1]), "", lam
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_where_it_was(signal_number: int, tmp_path: Path) -> None:
+def test_a_killed_run_is_resumed_where_it_was(signal_number: int, tmp_path: Path) -> None:
     here = Path(__file__)
     words = [sys.executable, "-c", KILLED, str(tmp_path / "out"), str(here.parent), str(here.parents[2])]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -293,7 +293,7 @@ def test_the_chart_shows_lines_spread_and_reference() -> None:
     assert len(np.unique(pixels[1], axis=0)) > len(np.unique(pixels[0], axis=0))
 
 
-def test_a_loss_is_no_percentage_its_best_is_the_lowest_and_it_is_not_recorded(tmp_path: Path) -> None:
+def test_a_loss_is_not_a_percentage_its_best_is_the_lowest_and_it_is_not_recorded(tmp_path: Path) -> None:
     def losing(where: Where, *, seed: int) -> dict[str, Any]:
         return {"epochs": [{"loss": 2.30512 + seed}, {"loss": 0.00123 + seed}, {"loss": 0.5 + seed}]}
 
@@ -309,7 +309,7 @@ def test_a_loss_is_no_percentage_its_best_is_the_lowest_and_it_is_not_recorded(t
     assert ",loss,0,1,2.3051" in (tmp_path / "figure-5-epochs.csv").read_text()
 
 
-def test_a_trial_that_builds_on_another_has_it_measured_once_and_kept(tmp_path: Path) -> None:
+def test_a_trial_on_which_others_build_is_measured_once_and_kept(tmp_path: Path) -> None:
     first = Trial(curve, {"seed": 0, "epochs": 3})
 
     def second(where: Where, *, seed: int) -> dict[str, Any]:

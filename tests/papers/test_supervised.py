@@ -1,4 +1,4 @@
-"""Classifiers that learn from labels: embeddings that are known, and pictures without a label."""
+"""Classifiers that learn from labels: known embeddings, and pictures without a label."""
 
 from typing import Any
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from audit_samples import compressed, framed, photo, photos, resized, save
+from axe import violations
 from html_pages import Page
 from selfsort.audit import audit, write_audit
 from selfsort.data.input_spec import InputSpec
@@ -21,7 +22,7 @@ def render(source, tmp_path, **options) -> tuple[str, Page]:
 
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory):
-    """A folder with a little of everything that an audit finds."""
+    """A folder with examples of everything that an audit finds."""
     root = tmp_path_factory.mktemp("photos")
     for seed in range(12):
         save(photo(seed), root / "train" / "rose" / f"{seed}.png")
@@ -76,12 +77,12 @@ def test_crop_boxes_are_drawn_in_the_pictures_own_pixels(troubled, tmp_path):
     assert page.all("rect", x="0", y="10", width="120", height="90") and page.all("svg", viewbox="0 0 120 110")
 
 
-def test_where_nothing_is_wrong_only_what_was_read_is_shown(tmp_path):
+def test_without_findings_only_what_was_read_is_shown(tmp_path):
     html, page = render(photos(40, width=32, height=32), tmp_path)
     assert len(page.all("img")) == 6 and "Sizes" in html and len(page.all("h2")) == 3
 
 
-def test_it_shows_what_was_read_beside_what_a_network_gets_of_it(tmp_path):
+def test_it_shows_pictures_beside_what_a_network_gets(tmp_path):
     root = tmp_path / "photos"
     for seed in range(9):
         save(photo(seed), root / "data" / "ab"[seed % 2] / f"{seed}.png")
@@ -98,7 +99,7 @@ def test_it_shows_what_was_read_beside_what_a_network_gets_of_it(tmp_path):
     for kind in ("as it is", "turned upright", "first page only", "hidden", "not a picture"):
         assert kind in page.text
     given = [tag for tag in page.all("img") if tag["alt"].endswith(", as a network gets it")]
-    assert len(given) == 3 + 3 + 1, "three of each kind at most"
+    assert len(given) == 3 + 3 + 1, "at most three of each kind"
     assert {tag["width"] for tag in given} == {tag["height"] for tag in given} == {"112"}
     assert "data/b/pages.tif, as a network gets it" in {tag["alt"] for tag in given}
 
@@ -118,7 +119,7 @@ def test_large_groups_and_many_findings_are_cut_short(tmp_path):
     assert len(html) < 1_000_000
 
 
-def test_a_picture_that_is_gone_is_left_out_of_the_page(tmp_path):
+def test_a_missing_picture_is_left_out_of_the_page(tmp_path):
     for name in ("1", "2"):
         save(photo(1), tmp_path / "photos" / f"{name}.png")
     found = audit(tmp_path / "photos")
@@ -126,6 +127,15 @@ def test_a_picture_that_is_gone_is_left_out_of_the_page(tmp_path):
     write_audit(found, tmp_path / "audit", lambda folder: write_audit_page(found, folder))
     page = Page((tmp_path / "audit" / PAGE).read_text(encoding="utf-8"))
     assert {image["alt"] for image in page.all("img")} == {"2.png", "2.png, as a network gets it"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_rule_of_axe_is_broken(troubled, tmp_path, browser, scheme):
+    render(troubled, tmp_path)
+    page = browser.new_page(bypass_csp=True, color_scheme=scheme)
+    page.goto((tmp_path / PAGE).as_uri())
+    assert violations(page) == []
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

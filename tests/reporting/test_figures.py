@@ -21,7 +21,7 @@ def colours(picture: np.ndarray) -> set[tuple[int, ...]]:
 
 
 def solid(n: int, side: int = 8, channels: int = 3) -> np.ndarray:
-    """Make n pictures of one grey level each: 100, 101, …"""
+    """Make n pictures, each of one grey level: 100, 101, …"""
     return np.broadcast_to(np.arange(100, 100 + n, dtype=np.uint8)[:, None, None, None], (n, side, side, channels))
 
 
@@ -48,7 +48,7 @@ class TestSheets:
     def test_large_pictures_are_made_smaller(self):
         assert pixels(figures.contact_sheet(solid(1, side=300), 1, side=64)).shape == (70, 70, 3)
 
-    def test_row_titles_are_written_at_the_left(self):
+    def test_row_titles_are_on_the_left(self):
         plain = pixels(figures.contact_sheet(solid(4), 2))
         titled = pixels(figures.contact_sheet(solid(4), 2, row_titles=["cluster 0", r"$\frac"]))
         margin = titled.shape[1] - plain.shape[1]
@@ -56,7 +56,7 @@ class TestSheets:
         height = titled.shape[0] // 2
         assert all(len(colours(part)) > 10 for part in (titled[:height, :margin], titled[height:, :margin]))
 
-    def test_views_stand_beside_their_original(self):
+    def test_views_are_beside_their_original(self):
         originals = solid(2)
         views = np.stack([originals + 10 * (number + 1) for number in range(6)], axis=1)
         sheet = pixels(figures.views_sheet(originals, views, side=18))
@@ -90,7 +90,7 @@ class TestCurves:
         assert colours(one[:3]) == {tuple(int(theme.paper[i : i + 2], 16) for i in (1, 3, 5))}
         assert (0x3F, 0x90, 0xDA) in colours(one)
 
-    def test_a_single_epoch_and_gaps_are_seen(self):
+    def test_a_single_epoch_and_gaps_are_visible(self):
         assert (0x3F, 0x90, 0xDA) in colours(pixels(figures.loss_curves(self.history[:1])))
         gap = [*self.history[:4], {"epoch": 5, "loss": np.nan}, *self.history[5:]]
         assert (0x3F, 0x90, 0xDA) in colours(pixels(figures.loss_curves(gap)))
@@ -108,7 +108,7 @@ class TestMap:
     def test_more_than_ten_clusters_differ(self):
         assert len({figures.cluster_marker(cluster) for cluster in range(70)}) == 70
 
-    def test_the_number_stands_on_a_point_of_its_cluster(self):
+    def test_the_number_is_on_a_point_of_its_cluster(self):
         ring = np.stack([np.cos(np.arange(9)), np.sin(np.arange(9))], 1)
         assert figures.central_point(ring) in [tuple(point) for point in ring.tolist()]
 
@@ -117,13 +117,13 @@ class TestMap:
         assert len(colours(pixels(figures.embedding_map(points, np.arange(400), theme=DARK)))) > 100
         assert len(colours(pixels(figures.embedding_map(points[:1], np.array([5]))))) > 10
 
-    def test_a_legend_stands_beside_the_points(self):
+    def test_a_legend_is_beside_the_points(self):
         points, clusters = np.random.default_rng(0).normal(size=(300, 2)), np.arange(300) % 3
         seen = pixels(figures.embedding_map(points, clusters, names=("_a", "b", "$c$"), legend=True))
         assert seen.shape == (960, 1170, 3)
-        assert (seen[:, 960:].max(-1) < 60).any() and not (seen[:, :940].max(-1) < 60).any()  # all writing is there
+        assert (seen[:, 960:].max(-1) < 60).any() and not (seen[:, :940].max(-1) < 60).any()  # all text is there
 
-    def test_none_are_an_empty_map(self):
+    def test_no_points_give_an_empty_map(self):
         assert colours(pixels(figures.embedding_map(np.zeros((0, 2)), np.zeros(0, int)))) == {(255, 255, 255)}
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from axe import violations
 from html_pages import Page
 from selfsort.clustering.class_count import ClassCount
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.evaluation.certificate import Certificate, Sample, certify, draw_sample
+from selfsort.evaluation.certificate import Certificate, NamedPredictions, between, certify
 from selfsort.evaluation.certificate import percent as share
+from selfsort.evaluation.draw import SampleDraw, most_doubtful
 from selfsort.evaluation.group_quality import Comparison, GroupQuality
 from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
 from selfsort.reporting.gallery import percent
@@ -68,7 +70,7 @@ class TestPage:
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         assert policy["content"].startswith(f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'")
 
-    def test_is_made_for_phones_and_for_readers_that_speak(self, tmp_path):
+    def test_works_on_phones_and_for_screen_readers(self, tmp_path):
         _, page = render(report_data(), tmp_path)
         assert page.all("meta", name="viewport") and page.all("html", lang="en") and len(page.all("h1")) == 1
         assert all(image["alt"] for image in page.all("img"))
@@ -102,6 +104,19 @@ class TestPage:
         assert "t-SNE of all 20 pictures" in Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
 
 
+def test_no_rule_of_axe_is_broken_and_no_printed_page_is_half_empty(tmp_path, browser):
+    stability = agreement = Comparison(0.71, 0.12, 0.34, 0.05)
+    quality = GroupQuality("clear", "They are clear.", agreement, stability, 9.0, (1,), (2,), (20, 0, 31, 9))
+    data = report_data(n=120, quality=quality, skipped=[("a", "b")], warnings=["Careful."])
+    render(data, tmp_path)
+    page = browser.new_page(bypass_csp=True)
+    page.goto((tmp_path / "report.html").as_uri())
+    assert violations(page) == []
+    printed = page.pdf(format="A4")
+    page.close()
+    assert printed.count(b"/Type /Page\n") <= 5, "six where clusters are not cut"
+
+
 class TestContent:
     def test_headline(self, tmp_path):
         data = report_data(skipped=[("x.jpg", "truncated")], warnings=["Epoch 3: all pictures look alike."])
@@ -109,9 +124,9 @@ class TestContent:
         assert "60 pictures from /photos, sorted into 4 clusters by simclr in 2 min." in page.text
         assert "Warning. Epoch 3: all pictures look alike." in page.text
         assert "x.jpg truncated" in page.text and "n_classes 4" in page.text
-        assert "mean anything" not in page.text  # nobody has judged them
+        assert "mean anything" not in page.text  # they were not judged
 
-    def test_what_was_found_out_without_labels(self, tmp_path):
+    def test_findings_without_labels(self, tmp_path):
         agreement = Comparison(0.71, 0.12, 0.34, 0.05)
         stability = Comparison(0.52, 0.2, 0.3, 0.04)
         quality = GroupQuality("clear", "They are clear.", agreement, stability, 9.0, (1,), (2,), (20, 0, 31, 9))
@@ -119,7 +134,7 @@ class TestContent:
         html, page = render(report_data(quality=quality, class_count=count), tmp_path)
         said = "They are clear. Group 1 holds hardly any pictures. Group 2 holds more than half of all pictures"
         assert page.text.count(said) == 2 and "About 3 groups." in page.text  # at the top and beside its figures
-        for row in ("These clusters 0.71 0.52", "shuffled features 0.12", "one cloud 0.34", "plain pixels 0.05 0.04"):
+        for row in ("These clusters 0.71 0.52", "shuffled features 0.12", "Gaussian cloud 0.34", "pixels 0.05 0.04"):
             assert row in page.text
         assert "highest at 3; 2 to 4 are nearly as good" in html
         _, named = render(report_data(quality=quality, names=("a", "b", "c", "d")), tmp_path)
@@ -177,7 +192,7 @@ class TestContent:
 
 
 def evaluated(**changes) -> dict:
-    """Make what `selfsort evaluate` writes, in the form of evaluation/metrics.py and evaluation/probes.py."""
+    """Make a result of `selfsort evaluate` with evaluation/metrics.py and evaluation/probes.py."""
     row = {"precision": 0.75, "recall": 0.5, "f1": 0.6}
     clustering = {"accuracy": 0.934, "nmi": 0.8, "ami": 0.79, "ari": 0.77, "n": 50, "n_unlabelled": 10}
     clustering["per_class"] = [
@@ -198,7 +213,7 @@ class TestEvaluation:
         assert "Accuracy after matching 93.4 % NMI 0.800 AMI 0.790 ARI 0.770" in page.text
         assert "Pictures with a label 50 Without a label 10 Silhouette 0.250" in page.text
         assert "rose 30 1 75.0 % 50.0 % 60.0 %" in page.text and "tulip 0 – 75.0 %" in page.text
-        assert "(knn) Figure Value Accuracy 88.0 % Pictures learnt from 40 Pictures tested on 10" in page.text
+        assert "(knn) Figure Value Accuracy 88.0 % Training pictures 40 Test pictures 10" in page.text
         assert [f"matched with class {name}" in page.text for name in ("rose", "<b>", "None")] == [True, True, False]
         assert page.all("img", alt="Confusion matrix of 3 classes and 3 clusters")
         assert "The accuracy is after matching" in page.text and "The silhouette sees only" in page.text
@@ -209,6 +224,23 @@ class TestEvaluation:
         _, page = render(report_data(evaluation=evaluation), tmp_path)
         assert "Measured without labels on labelled/. Clusters Figure Value Silhouette –" in page.text
         assert "Without labels there is no accuracy" in page.text and "NMI 0" not in page.text
+
+    def test_the_headline_is_of_the_training_pictures(self, tmp_path):
+        others = evaluated(of_training=False)
+        html, page = render(report_data(k=3, evaluation=others), tmp_path)
+        assert "not those that the run was trained on" in page.text
+        assert "accuracy after matching" not in page.text and "Accuracy after matching 93.4 %" in page.text
+        own = evaluated()
+        own["clustering"]["accuracy"] = 0.512
+        _, page = render(report_data(k=3, evaluation=others, training_evaluation=own), tmp_path)
+        assert "accuracy after matching 51.2 %" in page.text and "Accuracy after matching 93.4 %" in page.text
+
+    def test_purity_where_clusters_outnumber_classes(self, tmp_path):
+        found = evaluated()
+        found["clustering"]["purity"] = 0.977
+        assert "Purity" not in render(report_data(k=3, evaluation=found), tmp_path)[1].text
+        found["clustering"]["mapping"] |= {"3": None}
+        assert "as clusters outnumber classes 97.7 %" in render(report_data(k=3, evaluation=found), tmp_path)[1].text
 
     def test_what_evaluate_writes_can_be_shown(self, tmp_path):
         from selfsort.evaluation.metrics import clustering_scores, silhouette
@@ -224,18 +256,21 @@ class TestEvaluation:
         assert "Pictures with a label 60 Without a label 20" in page.text and page.text.count("matched with class") == 3
 
 
-def certificate(names, target=None) -> Certificate:
-    """Certify names of which three in four are right; the last one has never been checked."""
-    classes = np.arange(400) % (len(names) - 1)
-    sample = draw_sample(np.append(classes, len(names) - 1), np.append(np.linspace(0, 1, 400), 0.5), 80)
-    kept = Sample(**vars(sample) | {"classes": np.minimum(sample.classes, len(names) - 2)})
-    return certify(kept, kept.pictures % 4 > 0, names, target=target)
+def certificate(names, target=None, second=None) -> Certificate:
+    """Certify names, three quarters of which are right; the last one was never checked."""
+    predicted = np.append(np.arange(400) % (len(names) - 1), len(names) - 1)
+    confidence = np.append(np.linspace(0, 1, 400), 0.5)
+    draw = SampleDraw.make([f"{place}.png" for place in range(401)], most_doubtful(1 - confidence), 0)
+    draw.order[draw.order == 400] = draw.order[-1]
+    draw.order[-1] = 400
+    right = {place: names[predicted[place]] if place % 4 else "no name" for place in draw.order[:80].tolist()}
+    return certify(NamedPredictions(tuple(names), predicted, confidence), draw, right, target=target, second=second)
 
 
 class TestNames:
     names = ("rose", "<b>", "tulip $x$", "weed")
 
-    def test_stand_where_numbers_stood(self, tmp_path):
+    def test_names_replace_numbers(self, tmp_path):
         data = report_data(names=self.names)
         html, page = render(data, tmp_path)
         for number, name in enumerate(self.names):
@@ -276,10 +311,24 @@ class TestCertificate:
         low, high = math.floor(100 * found.accuracy.low), math.ceil(100 * found.accuracy.high)
         assert f"names right, 95 % sure {low}–{high} %" in text
         for row in found.per_class[:-1]:
-            interval = f"{share(row.low, down=True)} to {share(row.high, up=True)}"
-            assert f"{row.name} {interval} {share(row.estimate)} {row.n} {row.pictures}" in text
-        assert "weed not checked – 0 1" in text
-        assert "Nothing on this page says" not in text and "rests on the pictures that were checked" in text
+            shown = f"{row.name} {between(row)} {share(row.estimate)} {between(row.recall)} {row.n} {row.pictures}"
+            assert shown in text
+        assert "weed not checked – – 0 1" in text
+        assert "Nothing on this page says" not in text and "rests only on the pictures that were checked" in text
+
+    def test_older_certificates_and_second_persons(self, tmp_path):
+        found = certificate(self.names)
+        before = dataclasses.replace(
+            found, right=None, per_class=tuple(dataclasses.replace(row, recall=None) for row in found.per_class)
+        )
+        _, page = render(report_data(names=self.names, certificate=before), tmp_path)
+        row = before.per_class[0]
+        text = page.text.replace("\xa0", " ")
+        assert f"rose {between(row)} {share(row.estimate)} – {row.n} {row.pictures}" in text
+        said = {place: "weed" for place in range(401)}
+        both = certificate(self.names, second=said)
+        _, page = render(report_data(names=self.names, certificate=both), tmp_path)
+        assert both.second.sentence in page.text.replace("\xa0", " ")
 
     def test_bars_are_where_the_intervals_are(self, tmp_path):
         found = certificate(self.names)
@@ -291,16 +340,17 @@ class TestCertificate:
             assert ends == pytest.approx((100 * row.low, 100 * row.high), abs=0.02)
 
     def test_everything_checked(self, tmp_path):
-        sample = draw_sample(np.arange(4) % 2, np.full(4, 0.5), 4)
-        found = certify(sample, [True] * 4, ["rose", "lily"])
+        predictions = NamedPredictions(("rose", "lily"), np.arange(4) % 2, np.full(4, 0.5))
+        draw = SampleDraw.make("abcd", np.zeros(4, bool), 0)
+        found = certify(predictions, draw, {place: predictions.names[place % 2] for place in range(4)})
         _, page = render(report_data(k=2, names=("rose", "lily"), certificate=found), tmp_path)
         text = page.text.replace("\xa0", " ")
         assert "All 4 pictures were checked: 100.0 % of the names are right." in text
-        assert "names right, 95 % sure 100 %" in text and "rose 100.0 % 100.0 % 2 2" in text
+        assert "names right, 95 % sure 100 %" in text and "rose 100.0 % 100.0 % 100.0 % 2 2" in text
         bars = [tag for tag in page.all("rect") if tag.get("class") == "sure"]
         assert all(float(bar["x"]) + float(bar["width"]) <= 100.001 and float(bar["width"]) > 0 for bar in bars)
 
-    def test_without_one_the_way_to_it_is_shown(self, tmp_path):
+    def test_without_a_certificate_the_page_says_how_to_make_one(self, tmp_path):
         _, page = render(report_data(), tmp_path)
         assert not page.all("h2", id="certificate") and "selfsort certify" in page.text
 

@@ -54,7 +54,7 @@ def test_small_ones_keep_their_pixels():
     np.testing.assert_array_equal(decoded(found), rows[1])
 
 
-def test_a_picture_that_is_gone_is_shown_as_its_pixels(folder):
+def test_a_missing_picture_is_shown_as_its_pixels(folder):
     listed, loaded = selfsort.list_images(folder), selfsort.load_images(folder, size=40)
     (folder / "1.png").unlink()
     assert thumbnails(loaded, range(4))[1].size == (40, 40)

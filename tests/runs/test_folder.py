@@ -1,4 +1,4 @@
-"""The run folder: its newest model, its stages, what it is called, and no name of its files written anywhere else."""
+"""The run folder: its newest model, its stages, its title, and that no other code contains the names of its files."""
 
 import re
 import subprocess
@@ -30,17 +30,17 @@ def test_the_newest_model_is_the_refined_one_once_it_is_complete(tmp_path: Path)
 @pytest.mark.parametrize("look", [read_run, partial(check_startable, resume=False), read_rejected])
 def test_another_users_folder_is_refused_in_a_sentence(closed, look: Callable[[Path], object]) -> None:
     folder, held = closed
-    with held(), pytest.raises(UserError, match="cannot be looked at: Permission denied"):
+    with held(), pytest.raises(UserError, match="cannot be accessed: Permission denied"):
         look(folder / "run")
 
 
-def test_a_refined_model_taken_away_by_a_crash_is_put_back(tmp_path: Path) -> None:
+def test_a_refined_model_moved_aside_by_a_crash_is_restored(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     made(run.path / ".named.before")
     assert run.newest().path == run.path / "named"
 
 
-def test_the_title_and_the_way_out_of_a_refined_model_are_its_run_s(tmp_path: Path) -> None:
+def test_the_title_and_the_advice_for_a_refined_model_are_those_of_its_run(tmp_path: Path) -> None:
     run = made(tmp_path / "flowers")
     made(run.refined.path)
     assert run.title == run.refined.title == "flowers"
@@ -48,7 +48,7 @@ def test_the_title_and_the_way_out_of_a_refined_model_are_its_run_s(tmp_path: Pa
     assert RunFolder(made(tmp_path / "other/named").path).title == "named"
 
 
-def test_a_stage_has_checkpoints_of_its_own(tmp_path: Path) -> None:
+def test_a_stage_has_its_own_checkpoints(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     assert not run.has_checkpoints()
     stage = run.stage("round-1")
@@ -62,7 +62,7 @@ def test_a_stage_has_checkpoints_of_its_own(tmp_path: Path) -> None:
 )
 def test_a_damaged_manifest_is_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match=r"run\.json' is damaged \(it.*\): bring back a copy, or train again"):
+    with pytest.raises(UserError, match=r"run\.json' is damaged \(it.*\): restore a copy, or train again"):
         RunFolder(tmp_path).is_complete()
 
 
@@ -79,13 +79,13 @@ def test_a_locked_folder_is_refused_and_an_empty_one_removed(tmp_path: Path) -> 
     assert (tmp_path / "run/kept").exists()
 
 
-def test_names_of_files_are_written_in_the_run_folder_alone() -> None:
-    """A new place to keep something is a property there, so that everything a run holds is told by one file."""
+def test_only_the_run_folder_contains_file_names() -> None:
+    """A new file of a run is a property there, so that one module lists everything that a run holds."""
     names = "model.safetensors metrics.csv skipped.csv assignments.csv labels.sqlite points.npz map.npz doubt.npy"
     names += " embedding.npy probabilities.npy evaluation.json certificate.json model-card.md report.html"
     literal = re.compile(rf"/ \"({'|'.join(map(re.escape, names.split()))}|run\.json|checkpoints|tensorboard|named)\"")
     own = ROOT / "src/selfsort/runs/folder.py"
     for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "papers").glob("*.py")]):
-        # Weights of a hub have names like a run's, and lie elsewhere.
+        # Weights from a hub have names like a run's, but are elsewhere.
         if path != own and "models" not in path.parts:
             assert not literal.search(path.read_text(encoding="utf-8")), path

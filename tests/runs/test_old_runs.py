@@ -1,4 +1,4 @@
-"""Runs of version 0.1.0, which had no rooms yet, still open: built here as it wrote them, file by file."""
+"""Runs of version 0.1.0, from before the rooms, still open; they are built here file by file, as it wrote them."""
 
 import json
 import sqlite3
@@ -32,7 +32,7 @@ CREATE TABLE log (
 
 @pytest.fixture
 def images() -> NDArray[np.uint8]:
-    """Twelve grey pictures, bright above or below in turn."""
+    """Twelve grey pictures, alternately bright in the upper or lower half."""
     made = np.zeros((N, 4, 4, 1), np.uint8)
     made[::2, :2] = made[1::2, 2:] = 200
     return made
@@ -81,7 +81,7 @@ def _manifest(images: NDArray[np.uint8]) -> dict[str, object]:
 
 @pytest.fixture
 def labelled(run: Path, images: NDArray[np.uint8]) -> Path:
-    """The run with one group, which was named, in `labels.sqlite`."""
+    """The run with one named group in `labels.sqlite`."""
     fingerprint = as_image_set(images).fingerprint()
     with sqlite3.connect(run / "labels.sqlite") as db:
         db.executescript(_LABELS + f"PRAGMA application_id = {0x73656C66}; PRAGMA user_version = 1;")

@@ -1,4 +1,4 @@
-"""A run is as it was written, or refused: every file, every value, also those that are not finite or far too large."""
+"""A run is read as it was written, or refused: every file and every value, including infinite and huge ones."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def run(saved: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def early(run: Path) -> Path:
-    """A run of an earlier version, which kept no digests."""
+    """A run of an earlier version without digests."""
     edit(run, "files")
     return run
 
@@ -48,11 +48,11 @@ def sentence(run: Path) -> str:
     with pytest.raises(UserError) as error:
         read_all(run)
     said = str(error.value)
-    assert "\n" not in said and said.endswith(".") and "bring back a copy" in said
+    assert "\n" not in said and said.endswith(".") and "restore a copy" in said
     return said
 
 
-def test_the_manifest_knows_every_file_that_stays(saved: Path) -> None:
+def test_the_manifest_has_a_digest_of_every_permanent_file(saved: Path) -> None:
     known = runs.read_run(saved)["files"]
     assert set(known) == {path.name for path in RunFolder(saved).sealed_files if path.exists()} >= {"model.safetensors"}
     left = {path.name for path in saved.iterdir() if path.is_file()} - set(known)
@@ -84,7 +84,7 @@ def test_a_changed_bit_in_the_manifest_is_noticed_or_changes_nothing(run: Path) 
             found = runs.read_run(run)
         except UserError:
             noticed += 1
-        else:  # of the digest's own name, or of a space
+        else:  # in the digest's own name, or in a space
             assert {name: found[name] for name in content} == content
     assert noticed > 0.7 * len(range(0, 8 * len(before), 61))
 
@@ -95,7 +95,7 @@ def test_runs_of_earlier_versions_open(early: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["model.safetensors", "embedding.npy", "probabilities.npy", "metrics.csv"])
-def test_what_is_not_finite_is_refused(name: str, value: float, early: Path) -> None:
+def test_values_that_are_not_finite_are_refused(name: str, value: float, early: Path) -> None:
     if name.endswith(".npy"):
         array = np.load(early / name)
         array[3, 1] = value
@@ -186,7 +186,7 @@ def test_arrays_that_do_not_fit(name: str, damage: Callable[[Path], object], ear
     ],
     ids=str,
 )
-def test_facts_that_nobody_wrote(changes: dict[str, Any], run: Path) -> None:
+def test_forged_facts(changes: dict[str, Any], run: Path) -> None:
     facts = json.loads((run / "run.json").read_text())
     for place, value in changes.items():
         *parents, last = place.split(".")
@@ -209,20 +209,20 @@ def test_facts_that_nobody_wrote(changes: dict[str, Any], run: Path) -> None:
     ],
     ids=["deep", "infinite", "nan", "long", "nested"],
 )
-def test_json_that_is_too_much(text: str, run: Path) -> None:
+def test_excessive_json(text: str, run: Path) -> None:
     (run / "run.json").write_text(text)
     assert "run.json" in sentence(run)
 
 
 def test_a_network_larger_than_its_weights_takes_no_memory(early: Path) -> None:
-    """It is told from the sizes alone; made first, it would take terabytes."""
+    """It is refused by its sizes alone, as building it would take terabytes."""
     facts = json.loads((early / "run.json").read_text())
     edit(early, params=facts["params"] | {"projection_dim": 2**31})
     assert "of shape" in sentence(early)
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_method_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
+def test_every_method_is_restored_unchanged(name: str, tmp_path: Path) -> None:
     if name == "frozen":
         pytest.skip("tests/methods/test_frozen.py loads it")
     size = 32 if name == "exemplar-cnn" else 16
@@ -232,9 +232,15 @@ def test_every_method_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     assert np.array_equal(loaded.predict_proba(pictures(24, size)), model.predict_proba(pictures(24, size)))
 
 
+def test_a_digest_under_a_changed_key_does_not_make_a_file_one_of_an_earlier_version(run: Path) -> None:
+    manifest = RunFolder(run).manifest
+    manifest.write_text(manifest.read_text().replace('"digest"', '"eigest"'))
+    assert "was changed after it was written" in sentence(run)
+
+
 def test_files_added_later_are_sealed_too(run: Path) -> None:
     runs.write_array(RunFolder(run).error_probability, np.zeros(48, np.float32))
-    with pytest.raises(UserError, match="is not of this run"):
+    with pytest.raises(UserError, match="does not belong to this run"):
         runs.read_array(RunFolder(run).error_probability, (48,))
     reseal(run)
     assert runs.read_array(RunFolder(run).error_probability, (48,)).tolist() == [0] * 48
@@ -247,7 +253,7 @@ def test_arrays_of_any_order_and_none(tmp_path: Path) -> None:
         assert found.shape == array.shape and np.array_equal(found, array)
 
 
-def test_what_is_kept_is_read_again_or_made_again(tmp_path: Path) -> None:
+def test_stored_arrays_are_read_or_computed_again(tmp_path: Path) -> None:
     path, points = tmp_path / "points.npz", np.ones((3, 2))
     assert runs.read_kept(path, "a", {"points": "Nd"}) is None
     runs.write_kept(path, "a", points=points)
@@ -256,7 +262,7 @@ def test_what_is_kept_is_read_again_or_made_again(tmp_path: Path) -> None:
     assert runs.read_kept(path, "b", {"points": "Nd"}) is None
     assert runs.read_kept(path, "a", {"points": "N"}) is None
     np.savez_compressed(path, stamp="a", points=points)
-    assert runs.read_kept(path, "a", {"points": "Nd"}) is None, "it could unpack to more than the memory holds"
+    assert runs.read_kept(path, "a", {"points": "Nd"}) is None, "it could expand beyond the memory"
     runs.write_kept(path, "a", points=points)
     data = bytearray(path.read_bytes())
     data[data.index(points.tobytes()) + 5] ^= 1

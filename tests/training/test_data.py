@@ -1,4 +1,4 @@
-"""What the loop is fed: stored features of several views, and pairs of neighbours."""
+"""Training data: stored features of several views, and pairs of neighbours."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 PLACES = np.array([4, 0, 2])
 
 
-def test_features_are_of_one_view_drawn_at_random_and_of_the_picture_as_it_is() -> None:
+def test_features_are_of_one_random_view_and_of_the_unchanged_picture() -> None:
     rows = (np.arange(5)[:, None] * 10 + np.arange(3)).astype(np.float16)[..., None]  # (N, V, 1)
     data = FeatureData(rows, CPU)
     assert len(data) == 5
@@ -23,7 +23,7 @@ def test_features_are_of_one_view_drawn_at_random_and_of_the_picture_as_it_is() 
 
 
 def test_a_picture_is_paired_with_each_of_its_neighbours() -> None:
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * 51  # the level tells the picture
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * 51  # the level identifies the picture
     neighbours = np.array([[1, 2], [2, 3], [3, 4], [4, 0], [0, 1]])
     pairs = NeighbourPairs(ImageData(images, CPU, lambda views: views, 1), neighbours)
     assert len(pairs) == 5 and torch.allclose(pairs.inputs(PLACES).flatten(), torch.tensor([0.8, 0.0, 0.4]))

@@ -1,4 +1,4 @@
-"""The loop: resume after real kills, schedules, optimisers, the collapse gauge, what it leaves in the run folder."""
+"""The loop: resume after real kills, schedules, optimisers, the collapse gauge, and what it leaves in the folder."""
 
 import csv
 import json
@@ -127,13 +127,13 @@ def test_metrics_and_tensorboard_logs(tmp_path: Path) -> None:
     assert logged == pytest.approx([row["loss"] for row in model.history_.rows])
 
 
-def test_runs_go_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_work_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     quick("self-classifier", epochs=1).fit(pictures(), run_dir=tmp_path / "run")
     assert (tmp_path / "run/metrics.csv").exists() and not (tmp_path / "run/tensorboard").exists()
 
 
-def test_a_terminal_is_drawn_the_epochs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_epochs_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     quick("self-classifier", epochs=2).fit(pictures(), progress=True)
     assert re.search(r"epoch 2/2 loss \d.*6/6", capsys.readouterr().err)
@@ -160,7 +160,7 @@ def test_optimisers_lower_a_loss_and_spare_biases_from_decay(optimizer: str) -> 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_lars_adapts_each_weight_and_no_bias(weight_decay: float) -> None:
-    """Beside the formula of You, Gitman and Ginsburg (arXiv 1708.03888): rate times 0.001 |w| / (|g| + decay |w|)."""
+    """The formula of You, Gitman and Ginsburg (arXiv 1708.03888): rate times 0.001 |w| / (|g| + decay |w|)."""
     net = Linear(4, 3)
     recipe = replace(RECIPE, optimizer="lars", learning_rate=0.5, momentum=0.0, weight_decay=weight_decay)
     optimizer = make_optimizer(net, recipe)
@@ -197,14 +197,14 @@ def test_schedules() -> None:
     assert max(both) == both[50] == 1.0 and both[-1] < 0.01
 
 
-def test_a_schedule_goes_on_where_it_was_and_keeps_the_groups_factors() -> None:
+def test_a_schedule_resumes_where_it_was_and_keeps_the_groups_factors() -> None:
     recipe = replace(RECIPE, schedule="cosine", learning_rate=0.3)
     optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "rate": 0.25}], lr=0.3)
     make_schedule(optimizer, recipe, 10, 50)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.25 * 0.3 / 2)
 
 
-def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto").type == "cpu"
     with pytest.raises(UserError, match="no CUDA device"):
@@ -240,14 +240,14 @@ def test_both_precisions_train_and_are_really_used(precision: str, monkeypatch: 
 
 
 class Constant(Net):
-    """Gives every picture nearly the same embedding and class."""
+    """Returns nearly the same embedding and class for every picture."""
 
     def forward(self, inputs: Tensor) -> Output:
         embedding = torch.ones(len(inputs), 8) + 1e-3 * inputs.mean((1, 2, 3))[:, None]
         return Output(embedding, torch.tensor([[0.0, 5.0, 0.0]]).expand(len(inputs), -1))
 
 
-def test_the_gauge_sees_a_collapse_and_says_so() -> None:
+def test_the_gauge_detects_a_collapse_and_reports_it() -> None:
     gauge = measure_collapse(Constant(), ImageData(pictures(), torch.device("cpu")), 16)
     assert gauge["effective_rank"] < 1.5 and gauge["largest_class"] == 1.0 and gauge["class_entropy"] == 0.0
     warning = collapse_warning(3, gauge)
@@ -303,7 +303,7 @@ def test_a_changed_bit_of_a_checkpoint_is_noticed_or_changes_nothing(tmp_path: P
             found = checkpoints.restore(net, optimizer)
         except UserError as error:
             noticed += "cannot be read: delete it" in str(error)
-        else:  # in a space, or in the name of the digest
+        else:  # in white space, or in the name of the digest
             assert found == (3, Progress(rows=[{"loss": 0.25}])) and torch.equal(net.weight, weights)
         net.weight.data.copy_(weights)
     assert noticed > 0.9 * len(places)
@@ -343,7 +343,7 @@ def test_training_on_cuda() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
-def test_ctrl_c_handler_is_put_back() -> None:
+def test_ctrl_c_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     quick("simclr").fit(pictures())
     assert signal.getsignal(signal.SIGINT) is before

@@ -1,4 +1,4 @@
-"""What is wrong with pictures, told before training: functions of decoded pictures; no torch, and no page."""
+"""Find problems in pictures before training: functions of decoded pictures, without torch or pages."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from selfsort.audit.result import Audit, DuplicateGroup
 from selfsort.clustering.space import centred
 from selfsort.data.decoding import in_chunks
 from selfsort.data.image_set import ImageSet
-from selfsort.data.limits import MAX_PIXELS
+from selfsort.data.limits import MAX_PIXELS, MAX_SECONDS
 from selfsort.data.listing import Skipped
 from selfsort.data.loading import list_images
 from selfsort.data.reading import Page, ValueRange
@@ -29,7 +29,7 @@ __all__ = ["Audit", "DuplicateGroup", "audit", "read_rejected", "write_audit"]
 
 
 class HasFeatures(Protocol):
-    """What `selfsort.embed` gives: features (N, D) of the pictures with N ids."""
+    """What `selfsort.embed` returns: features (N, D) and the N ids of the pictures."""
 
     @property
     def values(self) -> NDArray[np.float32]:
@@ -47,6 +47,7 @@ def audit(
     data_root: str | Path | None = None,
     download: bool = False,
     max_pixels: int = MAX_PIXELS,
+    max_seconds: float = MAX_SECONDS,
     classes_from: str | int | None = None,
     value_range: ValueRange | None = None,
     page: Page | None = None,
@@ -56,29 +57,30 @@ def audit(
     progress: bool = False,
     random_state: int = 0,
 ) -> Audit:
-    """Look for what is wrong with the pictures of a source, as `load_images` takes it, at their own size.
+    """Look for problems in the pictures of a source, as accepted by `load_images`, at their own size.
 
-    With the `features` that `selfsort.embed` gives for the same source, outliers are pictures of unlike things, not of
-    unlike colours, and near duplicates are found also where one is mirrored or turned.
-    `keep` names findings, "exact" and "near" duplicates and "blank" pictures, that are no reason to leave a
-    picture out. Labels are looked at to find leaks, and for nothing else.
+    With `features` that `selfsort.embed` computed for the same source, outliers are pictures of other things rather
+    than of other colours, and near duplicates are also found if one is mirrored or rotated.
+    `keep` names findings that are no reason to leave a picture out: "exact" and "near" duplicates and "blank" pictures.
+    Labels are used only to find leaks.
 
-    Raises UserError when the source cannot be read or holds no files; files that cannot be read are findings.
+    Raises UserError if the source cannot be read or holds no files; files that cannot be read, have more than
+    `max_pixels` pixels or take more than `max_seconds` of processor time are findings.
     """
     kinds = ("exact", "near", *(finding.name for finding in all_findings() if finding.rejects))
     kept = frozenset(keep)
     if unknown := kept - frozenset(kinds):
-        raise UserError(f"keep={min(unknown)!r} is none of {', '.join(kinds)}.")
+        raise UserError(f"keep={min(unknown)!r} is not one of {', '.join(kinds)}.")
     began = time.monotonic()
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     where |= {"classes_from": classes_from, "value_range": value_range, "page": page, "channels": channels}
-    images = list_images(source, max_pixels=max_pixels, **where)
+    images = list_images(source, max_pixels=max_pixels, max_seconds=max_seconds, **where)
     looks = _looks(images, max_pixels, progress)
-    if features is not None:
-        looks = replace(looks, features=_matched(features, [images.ids[place] for place in looks.places]))
     ids = [images.ids[place] for place in looks.places]
+    if features is not None:
+        looks = replace(looks, features=_matched(features, ids))
     failures = [Skipped(images.ids[place], reason) for place, reason in looks.failures]
-    split_of = images.listing.split if "split" not in images.options else None  # else all are of that one
+    split_of = images.listing.split if "split" not in images.options else None  # else all are from that split
     splits = ("",) * len(ids) if split_of is None else tuple(map(split_of, ids))
     return Audit(
         images=images,
@@ -94,7 +96,7 @@ def audit(
 
 
 def _matched(features: HasFeatures, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Return the features (N, D) of the pictures with these (N,) ids, less their mean and of unit length."""
+    """Return the features (N, D) of the pictures with these (N,) ids, centred and scaled to unit length."""
     rows = {name: row for row, name in enumerate(features.ids)}
     there = [(place, rows[name]) for place, name in enumerate(ids) if name in rows]
     found = np.zeros((len(ids), features.values.shape[1]), np.float32)

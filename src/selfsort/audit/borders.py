@@ -1,4 +1,4 @@
-"""Uniform borders: bars of one colour along the sides of a picture, with a straight edge towards what it shows."""
+"""Uniform borders: bars of one colour along the sides of a picture, with a straight edge towards its content."""
 
 from typing import Any, NamedTuple
 
@@ -11,16 +11,16 @@ SIDES = ("left", "top", "right", "bottom")
 _OPPOSITE = [2, 3, 0, 1]
 
 _LARGEST_SHARE = 0.45  # of a picture's width or height that one border may take
-_LARGEST_DIFFERENCE = 64  # in levels; beyond it different is different, and a few bright pixels must not decide
-_DIFFERENT = 4, 16  # levels from the border's colour: more than traces of compression, which may be none
-_FLAT = 17  # mean difference in the outermost line of what may be a border
+_LARGEST_DIFFERENCE = 64  # levels at which differences are cut off, so that a few bright pixels do not decide
+_DIFFERENT = 4, 16  # levels from the border's colour that count as different, depending on compression artefacts
+_FLAT = 17  # mean difference allowed in the outermost line of a border
 _SAME_COLOUR = 14
 
 
 class Borders(NamedTuple):
     """Depths (N, 4) of the borders at the left, top, right and bottom in pixels, and their colours (N, 4, 3).
 
-    `certainty` (N,), from 0 to 1, orders pictures by how much the least clear of their borders looks like one.
+    `certainty` (N,), from 0 to 1, ranks pictures by how clear the least clear of their borders is.
     """
 
     depths: NDArray[np.int32]
@@ -29,12 +29,12 @@ class Borders(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """For each picture and side, what the best place for a straight edge is like.
+    """For each picture and side, the properties of the best place for a straight edge.
 
-    `depth` lines lie outside of it; their largest mean difference from the border's colour is `clean` (but for the line
-    at the edge, which scaling and compression blur), that of the three lines inside is `content`, that of the first of
-    them `first`. `edge` is the share of these lines that differs clearly, `flat` the mean difference in the outermost
-    line.
+    `depth` is the number of lines outside the edge. `clean` is their largest mean difference from the border's colour
+    (except the line at the edge, which scaling and compression blur), `content` that of the three lines inside, and
+    `first` that of the first of these three. `edge` is the share of these lines that differs clearly, `flat` the mean
+    difference in the outermost line.
     """
 
     depth: NDArray[np.int64]
@@ -49,12 +49,12 @@ class _Steps(NamedTuple):
 def find_borders(images: NDArray[np.uint8]) -> Borders:
     """Find the uniform borders of pictures (N, H, W, C) of one size.
 
-    A border is told from a plain background, which things stand out of, by its edge: next to it, most of the line
-    differs from its colour at once. Where opposite sides, or several, have the same colour, less of it has to.
+    A border differs from a plain background with objects on it by its edge: right next to it, most of the line differs
+    from its colour. If opposite sides, or several sides, have the same colour, a smaller part of the line is enough.
     """
     steps = [_steps(images, side, None) for side in range(4)]
     seen = np.stack([np.where(_leap(each, 1.5, 10, 0.27) & (each.edge > 0.45), each.depth, 0) for each in steps], 1)
-    # Anew, without what belongs to the borders across: they are no part of a line.
+    # Again, without the pixels of the borders on the adjacent sides.
     steps = [_steps(images, side, seen[:, 1 - side % 2 :: 2]) for side in range(4)]
     found = _found(steps)
     depths = np.where(found, np.stack([each.depth for each in steps], 1), 0)
@@ -78,7 +78,7 @@ def refine(pixels: NDArray[np.uint8], rough: NDArray[np.integer[Any]], slack: in
 
 
 def _found(steps: list[_Steps]) -> NDArray[np.bool_]:
-    """Decide for each picture and side, (N, 4)."""
+    """Decide for each picture and side (N, 4) whether there is a border."""
     colours, depths = (np.stack([getattr(each, name) for each in steps], 1) for name in ("colour", "depth"))
     sure = np.stack([_leap(each, 2, 15, 0.2) & (each.edge >= 0.5) | _faint(each) for each in steps], 1)
     likely = np.stack([_leap(each, 1.5, 4, 0.27) & (each.edge >= 0.4) for each in steps], 1)
@@ -92,15 +92,15 @@ def _found(steps: list[_Steps]) -> NDArray[np.bool_]:
 
 
 def _leap(steps: _Steps, factor: float, least: float, flat: float) -> NDArray[np.bool_]:
-    """Tell what differs by much more inside than outside; the more it does, the less flat a border has to be."""
+    """Tell where the inside differs much more than the outside; the larger the leap, the less flat a border must be."""
     leap = steps.content - factor * steps.clean >= least
     return np.asarray((steps.depth > 0) & leap & (steps.flat <= np.maximum(9, flat * steps.content)), bool)
 
 
 def _faint(steps: _Steps) -> NDArray[np.bool_]:
-    """Tell a border of one very colour beside what hardly differs from it, as black beside night, but does so at once.
+    """Detect a border of exactly one colour around content that hardly differs from it, such as black around night.
 
-    A picture that fades into black goes on changing.
+    The colour must change abruptly; a picture that fades into black changes gradually.
     """
     clean = (steps.depth > 0) & (np.maximum(steps.clean, steps.flat) <= 2.5) & (steps.edge >= 0.5)
     at_once = steps.first - steps.clean >= 0.75 * (steps.content - steps.clean)
@@ -108,7 +108,7 @@ def _faint(steps: _Steps) -> NDArray[np.bool_]:
 
 
 def _steps(images: NDArray[np.uint8], side: int, across: NDArray[np.int32] | None) -> _Steps:
-    """Look for the best edge along one side; `across` (N, 2) columns belong to borders before and behind."""
+    """Find the best edge along one side; `across` (N, 2) columns at either end belong to adjacent borders."""
     views = _from_side(images, side)
     n, lines, width, channels = views.shape
     colour = np.median(views[:, 0], axis=1).astype(np.float32)  # (N, C)
@@ -117,7 +117,7 @@ def _steps(images: NDArray[np.uint8], side: int, across: NDArray[np.int32] | Non
     clean, content, first, edge = np.zeros((4, n), np.float32)
     steps = _Steps(np.zeros(n, np.int64), clean, content, first, edge, flat, colour)
     deepest = int(_LARGEST_SHARE * lines)
-    # Few pictures go on from here, and few of their pixels are looked at.
+    # Few pictures get this far, and only a few of their pixels are examined.
     if deepest and (rows := np.flatnonzero(flat <= _FLAT)).size:
         difference = _difference(views[rows, : deepest + 3], colour[rows])
         best = _best_edges(difference, inside[rows], deepest)
@@ -128,7 +128,7 @@ def _steps(images: NDArray[np.uint8], side: int, across: NDArray[np.int32] | Non
 def _best_edges(
     difference: Floats, inside: NDArray[np.bool_], deepest: int
 ) -> tuple[NDArray[np.int64], Floats, Floats, Floats, Floats]:
-    """Return depth, clean, content, first and edge of the depth from 1 to `deepest` with the largest leap."""
+    """Return depth, clean, content, first and edge for the depth from 1 to `deepest` with the largest leap."""
     means = _means(difference, inside)  # (N, L)
     last = means.shape[1] - 1
     depths = np.arange(1, deepest + 1)
@@ -141,14 +141,14 @@ def _best_edges(
     different = np.clip(3 * clean + 2, *_DIFFERENT)[:, None, None]
     lines = difference[rows[:, None], within[best]]  # (N, 3, W)
     edge = np.sort(_means((lines > different).astype(np.float32), inside), 1)[:, 1]
-    # The line at the edge belongs to the border unless it differs by more than half.
+    # The line at the edge belongs to the border unless it differs by more than half of the leap.
     depth = depths[best] - (means[rows, depths[best] - 1] > (clean + content) / 2)
     return depth.astype(np.int64), clean, content, first, edge
 
 
 def _difference(lines: NDArray[np.uint8], colour: Floats) -> Floats:
-    """Return by how much pixels (N, L, W, C) differ from a colour (N, C), as (N, L, W)."""
-    # Channel by channel: numpy is slow along a last axis of three.
+    """Return how much pixels (N, L, W, C) differ from a colour (N, C), as (N, L, W)."""
+    # Channel by channel, as numpy is slow along a last axis of length three.
     each = [np.abs(lines[..., c] - colour[:, None, None, c]) for c in range(lines.shape[3])]
     difference = np.maximum.reduce(each)
     return np.asarray(np.minimum(difference, _LARGEST_DIFFERENCE), np.float32)
@@ -168,6 +168,6 @@ def _inside(width: int, across: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def _from_side(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Turn pictures so that their lines begin at a side."""
+    """Flip and transpose pictures so that their lines start at the given side."""
     turned = images if side in (1, 3) else images.transpose(0, 2, 1, 3)
     return turned[:, ::-1] if side >= 2 else turned

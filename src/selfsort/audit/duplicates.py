@@ -1,4 +1,4 @@
-"""Near duplicates: candidates by a perceptual hash, each compared pixel by pixel after being laid over the other."""
+"""Near duplicates: candidates by a perceptual hash, then compared pixel by pixel after aligning one with the other."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.audit.corners import without_corners
 from selfsort.audit.look import SIDE
 from selfsort.clustering.neighbours import nearest
 
@@ -13,36 +14,34 @@ Floats = NDArray[np.float32]
 
 HASH_BITS = 128
 LEAST_SIMILARITY = 0.86
-# Where pictures are alike by nature, as handwritten digits are, pairs get rarer quickly towards a similarity of 1: of
-# those above 0.86 one in 26 to 500 was above 0.97 (MNIST, Fashion-MNIST, digits), of real duplicates one in 1 to 3.
+# If pictures are naturally alike, as handwritten digits are, pairs quickly get rarer towards a similarity of 1: of
+# those above 0.86, one in 26 to 500 was above 0.97 (MNIST, Fashion-MNIST, digits); of real duplicates, one in 1 to 3.
 LEAST_AMONG_LOOKALIKES = 0.995
 _HIGH, _LOOKALIKES_PER_HIGH, _LEAST_TO_TELL = 0.97, 8, 50
 # Piles of nearly equal pictures, such as frames of a camera that does not move. Of the pictures within 16 bits of one
-# that lies in a pile nearly all are above 0.95; where pictures are only alike by nature, at most two in three were.
+# in a pile, nearly all have a similarity above 0.95; where pictures are only naturally alike, at most two in three did.
 _PILE, _PILE_RADIUS, _LEAST_IN_PILE, _SHARE_OF_PILE = 50, 16, 0.95, 0.8
-_RADIUS = 28  # bits in which hashes of candidates may differ
+_RADIUS = 28  # bits by which hashes of candidates may differ
 _RADIUS_AMONG_LOOKALIKES = 8
-_MOST_CANDIDATES = 100  # for each picture, on average; beyond, the radius shrinks
-# Colours of a sixteenth of a picture that are told apart: by their distance in levels, and as a share of the stronger
-# one. Compression to a JPEG quality of 10 left 32 levels, brightening by 60 % over 40 in 0.5 to 3 % of photographs,
-# as highlights lose their colour; turning all hues by 45 degrees makes a share of 0.76.
+_MOST_CANDIDATES = 100  # per picture, on average; with more, the radius shrinks
+# Thresholds for different colours in a sixteenth of a picture: distance in levels, and as a share of the stronger
+# colour. JPEG compression with quality 10 changed up to 32 levels; brightening by 60 % changed over 40 levels in 0.5 to
+# 3 % of photographs, as highlights lose their colour; rotating all hues by 45 degrees gives a share of 0.76.
 _COLOUR_DISTANCE, _COLOUR_SHARE = 40, 0.75
-_LARGEST_CONTRAST = 2.5  # times that of the other picture; beyond, one of them is another in grey
-_HIGHEST = 12  # half waves across a picture that are compared: finer detail does not outlive compression and scaling
+_LARGEST_CONTRAST = 2.5  # times that of the other picture; beyond, one is a grey version of the other
+_HIGHEST = 12  # half waves across a picture to compare: finer detail does not survive compression and scaling
 _QUERIES = 4096
-_TURNED_NEIGHBOURS, _TURNED_DISTANCE = (
-    5,
-    1.2,
-)  # of pictures that may be mirrored or turned copies; squared, features of length 1
+# Candidates for mirrored or rotated copies: this many neighbours, within this squared distance of unit-length features.
+_ROTATED_NEIGHBOURS, _ROTATED_DISTANCE = 5, 1.2
 _PAIRS_AT_ONCE = 4096
 _SAMPLE = 20_000
 _SAMPLED_IMAGES = 2000
 
 
 class Similar(NamedTuple):
-    """LikePairs of pictures, first < second, and how much of the second the first explains, all (P,).
+    """Pairs of pictures, first < second, and how much of the second the first explains, all (P,).
 
-    `least` is the smallest similarity that counted; `warning` says what may have been missed, "" where nothing.
+    `least` is the smallest similarity that counted; `warning` says what may have been missed, "" if nothing.
     """
 
     first: NDArray[np.int64]
@@ -53,29 +52,34 @@ class Similar(NamedTuple):
 
 
 class Thumbnails(NamedTuple):
-    """Thumbnails (N, 32, 32) and, where colours count, their mean colours (N, 4, 4, 3)."""
+    """Thumbnails (N, 32, 32) and, if colours count, their mean colours (N, 4, 4, 3)."""
 
     thumbnails: NDArray[np.uint8]
     layouts: NDArray[np.uint8] | None
 
     def similarities(self, first: NDArray[Any], second: NDArray[Any]) -> Floats:
-        """Return the similarity (P,) of pairs of rows, 0 where they differ in colour."""
+        """Return the similarity (P,) of pairs of rows, 0 if they differ in colour."""
         found = np.empty(len(first), np.float32)
         for start in range(0, len(first), _PAIRS_AT_ONCE):
             block = slice(start, start + _PAIRS_AT_ONCE)
             one, other = first[block], second[block]
-            found[block] = similarity(self.thumbnails[one], self.thumbnails[other]) * self.same_colours(one, other)
+            shares = similarity(self.thumbnails[one], self.thumbnails[other]) * self.same_colours(one, other)
+            alike = np.flatnonzero(shares >= LEAST_SIMILARITY)
+            if len(alike):
+                inside = without_corners(self.thumbnails[one[alike]], self.thumbnails[other[alike]])
+                shares[alike] = np.minimum(shares[alike], similarity(*inside))
+            found[block] = shares
         return found
 
     def same_colours(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.bool_]:
-        """Tell (P,) of pairs of rows whether they have the same colours."""
+        """Tell (P,) whether pairs of rows have the same colours."""
         if self.layouts is None:
             return np.ones(len(first), bool)
         return same_colours(self.layouts[first], self.layouts[second])
 
 
 class LikePairs(NamedTuple):
-    """LikePairs of pictures, and how much of the second the first explains, all (P,)."""
+    """Pairs of pictures, and how much of the second the first explains, all (P,)."""
 
     first: NDArray[np.integer[Any]]
     second: NDArray[np.integer[Any]]
@@ -83,7 +87,7 @@ class LikePairs(NamedTuple):
 
 
 class Pile(NamedTuple):
-    """A picture, the nearly equal ones (M,) behind it, ascending, and how much of them it explains (M,)."""
+    """A leader, the nearly equal pictures (M,) after it in ascending order, and how much of each it explains (M,)."""
 
     leader: int
     members: NDArray[np.int64]
@@ -91,7 +95,7 @@ class Pile(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """LikePairs of pictures, first < second, and the bits in which their hashes differ, all (C,)."""
+    """Pairs of pictures, first < second, and the number of bits by which their hashes differ, all (C,)."""
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
@@ -103,9 +107,9 @@ def similar_pairs(
 ) -> Similar:
     """Find the pairs of thumbnails (N, 32, 32) that show the same picture; see `similarity` and `same_colours`.
 
-    Without the `layouts` (N, 4, 4, 3), which are their mean colours, colours do not count.
-    In a set of pictures that are alike by nature only the most similar pairs count; a sample tells. Of a pile of
-    nearly equal pictures each is paired with the first alone, and that with the pictures outside.
+    Without `layouts` (N, 4, 4, 3), the thumbnails' mean colours, colours do not count. If the pictures are naturally
+    alike, as judged by a sample, only the most similar pairs count. In a pile of nearly equal pictures, each is paired
+    only with the first, and the first with pictures outside the pile.
     """
     pictures, codes = Thumbnails(thumbnails, layouts), hashes(thumbnails)
     piles = _piles(pictures, codes, random_state)
@@ -127,36 +131,38 @@ def similar_pairs(
     return Similar(first, second, np.minimum(pairs.similarity, 1), least, _warning(radius, wanted))
 
 
-def turned_pairs(thumbnails: NDArray[np.uint8], layouts: NDArray[np.uint8], features: Floats, least: float) -> Similar:
-    """Find the pairs of pictures of which one is the other mirrored, or turned by a quarter or half of a circle.
+def rotated_pairs(thumbnails: NDArray[np.uint8], layouts: NDArray[np.uint8], features: Floats, least: float) -> Similar:
+    """Find the pairs of pictures where one is the other mirrored, or rotated by a multiple of 90 degrees.
 
-    Candidates are the nearest ones by the features (N, D) of a network, of unit length; they are compared as
-    `similar_pairs` compares, and count from a similarity of `least` on.
+    Candidates are nearest neighbours by a network's unit-length features (N, D); they are compared as in
+    `similar_pairs`, and count if their similarity is at least `least`.
     """
-    squared, near = nearest(features, features, min(_TURNED_NEIGHBOURS + 1, len(features)))
+    squared, near = nearest(features, features, min(_ROTATED_NEIGHBOURS + 1, len(features)))
     first, second = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel()
     seen = np.asarray(features.any(1), bool)
-    close = (squared.ravel() <= _TURNED_DISTANCE) & seen[first] & (first != second)
+    close = (squared.ravel() <= _ROTATED_DISTANCE) & seen[first] & (first != second)
     pairs = np.unique(np.sort(np.stack([first[close], second[close]], 1), 1), axis=0)
     first, second = pairs[:, 0], pairs[:, 1]
     found = np.zeros(len(pairs), np.float32)
-    for turn in _TURNS:
-        other = Thumbnails(np.concatenate([thumbnails, turn(thumbnails)]), np.concatenate([layouts, turn(layouts)]))
+    for rotate in _ROTATIONS:
+        other = Thumbnails(np.concatenate([thumbnails, rotate(thumbnails)]), np.concatenate([layouts, rotate(layouts)]))
         np.maximum(found, other.similarities(first, second + len(thumbnails)), out=found)
     enough = found >= least
     return Similar(first[enough], second[enough], np.minimum(found[enough], 1), least)
 
 
-def _turn(quarters: int, mirrored: bool) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Return what turns pictures (N, H, W, ...), after mirroring them or not."""
+def _rotation(quarters: int, mirrored: bool) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Return a function that rotates pictures (N, H, W, ...), mirroring them first if `mirrored`."""
 
-    def turn(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def rotate(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.rot90(pictures[:, :, ::-1] if mirrored else pictures, quarters, axes=(1, 2))
 
-    return turn
+    return rotate
 
 
-_TURNS = [_turn(quarters, mirrored) for mirrored in (False, True) for quarters in range(4) if mirrored or quarters]
+_ROTATIONS = [
+    _rotation(quarters, mirrored) for mirrored in (False, True) for quarters in range(4) if mirrored or quarters
+]
 
 
 def _alike(pictures: Thumbnails, candidates: _Candidates, most_bits: int, least: float) -> LikePairs:
@@ -169,8 +175,8 @@ def _alike(pictures: Thumbnails, candidates: _Candidates, most_bits: int, least:
 def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the perceptual hashes (N, 16) of thumbnails (N, 32, 32): the signs of the 128 slowest cosine waves.
 
-    Zauner (2010), "Implementation and benchmarking of perceptual image hash functions", with signs in place of a
-    comparison with the median, and twice the bits.
+    Zauner (2010), "Implementation and benchmarking of perceptual image hash functions", with signs instead of
+    comparisons with the median, and twice as many bits.
     """
     slow = np.add.outer(np.arange(SIDE), np.arange(SIDE)).ravel().argsort(kind="stable")[1 : HASH_BITS + 1]
     rows, columns = np.divmod(slow, SIDE)
@@ -185,10 +191,10 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
     """Return for each pair of thumbnails (P, 32, 32) the share (P,) of the second that the first explains.
 
-    The second is written, by least squares, as a sum of the first and of how the first changes when it is shifted or
-    stretched a little along either axis: what crops and borders of a few per cent do. Brightness and contrast cannot
-    matter. All is compared as cosine waves, weighted with their frequency, as fine ones tell pictures apart; the finest
-    are left out.
+    The second is fitted, by least squares, as a sum of the first and of the changes in the first under a small shift or
+    stretch along either axis, as by crops and borders of a few per cent. Brightness and contrast do not matter. The
+    comparison is between cosine waves weighted by their frequency, as fine detail distinguishes pictures; the finest
+    waves are left out.
     """
     across = ((np.arange(SIDE) - (SIDE - 1) / 2) / (SIDE / 2)).astype(np.float32)
     reference = first.astype(np.float32)
@@ -204,10 +210,10 @@ def similarity(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
 
 
 def same_colours(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell for each pair of layouts (P, 4, 4, 3) whether (P,) they have the same colours.
+    """Tell (P,) whether the two layouts in each pair (P, 4, 4, 3) have the same colours.
 
-    What is compared is how far the colours are from grey, in what direction. Brightness cannot matter, nor can contrast
-    but where it takes the colours away.
+    Compared are the colours' distances from grey and their directions. Brightness does not matter, and contrast only if
+    it removes the colours.
     """
     one, other = (each.reshape(-1, 16, 3).astype(np.float32) for each in (first, second))
     one, other = one - one.mean(2, keepdims=True), other - other.mean(2, keepdims=True)
@@ -221,7 +227,7 @@ def same_colours(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray
 
 
 def _piles(pictures: Thumbnails, codes: NDArray[np.uint8], random_state: int) -> list[Pile]:
-    """Find the piles of nearly equal pictures, each behind the first of them, by a sample of the pictures."""
+    """Find piles of nearly equal pictures, each led by its first picture, from a sample of the pictures."""
     index = _index(codes)
     free = np.ones(len(codes), bool)
 
@@ -229,7 +235,7 @@ def _piles(pictures: Thumbnails, codes: NDArray[np.uint8], random_state: int) ->
         near = index.range_search(codes[row : row + 1], _PILE_RADIUS + 1)[2]
         near = np.sort(near[free[near] & (near != row)])
         near = near[pictures.same_colours(np.full(len(near), row), near)]
-        few = near[:: 1 + len(near) // _PILE]  # enough to tell a pile from pictures that are alike by nature
+        few = near[:: 1 + len(near) // _PILE]  # enough to distinguish a pile from naturally alike pictures
         if len(near) < _PILE or (shares_of(row, few) >= _LEAST_IN_PILE).mean() < _SHARE_OF_PILE:
             return near[:0], np.zeros(0, np.float32)
         shares = shares_of(row, near)
@@ -251,7 +257,7 @@ def _piles(pictures: Thumbnails, codes: NDArray[np.uint8], random_state: int) ->
 
 
 def pairs_of_piles(pictures: Thumbnails, piles: list[Pile], pairs: LikePairs) -> Iterator[LikePairs]:
-    """Yield the pairs within piles, and of their members with what stands before their leader in a pair."""
+    """Yield the pairs within piles, and those of their members with pictures paired with, and before, their leader."""
     to_leaders = np.isin(pairs.second, [pile.leader for pile in piles])
     first, second = pairs.first[to_leaders], pairs.second[to_leaders]
     for leader, members, shares in piles:
@@ -262,12 +268,12 @@ def pairs_of_piles(pictures: Thumbnails, piles: list[Pile], pairs: LikePairs) ->
             shares = pictures.similarities(one, members)
             alike = shares >= _LEAST_IN_PILE
             yield LikePairs(one[alike], members[alike], shares[alike])
-            # Those that are unlike it, should it take their leader, still have one another.
+            # If that picture becomes the leader's keeper, the members unlike it still have one another.
             before, members = members[~alike][:1].tolist(), members[~alike][1:]
 
 
 def _candidates(codes: NDArray[np.uint8], rows: NDArray[np.int64], random_state: int) -> tuple[_Candidates, int]:
-    """Find the pairs of some rows whose hashes (N, 16) differ in few bits; also return in how many at most."""
+    """Find the pairs among some rows whose hashes (N, 16) differ by few bits; also return the limit in bits."""
     codes = codes[rows]
     index = _index(codes)
     radius = _fitting_radius(index, codes, random_state)
@@ -291,11 +297,11 @@ def _index(codes: NDArray[np.uint8]) -> Any:
 
 
 def _fitting_radius(index: Any, codes: NDArray[np.uint8], random_state: int) -> int:
-    """Return the largest radius at which there are not too many candidates, by a sample; -1 where there is none."""
+    """Return the largest radius that does not give too many candidates, judged by a sample; -1 if there is none."""
     n = min(len(codes), _SAMPLED_IMAGES)
     rows = np.random.default_rng(random_state).choice(len(codes), n, replace=False)
-    within = -n * np.ones(_RADIUS + 1)  # each is a neighbour of its own
-    for start in range(0, n, _PILE):  # few at once: of pictures alike by nature nearly all may be neighbours
+    within = -n * np.ones(_RADIUS + 1)  # each is its own neighbour
+    for start in range(0, n, _PILE):  # few at once: nearly all naturally alike pictures may be neighbours
         _, bits, _ = index.range_search(codes[rows[start : start + _PILE]], _RADIUS + 1)
         within += np.cumsum(np.bincount(bits.astype(int), minlength=_RADIUS + 1))
     return int(np.flatnonzero(within <= 2 * _MOST_CANDIDATES * n).max(initial=-1))
@@ -304,9 +310,9 @@ def _fitting_radius(index: Any, codes: NDArray[np.uint8], random_state: int) -> 
 def _warning(radius: int, wanted: int) -> str:
     if radius >= wanted:
         return ""
-    compared = f"whose hashes differ in at most {radius} of {HASH_BITS} bits instead of {wanted}"
+    compared = f"whose hashes differ by at most {radius} of {HASH_BITS} bits, instead of {wanted}"
     return (
-        "So many pictures are alike without being nearly equal that, beside piles of nearly equal ones, only pairs "
+        "So many pictures are alike without being nearly equal that, apart from piles of nearly equal ones, only pairs "
         f"{compared if radius >= 0 else 'that are equal'} were compared: near duplicates may have been missed."
     )
 

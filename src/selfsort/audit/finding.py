@@ -1,4 +1,4 @@
-"""The base of the findings: what may be wrong with single pictures, one file each in `selfsort.audit.findings`."""
+"""The base class of findings, problems of single pictures; each has a file in `selfsort.audit.findings`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from selfsort.audit.look import Looks
 
 
 class Found(NamedTuple):
-    """Which pictures (N,) a finding is about, and its score (N,): the larger, the clearer."""
+    """Which pictures (N,) a finding applies to, and its score (N,): the larger, the clearer."""
 
     pictures: NDArray[np.bool_]
     score: NDArray[np.floating]
 
     def clearest(self) -> NDArray[np.intp]:
-        """Return the positions of the pictures, the clearest first."""
+        """Return the positions of the pictures, clearest first."""
         rows = np.flatnonzero(self.pictures)
         return rows[np.argsort(-self.score[rows], kind="stable")]
 
@@ -27,14 +27,14 @@ class Finding(ABC):
 
     Attributes
     ----------
-    order : among the findings, the lowest first
+    order : position among the findings, lowest first
     name : the key in `audit.json`, the column in `pictures.csv`, the anchor on the page
-    words : what was found, for the table of findings
+    words : short description for the table of findings
     title, text : heading on the page and the sentence below it, which may be ""
-    rejects : whether such pictures are proposed to be left out, because they are `words`
-    proposal : what comes of the pictures, unless they are left out
-    details : columns of `pictures.csv` that the finding fills, beside the one that says yes
-    flagged : whether there is that column
+    rejects : whether the audit proposes to leave such pictures out
+    proposal : what happens to the pictures, unless they are left out
+    details : columns of `pictures.csv` that the finding fills, beside its yes/no column
+    flagged : whether it has a yes/no column
 
     """
 
@@ -50,28 +50,28 @@ class Finding(ABC):
 
     @abstractmethod
     def find(self, looks: Looks, random_state: int) -> Found:
-        """Look for it in what was noted of N pictures."""
+        """Find such pictures among N, from what was noted of them."""
 
     def note(self, looks: Looks, found: Found, picture: int) -> str:
-        """Return what is written below a picture on the page."""
+        """Return the text below a picture on the page."""
         return ""
 
     def box(self, looks: Looks, picture: int) -> tuple[int, int, int, int] | None:
-        """Return a rectangle (left, top, right, bottom) to be drawn on a picture, in its own pixels."""
+        """Return a rectangle (left, top, right, bottom) to draw on a picture, in its own pixels."""
         return None
 
     def detail(self, looks: Looks, found: Found, picture: int) -> Mapping[str, object]:
-        """Return a picture's values of `details`."""
+        """Return a picture's values for `details`."""
         return {}
 
 
 def middle(values: NDArray[np.number]) -> float:
-    """Return the median, 0 of no values."""
+    """Return the median, 0 if there are no values."""
     return float(np.median(values)) if len(values) else 0.0
 
 
 def size_words(width: int, height: int) -> str:
-    """Write a size.
+    """Format a size.
 
     >>> size_words(640, 480)
     '640 × 480'

@@ -1,4 +1,4 @@
-"""Groups of duplicates, each with the picture of it that is proposed to be kept."""
+"""Groups of duplicates, each with the one picture to keep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.audit.duplicates import Similar, similar_pairs, turned_pairs
+from selfsort.audit.duplicates import Similar, rotated_pairs, similar_pairs
 from selfsort.audit.look import Looks
 from selfsort.data.class_folders import SPLITS
 
@@ -15,15 +15,15 @@ TRAIN, TEST, VALIDATION, UNLABELLED = SPLITS
 
 @dataclass(frozen=True, eq=False)
 class DuplicateGroups:
-    """What every picture is a duplicate of.
+    """For each picture, the one that it duplicates.
 
     Attributes
     ----------
-    keepers : (N,) the picture to keep instead, each picture itself where it is one to keep
-    similarity : (N,) to the keeper, 1 for itself
+    keepers : (N,) the picture to keep instead, or the picture itself if it is kept
+    similarity : (N,) similarity to the keeper, 1 to itself
     exact : (N,) whether the file or all pixels equal the keeper's
     least : the smallest similarity that counted
-    warning : what of the near ones may have been missed, "" where nothing
+    warning : which near duplicates may have been missed, "" if none
 
     """
 
@@ -37,9 +37,9 @@ class DuplicateGroups:
 def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], random_state: int = 0) -> DuplicateGroups:
     """Group exact duplicates and, among the `comparable` (N,), near ones.
 
-    Every picture that is not to be kept is like its keeper, not just like one that is like it. Kept is, of a group, a
-    test picture rather than a training one, then what has the most pixels inside its borders, then one without
-    borders, then the largest file, then what comes first.
+    Every picture left out resembles its keeper, not just another picture that does. The keeper of a group is a test
+    picture rather than a training one, then the one with most pixels inside its borders, then one without borders,
+    then the largest file, then the first.
     """
     order = _preferred_first(looks, splits)
     keepers = _equals(looks, order)
@@ -47,7 +47,7 @@ def group(looks: Looks, splits: Sequence[str], comparable: NDArray[np.bool_], ra
     near = _near_pairs(looks, order[(comparable & ~exact)[order]], random_state)
     similarity = np.ones(len(looks), np.float32)
     _choose(near, order, keepers, similarity)
-    # An exact duplicate of a near one goes with it.
+    # An exact duplicate of a near duplicate gets the same keeper.
     twins = np.flatnonzero(exact)
     similarity[twins] = similarity[keepers[twins]]
     exact[twins] = keepers[keepers[twins]] == keepers[twins]
@@ -64,7 +64,7 @@ def _preferred_first(looks: Looks, splits: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _equals(looks: Looks, order: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Return for each picture (N,) the first in `order` with the same file or the same pixels."""
+    """Return for each picture (N,) the first one in `order` with the same file or the same pixels."""
     keepers = np.arange(len(looks))
     first: dict[bytes, int] = {}
     for picture in order.tolist():
@@ -78,7 +78,7 @@ def _equals(looks: Looks, order: NDArray[np.intp]) -> NDArray[np.int64]:
 
 
 def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Similar:
-    """Find near duplicates among pictures, the preferred first, with their borders and without."""
+    """Find near duplicates among pictures, preferred ones first, both with and without their borders."""
     bordered = np.flatnonzero(np.isin(looks.places[chosen], looks.bordered))
     inner = np.searchsorted(looks.bordered, looks.places[chosen[bordered]])
     owners = np.concatenate([chosen, chosen[bordered]])
@@ -87,10 +87,10 @@ def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Si
     found = similar_pairs(thumbnails, random_state, layouts)
     first, second, similarity = owners[found.first], owners[found.second], found.similarity
     if looks.features is not None:
-        turned = turned_pairs(looks.thumbnails[chosen], looks.layouts[chosen], looks.features[chosen], found.least)
-        first = np.concatenate([first, chosen[turned.first]])
-        second = np.concatenate([second, chosen[turned.second]])
-        similarity = np.concatenate([similarity, turned.similarity])
+        rotated = rotated_pairs(looks.thumbnails[chosen], looks.layouts[chosen], looks.features[chosen], found.least)
+        first = np.concatenate([first, chosen[rotated.first]])
+        second = np.concatenate([second, chosen[rotated.second]])
+        similarity = np.concatenate([similarity, rotated.similarity])
     other = first != second
     return found._replace(first=first[other], second=second[other], similarity=similarity[other])
 
@@ -98,10 +98,10 @@ def _near_pairs(looks: Looks, chosen: NDArray[np.intp], random_state: int) -> Si
 def _choose(
     near: Similar, order: NDArray[np.intp], keepers: NDArray[np.int64], similarity: NDArray[np.float32]
 ) -> None:
-    """Let the best picture stand for all that are like it, then the best of those left, and so on."""
+    """Let the best picture stand for all that resemble it, then the best of the rest, and so on."""
     ones, others = np.concatenate([near.first, near.second]), np.concatenate([near.second, near.first])
     shares = np.concatenate([near.similarity, near.similarity])
-    by_one = np.lexsort((shares, ones))  # of a pair that is there twice, as with borders, the larger share is the last
+    by_one = np.lexsort((shares, ones))  # if a pair occurs twice, as with borders, the larger share is last
     others, shares = others[by_one], shares[by_one]
     ends = np.cumsum(np.bincount(ones, minlength=len(order)))
     for picture in order.tolist():

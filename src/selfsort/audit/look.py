@@ -1,4 +1,4 @@
-"""What an audit notes of each picture while it is decoded: a few hundred bytes instead of its pixels."""
+"""What an audit notes of each picture when it is decoded: about a kilobyte, instead of its pixels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,36 +20,36 @@ from selfsort.data.unreadable import explain
 
 SIDE = 32  # of a thumbnail
 _LAYOUT = 4  # colours along one side of a layout
-_SHORTEST = 256  # to which larger pictures are reduced before they are looked at
+_SHORTEST = 256  # shorter side to which larger pictures are reduced
 _DIGEST = 16
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _PIXELS_AT_ONCE = 1 << 22
 _LARGEST_BLANK_CONTRAST = 2.5  # levels of 255
-_COLOURED_SHARE = 0.02  # of the pixels of a grey picture that compression may have given a colour
+_COLOURED_SHARE = 0.02  # of a grey picture's pixels that compression may have coloured
 
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What is noted of N pictures, in the order in which they stand in their source.
+    """What is noted of N pictures, in the order of their source.
 
     Attributes
     ----------
-    failures : place and reason of each that could not be read
-    facts : (N,) what of their files was changed or left out
-    places : (N,) where the others stand
+    failures : position and reason of each picture that could not be read
+    facts : (N,) what was changed or left out when their files were read
+    places : (N,) positions of the readable pictures in the source
     sizes : (N, 2) width and height
-    n_bytes : (N,) of their files, or of their pixels where they are arrays
-    file_digests, pixel_digests : (N, 16) equal for equal files and for equal pixels; the latter 0 where not all pixels
+    n_bytes : (N,) bytes of their files, or of their pixels if they come from an array
+    file_digests, pixel_digests : (N, 16) equal for equal files and for equal pixels; the latter are 0 if not all pixels
         were decoded
     borders : (N, 4) depths of uniform borders at the left, top, right and bottom
-    border_colours : (N, 4, 3) of what would be a border there
+    border_colours : (N, 4, 3) colour of each border, or of what would be one
     border_certainty : (N,) from 0 to 1
     thumbnails : (N, 32, 32) grey, squashed to a square
-    bordered, inner : (M,) places of the pictures with borders, and (M, 32, 32) their thumbnails without
-    layouts, inner_layouts : (N, 4, 4, 3) mean colours, and (M, 4, 4, 3) without the borders
+    bordered, inner : (M,) places of the pictures with borders, and (M, 32, 32) their thumbnails without borders
+    layouts, inner_layouts : (N, 4, 4, 3) mean colours, and (M, 4, 4, 3) the same without borders
     contrast : (N,) standard deviation of a thumbnail's levels, in the channel where it is largest
-    colourfulness : (N,) largest difference between the channels of a thumbnail's pixels, but for a few of them
-    features : (N, D) of unit length, of a pre-trained network, 0 where it gave none; None where nobody asked it
+    colourfulness : (N,) largest difference between the channels of a thumbnail's pixels, ignoring a few pixels
+    features : (N, D) unit-length features of a pre-trained network, 0 where it gave none; None if not computed
 
     """
 
@@ -81,7 +81,7 @@ class Looks:
         return np.asarray(self.contrast <= _LARGEST_BLANK_CONTRAST, bool)
 
     def crop_box(self, picture: int) -> tuple[int, int, int, int]:
-        """Return (left, top, right, bottom) of what lies inside the borders."""
+        """Return (left, top, right, bottom) of the area inside the borders."""
         (left, top, right, bottom), (width, height) = self.borders[picture], self.sizes[picture]
         return int(left), int(top), int(width - right), int(height - bottom)
 
@@ -92,7 +92,7 @@ class Looks:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Put together what was noted of consecutive pictures."""
+        """Join what was noted of consecutive pictures."""
         failures, facts = (
             tuple(chain.from_iterable(getattr(part, name) for part in parts)) for name in ("failures", "facts")
         )
@@ -111,7 +111,7 @@ class _Seen(NamedTuple):
 
 
 def look(reading: Reading, max_pixels: int, open_image: Open, refs: Sequence[Any], first: int) -> Looks:
-    """Look at pictures one after the other, the first of which stands in place `first`."""
+    """Look at pictures one after the other; the first one is at position `first` of the source."""
     parts: list[Looks] = []
     seen: list[_Seen] = []
     failures: list[tuple[int, str]] = []
@@ -174,7 +174,9 @@ def _see(place: int, opened: Opened, reading: Reading, max_pixels: int) -> _Seen
 
 def _digest(pixels: NDArray[np.uint8]) -> bytes:
     shape = repr(pixels.shape[:2]).encode()
-    colour = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)  # grey is grey, however it is stored
+    colour = (
+        pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)
+    )  # so that grey equals grey, however it is stored
     return hashlib.blake2b(shape + colour.tobytes(), digest_size=_DIGEST).digest()
 
 
@@ -211,7 +213,7 @@ def _noted(seen: Sequence[_Seen], reading: Reading, open_image: Open, refs: Sequ
 
 
 def _borders(seen: Sequence[_Seen], reading: Reading, open_image: Open, refs: Sequence[Any], first: int) -> Borders:
-    """Return the borders, in pixels of the pictures themselves."""
+    """Return the borders, in pixels of the full-size pictures."""
     depths, colours = np.zeros((len(seen), 4), np.int32), np.zeros((len(seen), 4, 3), np.uint8)
     certainty = np.zeros(len(seen), np.float32)
     by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -223,13 +225,13 @@ def _borders(seen: Sequence[_Seen], reading: Reading, open_image: Open, refs: Se
     for index in np.flatnonzero(depths.any(1)).tolist():
         if not seen[index].scaled.whole:
             opened = open_image(refs[seen[index].place - first])
-            assert not isinstance(opened, np.ndarray)  # such pictures are whole
+            assert not isinstance(opened, np.ndarray)  # arrays are always whole
             depths[index] = _in_full(seen[index].scaled, depths[index], reading, opened)
     return Borders(depths, colours, certainty)
 
 
 def _in_full(scaled: Scaled, depths: NDArray[np.int32], reading: Reading, opened: BinaryIO) -> NDArray[np.int32]:
-    """Find borders that were found in the reduced picture again in all of its pixels."""
+    """Find the borders of a reduced picture again at full size."""
     factors = np.array(scaled.size * 2) / np.array(scaled.pixels.shape[1::-1] * 2)
     with opened as stream:
         pixels = read_scaled(stream, max(scaled.size), reading=reading).pixels
@@ -237,7 +239,7 @@ def _in_full(scaled: Scaled, depths: NDArray[np.int32], reading: Reading, opened
 
 
 def _without(scaled: Scaled, borders: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Cut borders, in pixels of the picture itself, off what was decoded of it."""
+    """Cut borders, given in pixels of the full-size picture, off its reduced version."""
     height, width = scaled.pixels.shape[:2]
     left, top, right, bottom = np.rint(borders * np.array([width, height] * 2) / np.array(scaled.size * 2)).astype(int)
     return scaled.pixels[top : height - bottom, left : width - right]

@@ -1,4 +1,4 @@
-"""What an audit found, and what it proposes to leave out."""
+"""The result of an audit: what it found, and what it proposes to leave out."""
 
 import os
 from collections import Counter
@@ -20,14 +20,14 @@ from selfsort.data.listing import Listing, Skipped, count_kinds
 from selfsort.data.reading import PLAIN
 
 _COLUMNS = tuple("id kept reason duplicate_of similarity split label width height bytes changed".split())
-_SIZES = 5  # listed in the summary
+_SIZES = 5  # sizes listed in the summary
 _HELD_OUT = {*TEST, *VALIDATION}
 
 
 class DuplicateGroup(NamedTuple):
     """Pictures that show the same: the one to keep and the others.
 
-    `across_splits` if one is for testing and another is not, `across_labels` if they have different labels.
+    `across_splits` is true if one is for testing and another is not, `across_labels` if they have different labels.
     """
 
     keeper: int
@@ -38,19 +38,19 @@ class DuplicateGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What an audit found of N readable pictures.
+    """What an audit found in N readable pictures.
 
     Attributes
     ----------
-    images : the pictures, listed, among them those that cannot be read
-    unreadable : id and reason of each of the others
-    looks : what was noted of the N pictures, which `looks.places` names
-    groups : what each is a duplicate of
-    found : by the name of each of `all_findings`, which pictures it is about
+    images : the pictures, listed, including those that cannot be read
+    unreadable : id and reason of each picture that cannot be read
+    looks : what was noted of the N pictures at positions `looks.places`
+    groups : the groups of duplicates
+    found : the pictures that each of `all_findings` applies to, by the finding's name
     labels : (N,) as in `ImageSet`
     splits : (N,) such as "train" or "test", "" without any
-    rejecting : what a picture is left out for: "exact", "near" and the names of findings that reject
-    seconds : that the audit took
+    rejecting : reasons for leaving a picture out: "exact", "near" and the names of findings that reject
+    seconds : duration of the audit
 
     """
 
@@ -74,7 +74,7 @@ class Audit:
 
     @property
     def source(self) -> str:
-        """Return where the pictures are from."""
+        """Return where the pictures come from."""
         return self.images.source
 
     def file(self, picture: int) -> str:
@@ -86,29 +86,29 @@ class Audit:
         return self.images.ids[int(self.looks.places[picture])]
 
     def label(self, picture: int) -> str:
-        """Return the name of a picture's label, "" where it has none."""
+        """Return the name of a picture's label, "" if it has none."""
         label = -1 if self.labels is None else int(self.labels[picture])
         names = self.images.label_names
         return "" if label < 0 else names[label] if label < len(names) else str(label)
 
     @cached_property
     def duplicate(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures have another keeper."""
+        """Tell (N,) which pictures have another picture as keeper."""
         return np.asarray(self.groups.keepers != np.arange(len(self)), bool)
 
     @cached_property
     def exact(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures equal their keeper."""
+        """Tell (N,) which pictures are equal to their keeper."""
         return self.duplicate & self.groups.exact
 
     @cached_property
     def near(self) -> NDArray[np.bool_]:
-        """Tell (N,) which pictures show what their keeper shows, but are not equal to it."""
+        """Tell (N,) which pictures show the same as their keeper without being equal to it."""
         return self.duplicate & ~self.groups.exact
 
     @cached_property
     def reasons(self) -> NDArray[np.str_]:
-        """Say (N,) in a few words why each picture is to be left out, "" where it is not."""
+        """Return (N,) a short reason for leaving each picture out, "" if it is kept."""
         rejecting = [finding for finding in all_findings() if finding.rejects]
         why = [(finding.name, finding.name, self.found[finding.name].pictures) for finding in rejecting]
         why += [("exact", "exact duplicate", self.exact), ("near", "near duplicate", self.near)]
@@ -120,12 +120,12 @@ class Audit:
 
     @cached_property
     def rejected(self) -> NDArray[np.bool_]:
-        """Tell (N,) which readable pictures are proposed to be left out."""
+        """Tell (N,) which readable pictures the audit proposes to leave out."""
         return np.asarray(self.reasons != "", bool)
 
     @cached_property
     def duplicate_groups(self) -> tuple[DuplicateGroup, ...]:
-        """Return the groups of duplicates: leaks first, then the largest."""
+        """Return the groups of duplicates, leaks first, then the largest."""
         members: dict[int, list[int]] = {}
         for picture in np.flatnonzero(self.duplicate).tolist():
             members.setdefault(int(self.groups.keepers[picture]), []).append(picture)
@@ -143,7 +143,7 @@ class Audit:
 
     @cached_property
     def read(self) -> Listing:
-        """Return what was read of the source: the pictures that can be read, and what was changed of them."""
+        """Return the listing of the pictures that can be read, with what was changed in reading them."""
         known = zip(self.looks.places.tolist(), self.looks.facts, strict=True)
         facts = {self.images.ids[place]: facts for place, facts in known if facts != PLAIN}
         return replace(self.images.listing.without(self.looks.failures), facts=facts)
@@ -184,7 +184,7 @@ class Audit:
         }
 
     def rows(self) -> Iterator[Mapping[str, object]]:
-        """Yield the row of each picture for a table, in the order of the source."""
+        """Yield each picture's row for the table, in the order of the source."""
         reasons = {row.id: row.reason for row in self.unreadable}
         known = {self.id(picture): picture for picture in range(len(self))}
         for name in sorted(reasons.keys() | known.keys()):

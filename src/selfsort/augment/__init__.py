@@ -1,7 +1,7 @@
-"""Random changes of batches: tensors (B, C, H, W) come in and go out on their device; no files, no networks."""
+"""Random changes of batches: tensors (B, C, H, W) in and out, on their device; no files, no networks."""
 
 from selfsort.augment.spec import Augmentation, resolved, views_from
 from selfsort.augment.transformations import Transformations
-from selfsort.augment.views import PRESETS, Views
+from selfsort.augment.views import PRESETS, Views, sides
 
-__all__ = ["PRESETS", "Augmentation", "Transformations", "Views", "resolved", "views_from"]
+__all__ = ["PRESETS", "Augmentation", "Transformations", "Views", "resolved", "sides", "views_from"]

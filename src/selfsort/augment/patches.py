@@ -1,7 +1,7 @@
-"""Random patches of pictures (paper 3, section 3.1, after Dosovitskiy et al. 2016), whole batches on any device.
+"""Random patches of pictures (paper 3, section 3.1, after Dosovitskiy et al. 2016), in whole batches on any device.
 
-Where, how large and how turned a patch is cut is one affine map, so that it is resampled once, straight from the
-picture; all patches of a picture are cut in one call.
+The position, size and rotation of a patch form one affine map, so it is resampled only once, straight from the picture;
+all patches of a picture are cut in one call.
 """
 
 import math
@@ -17,8 +17,8 @@ from torch import Tensor
 from selfsort.augment.views import LUMA, Draw, Range
 from selfsort.memory import keep_freed_memory
 
-_CHUNK_PIXELS = 1 << 18  # of pictures and their patches at once, so that they stay in the processor's cache
-_COLOUR_SAMPLE = 1000  # pictures whose pixels tell the principal colours
+_CHUNK_PIXELS = 1 << 18  # of pictures and patches processed at once, so that they stay in the CPU cache
+_COLOUR_SAMPLE = 1000  # pictures from which the principal colours are computed
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class PatchChanges:
 
     Parameters
     ----------
-    shift : standard deviation of the way from the anchor, as a share of the patch's side
+    shift : standard deviation of the offset from the anchor, as a share of the patch's side
     scale : pixels of the picture per pixel of the patch
-    rotation : largest angle to either side, in degrees; what lies outside of the picture is its reflection
+    rotation : largest angle to either side, in degrees; outside the picture its reflection is used
     horizontal_flip : probability
     colour : factor of each principal component of the colours
-    power, factor, offset : of saturation and of value, each drawn for itself: factor * value ** power + offset
+    power, factor, offset : for saturation and value, drawn independently: factor * value ** power + offset
     hue : largest turn of the hue to either side, as a share of the colour circle
 
     """
@@ -54,8 +54,8 @@ class PrincipalColours:
 
     Attributes
     ----------
-    mean : (C,) of all pixels
-    components : (C, C), a component per row
+    mean : (C,) mean of all pixels
+    components : (C, C), one component per row
 
     """
 
@@ -64,11 +64,11 @@ class PrincipalColours:
 
 
 def principal_colours(images: NDArray[np.uint8]) -> PrincipalColours:
-    """Return the principal components of the colours of (N, H, W, C) pictures, by a thousand of them at most."""
+    """Return the principal components of the colours of (N, H, W, C) pictures, from at most a thousand of them."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _COLOUR_SAMPLE)).astype(np.int64))
     channels = images.shape[3]
     pixels, products, count = np.zeros(channels), np.zeros((channels, channels)), 0
-    for place in chosen:  # one by one, for pictures may be large
+    for place in chosen:  # one by one, because pictures may be large
         flat = images[place].reshape(-1, channels).astype(np.float32) / 255
         pixels += flat.sum(0, dtype=np.float64)
         products += flat.T @ flat
@@ -83,13 +83,13 @@ def principal_colours(images: NDArray[np.uint8]) -> PrincipalColours:
 class PatchMaker:
     """Cuts random square patches out of pictures and changes their colours.
 
-    Anchors are drawn with a probability that grows with the strength of the edge there (Sobel's operator on the grey
-    picture), anywhere in a picture that has no edge.
+    Anchors are drawn with a probability that grows with the edge strength at a point (Sobel operator on the grey
+    picture), or anywhere in a picture without edges.
 
     Parameters
     ----------
     images : (N, H, W, C) uint8
-    size : of a patch, in pixels
+    size : side of a patch in pixels
     device : to compute on
     changes : how patches differ
 
@@ -120,7 +120,7 @@ class PatchMaker:
 
     def _chunks(self, rows: NDArray[np.int64], count: int) -> Iterator[tuple[NDArray[np.int64], int]]:
         height, width = self.images.shape[1:3]
-        # A picture with many patches is cut in several goes.
+        # A picture with many patches is processed in several rounds.
         at_once = min(count, max(1, _CHUNK_PIXELS // self.size**2))
         step = max(1, _CHUNK_PIXELS // (height * width + count * self.size**2))
         for start in range(0, len(rows), step):
@@ -137,7 +137,7 @@ class PatchMaker:
         self._recolour(pixels, generator, out)
 
     def grid(self, pictures: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-        """Draw where each pixel of (B, C, H, W) pictures' patches is: (B * count, size, size, 2), in [-1, 1]."""
+        """Draw sampling grids for the patches of (B, C, H, W) pictures: (B * count, size, size, 2), in [-1, 1]."""
         height, width = pictures.shape[-2:]
         changes, draw = self.changes, Draw(len(pictures) * count, self.device, generator)
         anchors = _anchors(pictures, count, generator)
@@ -148,7 +148,7 @@ class PatchMaker:
         angle = draw.between(-changes.rotation, changes.rotation) * (math.pi / 180)
         mirror = 1 - 2 * draw.happens(changes.horizontal_flip)
         cos, sin = angle.cos() * scale, angle.sin() * scale
-        # In pixels of the picture for each pixel across and down the patch; then in halves of the picture's sides.
+        # Picture pixels per pixel across and down the patch, then in units of half the picture's sides.
         across = torch.stack([cos * mirror, sin * mirror], 1) * 2 / limits
         down = torch.stack([-sin, cos], 1) * 2 / limits
         start = 2 * centres / limits - 1
@@ -188,7 +188,7 @@ def _anchors(pictures: Tensor, count: int, generator: torch.Generator | None) ->
 
 
 def edge_strength(pictures: Tensor) -> Tensor:
-    """Return (n, H, W) strengths of the edges in (n, C, H, W) pictures: the length of Sobel's gradient of the grey."""
+    """Return the (n, H, W) edge strength of (n, C, H, W) pictures: the length of the Sobel gradient of their grey."""
     channels = pictures.shape[1]
     weights = pictures.new_tensor(LUMA if channels == 3 else [1 / channels] * channels)
     grey = F.pad(torch.einsum("nchw,c->nhw", pictures, weights)[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
@@ -197,7 +197,7 @@ def edge_strength(pictures: Tensor) -> Tensor:
     across = smooth_down[:, :, 2:] - smooth_down[:, :, :-2]
     down = smooth_across[:, 2:] - smooth_across[:, :-2]
     strength = torch.hypot(across, down)
-    return torch.where(strength < 1e-5, 0.0, strength)  # what rounding leaves of a plain picture is no edge
+    return torch.where(strength < 1e-5, 0.0, strength)  # rounding errors in a plain picture are no edges
 
 
 @dataclass(frozen=True)
@@ -210,23 +210,23 @@ class _ToneCurve:
 
     @classmethod
     def drawn(cls, changes: PatchChanges, draw: Draw) -> "_ToneCurve":
-        # A power and its inverse are equally likely: drawn evenly, most powers would darken.
+        # A power and its inverse are equally likely: drawn uniformly, most powers would darken.
         power = draw.between(math.log(changes.power[0]), math.log(changes.power[1])).exp()
         return cls(power, draw.between(*changes.factor), draw.between(*changes.offset))
 
     def __call__(self, values: Tensor) -> Tensor:
         shape = (-1, *[1] * (values.ndim - 1))
         power, factor, offset = (each.view(shape) for each in (self.power, self.factor, self.offset))
-        raised = torch.log2(values).mul_(power).exp2_()  # as pow, in two thirds of its time
+        raised = torch.log2(values).mul_(power).exp2_()  # same as pow, in two thirds of the time
         return raised.mul_(factor).add_(offset).clamp_(0, 1)
 
 
 def _through_hsv(pixels: Tensor, turn: Tensor, saturation: _ToneCurve, value: _ToneCurve, out: Tensor) -> None:
-    """Turn the hue of (B, 3, P) colours by (B, 1) sixths of the circle, and change saturation and value."""
+    """Turn the hue of (B, 3, P) colours by (B, 1) sixths of the colour circle, and change saturation and value."""
     red, green, blue = pixels.unbind(1)
     high, low = torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
     spread = high - low
-    # How far from red the hue is, in sixths of the circle, and on which side: the same as the usual three cases.
+    # The distance of the hue from red in sixths of the circle, and its side: equivalent to the usual three cases.
     hue = (green + blue).sub_(red).sub_(low).add_(spread).div_(low.copy_(spread).clamp_(min=1e-6))
     hue = torch.copysign(hue, green - blue, out=hue).add_(turn).remainder_(6)
     new_value = value(high)

@@ -1,4 +1,4 @@
-"""How views are written: a preset with changed strengths, or a choice of transformations."""
+"""How views are specified: a preset with changed strengths, or a choice of transformations."""
 
 import math
 from dataclasses import fields, replace
@@ -14,7 +14,7 @@ Augmentation = Views | Transformations
 def views_from(spec: str | Augmentation) -> Augmentation:
     """Return the views that a preset's name describes, with strengths changed after a colon.
 
-    "transformations:" is followed by a data set of paper 1, a list, or a file: see `choices_from`.
+    "transformations:" is followed by a data set of paper 1, a list, or a file; see `choices_from`.
 
     >>> views_from("digits:rotation=30,crop_scale=0.5..1").rotation
     30.0
@@ -24,7 +24,7 @@ def views_from(spec: str | Augmentation) -> Augmentation:
     Raises
     ------
     UserError
-        For an unknown preset, strength or transformation, or a value out of range.
+        If a preset, strength or transformation is unknown, or a value is out of range.
 
     """
     if isinstance(spec, Views):
@@ -41,12 +41,12 @@ def views_from(spec: str | Augmentation) -> Augmentation:
 
 
 def resolved(spec: str) -> str:
-    """Return a description of views with what a file holds in place of its name, for the file may change.
+    """Return a specification of views in which a file is replaced by its content, since the file may change.
 
     Raises
     ------
     UserError
-        For a file that holds no choices of transformations.
+        If the file holds no choices of transformations.
 
     """
     name, _, choices = spec.partition(":")
@@ -61,7 +61,7 @@ def _strength(item: str) -> tuple[str, float | Range]:
     try:
         numbers = [float(part) for part in text.split("..")]
     except ValueError:
-        raise UserError(f"{item!r} is not a strength: write {name}=0.5, or a range as 0.5..1.") from None
+        raise UserError(f"{item!r} is not a strength: write {name}=0.5, or a range such as 0.5..1.") from None
     if not get_args(types[name]):
         if len(numbers) != 1:
             raise UserError(f"{item!r}: {name} takes one number, not a range.")

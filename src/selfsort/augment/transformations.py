@@ -1,4 +1,4 @@
-"""The nine transformations of paper 1 (section 3, table 1, appendix A), each picture with its own.
+"""The nine transformations of paper 1 (section 3, table 1, appendix A), drawn separately for each picture.
 
 A choice is one transformation, such as "crop", or a pair, such as "crop+cutout", applied in random order.
 """
@@ -27,7 +27,7 @@ _NOISE = 0.1  # the paper gives none
 
 
 def _turned(images: Tensor, angle: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """Rotate by (B,) degrees and magnify, with black where nothing was."""
+    """Rotate by (B,) degrees and magnify, filling with black."""
     aspect = images.shape[2] / images.shape[3]
     cos, sin = (angle * (math.pi / 180)).cos() / scale, (angle * (math.pi / 180)).sin() / scale
     nothing = torch.zeros_like(cos)
@@ -55,7 +55,7 @@ def _crop(images: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _cutout(images: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Blacken a square of 10 of 32 pixels of the side that lies inside the picture."""
+    """Blacken a square of 10 of 32 pixels of the side inside the picture."""
     draw = Draw(len(images), images.device, generator)
     hidden = []
     for length in images.shape[2:]:
@@ -93,7 +93,7 @@ def pairs_of(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def allowed(dataset: str) -> tuple[str, ...]:
-    """Return the transformations that table 1 allows for a data set; all nine for one that it does not name."""
+    """Return the transformations that table 1 allows for a data set, or all nine for a data set not in it."""
     return ALLOWED.get(dataset, _ALL)
 
 
@@ -108,10 +108,10 @@ def check_allowed(dataset: str, choices: tuple[str, ...]) -> None:
 
 
 def choices_from(text: str) -> tuple[str, ...]:
-    """Return the choices that a text describes.
+    """Return the choices described by a text.
 
-    They are a data set of table 1 for all that it allows ("mnist"), a list ("rotation,crop+cutout"), a list checked
-    against a data set ("svhn:rotation,noise"), or the JSON file that `selfsort search-augmentations` writes.
+    It is the name of a data set of table 1, for all that it allows ("mnist"), a list ("rotation,crop+cutout"), a list
+    checked against a data set ("svhn:rotation,noise"), or the JSON file that `selfsort search-augmentations` writes.
 
     >>> choices_from("mnist")[:6]
     ('rotation', 'affine', 'crop', 'cutout', 'noise', 'rotation+affine')
@@ -119,7 +119,7 @@ def choices_from(text: str) -> tuple[str, ...]:
     Raises
     ------
     UserError
-        For a transformation that there is not, or that is not allowed for the data set; for an unreadable file.
+        If a transformation is unknown or not allowed for the data set, or a file cannot be read.
 
     """
     if text in ALLOWED:
@@ -137,7 +137,7 @@ def choices_from(text: str) -> tuple[str, ...]:
 
 def _checked(choices: tuple[str, ...], source: str) -> tuple[str, ...]:
     if not choices:
-        raise UserError(f"No transformation is named in {source!r}: choose among {', '.join(TRANSFORMATIONS)}.")
+        raise UserError(f"{source!r} names no transformation: choose among {', '.join(TRANSFORMATIONS)}.")
     for choice in choices:
         names = choice.split("+")
         for name in names:
@@ -164,11 +164,11 @@ def _from_file(path: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Transformations:
-    """One of several transformations, or pairs of them, drawn for each picture whenever it is seen (paper 1).
+    """One of several transformations, or pairs of them, drawn for each picture every time it is seen (paper 1).
 
     Parameters
     ----------
-    choices : each as likely: a transformation's name, or two with "+" between them, applied in random order
+    choices : equally likely: the name of a transformation, or two with "+" between them, applied in random order
 
     """
 

@@ -1,11 +1,12 @@
-"""Random views of whole batches, each picture with its own random parameters, on the device that holds it.
+"""Random views of whole batches, each picture with its own random parameters, on the device of the batch.
 
-All geometry of a view (crop, flips, rotation, shear, shift) is one affine map and one resampling; all its colour
-changes are one 3x3 matrix and an offset. Per-operation libraries resample and recolour once for every operation:
-`benchmarks/throughput.py` measures Kornia's equivalent beside this one.
+The whole geometry of a view (crop, flips, rotation, shear, shift) is one affine map and one resampling; all colour
+changes are one 3x3 matrix and an offset. Libraries that work operation by operation resample and recolour once for
+each: `benchmarks/throughput.py` compares this with Kornia's equivalent.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Range = tuple[float, float]
+_LEAST_SIDE = 8  # pixels of a smaller view
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -53,10 +55,13 @@ class Views:
     blur_sigma: Range = (0.1, 2.0)
     noise: float = 0.0
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return one view of each picture: (B, C, H, W) floats in [0, 1] in, the same shape and range out."""
-        if self._moves:
-            images = self._warp(images, generator)
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None, size: float = 1.0) -> Tensor:
+        """Return one view of each picture: (B, C, H, W) floats in [0, 1] in, the same shape and range out.
+
+        `size` makes their sides smaller, as a share of the pictures' sides.
+        """
+        if self._moves or size != 1:
+            images = self._warp(images, generator, size)
         if self._recolours:
             images = self._recolour(images, generator)
         if self.blur > 0:
@@ -78,9 +83,9 @@ class Views:
         strengths = self.brightness or self.contrast or self.saturation or self.hue
         return bool(self.grayscale or (self.jitter and strengths))
 
-    def _warp(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _warp(self, images: Tensor, generator: torch.Generator | None, size: float) -> Tensor:
         matrix = self.affine(len(images), images.shape[-2:], images.device, generator)
-        return warp(images, matrix, "reflection")
+        return warp(images, matrix, "reflection", sides(images.shape[-2:], size))
 
     def affine(self, n: int, shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
         """Draw (n, 2, 3) maps from view to picture coordinates, both in [-1, 1]."""
@@ -136,13 +141,29 @@ class Views:
         return images.index_copy(0, chosen, blurred)
 
 
-def warp(images: Tensor, matrix: Tensor, padding: Literal["reflection", "zeros"]) -> Tensor:
+def sides(shape: Sequence[int], size: float) -> tuple[int, int]:
+    """Return the height and width of views of (height, width) pictures whose sides are `size` times as long.
+
+    Smaller than 8 pixels, only views of smaller pictures are: they hardly show anything, and for maps of a single pixel
+    oneDNN (torch 2.15) computes wrong bfloat16 gradients of strided convolutions.
+
+    >>> sides((32, 64), 0.43), sides((8, 6), 0.43)
+    ((14, 28), (8, 6))
+    """
+    height, width = (max(round(length * size), min(length, _LEAST_SIDE)) for length in shape)
+    return height, width
+
+
+def warp(
+    images: Tensor, matrix: Tensor, padding: Literal["reflection", "zeros"], shape: tuple[int, int] | None = None
+) -> Tensor:
     """Return (B, C, H, W) pictures resampled by (B, 2, 3) maps from their new to their old coordinates in [-1, 1].
 
-    A map's row is (from x, from y, shift); what lies outside the old picture is its reflection, or black.
+    A map's row is (from x, from y, shift); outside the old picture is its reflection, or black. The new pictures have
+    the (height, width) of `shape`, without one that of the old ones.
     """
-    # Written out, the grid costs a third of torch's affine_grid, which multiplies (x, y, 1) for every pixel.
-    y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=images.device) for n in images.shape[-2:])
+    # This takes a third of the time of torch's affine_grid, which multiplies (x, y, 1) for every pixel.
+    y, x = (torch.linspace(1 / n - 1, 1 - 1 / n, n, device=images.device) for n in shape or images.shape[-2:])
     row = matrix[:, None, :, 0] * x[None, :, None] + matrix[:, None, :, 2]  # (B, W, 2)
     column = matrix[:, None, :, 1] * y[None, :, None]  # (B, H, 2)
     grid = row[:, None] + column[:, :, None]  # (B, H, W, 2)
@@ -158,11 +179,11 @@ class Draw:
     generator: torch.Generator | None
 
     def between(self, low: float, high: float) -> Tensor:
-        """Return (n,) numbers, uniform between two."""
+        """Return (n,) numbers, uniform between `low` and `high`."""
         return low + (high - low) * torch.rand(self.n, generator=self.generator, device=self.device)
 
     def happens(self, probability: float) -> Tensor:
-        """Return (n,) ones, with a probability, and zeros."""
+        """Return (n,) numbers, 1 with this probability and otherwise 0."""
         return (torch.rand(self.n, generator=self.generator, device=self.device) < probability).float()
 
 
@@ -170,10 +191,10 @@ def _saturate_and_turn(saturation: Tensor, angle: Tensor, luma: Tensor) -> Tenso
     """Return (B, C, C) matrices that scale saturation and turn the hue about the grey axis, keeping the luma."""
     channels = len(luma)
     identity = torch.eye(channels, device=luma.device)
-    grey = luma.expand(channels, channels)  # maps a colour to its grey
+    grey = luma.expand(channels, channels)  # maps a colour to grey
     if channels != 3:
         return identity.expand(len(saturation), -1, -1)
-    # Rodrigues' rotation about (1, 1, 1) / sqrt 3, then the luma is put back.
+    # Rodrigues' rotation about (1, 1, 1) / sqrt 3, then the luma is restored.
     root = 1 / math.sqrt(3)
     cross = luma.new_tensor([[0, -root, root], [root, 0, -root], [-root, root, 0]])
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
@@ -194,7 +215,7 @@ def _weighted_shifts(images: Tensor, weights: Tensor, radius: int, axis: int) ->
 
 
 PRESETS: dict[str, Views] = {
-    # SimCLR's, with the colour strength of 0.5 that its appendix B.9 takes for small pictures.
+    # SimCLR's, with the colour strength of 0.5 that its appendix B.9 uses for small pictures.
     "natural": Views(
         crop_scale=(0.08, 1.0),
         crop_ratio=(3 / 4, 4 / 3),

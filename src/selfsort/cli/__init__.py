@@ -1,6 +1,29 @@
-"""The command line: one thin function per command; nothing here computes, and torch comes in only inside commands."""
+"""The command line: one thin function per command, which computes nothing itself and imports torch only when run."""
 
-from selfsort.cli import backbones, learning, naming, papers, results
+from selfsort.cli import (
+    backbones,
+    certifying,
+    comparing,
+    deploying,
+    exchange,
+    learning,
+    naming,
+    papers,
+    results,
+    reviewing,
+)
 from selfsort.cli.app import app
 
-__all__ = ["app", "backbones", "learning", "naming", "papers", "results"]
+__all__ = [
+    "app",
+    "backbones",
+    "certifying",
+    "comparing",
+    "deploying",
+    "exchange",
+    "learning",
+    "naming",
+    "papers",
+    "results",
+    "reviewing",
+]

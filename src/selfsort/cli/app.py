@@ -1,4 +1,4 @@
-"""The `selfsort` command and what holds for all of its subcommands."""
+"""The `selfsort` command, and what all of its subcommands share."""
 
 import sys
 from typing import Annotated, Any
@@ -6,15 +6,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-# In the order in which people need them, which --help follows.
-_ORDER = "methods backbones audit views fit label refine certify report predict sort evaluate".split()
+# The order of --help: that in which people need the commands.
+_ORDER = (
+    "methods backbones audit review views fit compare label import suspects refine certify verify report export "
+    "predict sort serve evaluate"
+).split()
 
 
 class Commands(TyperGroup):
-    """All commands; Ctrl-C ends each with a sentence."""
+    """All commands; Ctrl-C ends any of them with a sentence instead of a traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, those first that a picture passes."""
+        """Return the names of the commands in the order in which they are used."""
         place = {name: number for number, name in enumerate(_ORDER)}
         return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(place)))
 
@@ -41,7 +44,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Print the version when asked."""
+    """Print the version if `--version` is given."""
     if show:
         from importlib.metadata import version as installed
 

@@ -13,12 +13,12 @@ from selfsort.cli.output import answer, print_table, say
 def list_backbones(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Any of timm's, torchvision's or open_clip's, hf-hub:owner/name or a file."),
+        typer.Argument(help="Any network of timm, torchvision or open_clip, hf-hub:owner/name, or a file."),
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Measure the speed of each on this machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List pre-trained networks: size, input, licence, where the weights are, and speed on this machine."""
+    """List pre-trained networks: size, input, licence, where the weights come from, and speed on this machine."""
     from selfsort.features import speed
     from selfsort.models import pretrained
 

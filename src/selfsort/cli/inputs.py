@@ -1,4 +1,4 @@
-"""What commands start from: pictures, and the runs of earlier ones."""
+"""What commands start from: pictures, and runs made by earlier commands."""
 
 import os
 import sys
@@ -9,31 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from selfsort.cli.options import level_or_name
 from selfsort.cli.output import say
 from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
 from selfsort.files import is_there
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from selfsort.data.image_set import ImageSet
     from selfsort.data.input_spec import InputSpec
     from selfsort.methods.base import Estimator
 
 
 def loaded_images(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
-    """Load pictures and say what they are."""
+    """Load pictures and print what they are."""
     return told(listed_images(source, quiet, **options).decoded(), quiet)
 
 
 def listed_images(source: str, quiet: bool, **options: Any) -> "ImageSet":
-    """List pictures without decoding one."""
+    """List pictures without decoding them."""
     from selfsort.data.loading import list_images
 
     return list_images(source, progress=not quiet and sys.stderr.isatty(), **options)
 
 
 def told(images: "ImageSet", quiet: bool, account: Path | None = None) -> "ImageSet":
-    """Say what pictures are and what of their source was changed or left out, write the account, and return them."""
+    """Print what the pictures are and what was changed or left out, write the account, and return the pictures."""
     from selfsort.data.account import summarise_account
     from selfsort.data.reading import tell
 
@@ -61,25 +65,25 @@ def write_account(images: "ImageSet", path: Path, quiet: bool) -> None:
 
 
 def check_account(path: Path | None) -> None:
-    """Raise `UserError` where an account cannot be what `--account` names."""
+    """Raise `UserError` if `--account` does not name a possible CSV file."""
     if path is not None and (path.suffix.lower() != ".csv" or os.path.isdir(path)):
         raise UserError(f"--account {str(path)!r} must be the name of a .csv file.")
 
 
 def model_folder(run: Path, clusters: bool, quiet: bool) -> Path:
-    """Return where the model of a run is to be taken from: the one that learnt names, if there is one."""
+    """Return the folder to load a run's model from: that of the named model, if there is one."""
     from selfsort import runs
 
     folder = run if clusters else runs.RunFolder(run).newest().path
     if folder != run:
-        say(f"Using the names given: {folder}", quiet)
+        say(f"Using the model of the names: {folder}", quiet)
     return folder
 
 
 def open_model(
     run: Path, source: str, quiet: bool, account: Path | None = None, **options: Any
 ) -> tuple["Estimator", "ImageSet"]:
-    """Load a model, and pictures of any size for it."""
+    """Load a model, and pictures of any size in a form that it reads."""
     from selfsort import methods
 
     model = methods.load(run)
@@ -88,21 +92,21 @@ def open_model(
 
 
 def _range_of(spec: "InputSpec") -> dict[str, Any]:
-    """Return the argument of `load_images` that makes of values of more than eight bits what a model was trained on."""
+    """Return the argument of `load_images` that scales values of more than eight bits as in the model's training."""
     reading = spec.reading
     known = None if reading is None else reading.integers or reading.floats or reading.value_range
     return {} if known in (None, "set") else {"value_range": known}
 
 
 def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
-    """Load the pictures that the run in a folder was trained on, from where they are now."""
+    """Load the pictures that the run in `folder` was trained on, from where they are now."""
     from selfsort.data.input_spec import InputSpec
 
     data, found = run["data"], Path(run["data"]["source"])
     if data["source"] == "array" and not moved:
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
     if not moved and found.is_absolute() and not is_there(found):
-        raise UserError(f"The pictures of this run are not in {str(found)!r} any more: say where with --images.")
+        raise UserError(f"This run's pictures are no longer in {str(found)!r}: say where they are with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
     options |= _range_of(InputSpec.of_run(run))
     if isinstance(chosen := data["options"].get("channels"), list):
@@ -118,14 +122,35 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
     except UserError as error:
         if moved:
             raise
-        raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where to with --images.") from error
+        raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where with --images.") from error
     if fingerprint != data["fingerprint"]:
-        raise UserError(f"{_change(folder, images)} since the run was trained: give the original ones with --images.")
+        raise UserError(f"{_change(folder, images)} since the run was trained: give the originals with --images.")
     return images
 
 
+TrueLabels = tuple["NDArray[np.int64]", tuple[str, ...]]
+
+
+def true_labels(source: str, classes_from: str | None, images: "ImageSet", quiet: bool) -> TrueLabels:
+    """Return the labels (N,) that a source has for the N pictures of a run, -1 for none, and the labels' names.
+
+    `--classes-from` says which folders are labels; the default, for the run's own source, is that of the run. How the
+    folders were understood is printed.
+    """
+    from selfsort.data.matching import labels_for
+
+    options = dict(images.options) if source == images.source else {}
+    if classes_from is not None:
+        options["classes_from"] = level_or_name(classes_from)
+    labelled, unread = listed_images(source, quiet, **options), dict(images.skipped)
+    for line in labelled.told:
+        say(in_flags(line), quiet)
+    labelled = labelled.without([(i, unread[name]) for i, name in enumerate(labelled.ids) if name in unread])
+    return labels_for(images, labelled), labelled.label_names
+
+
 def _as_trained(listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet: bool) -> tuple["ImageSet", str]:
-    """Return the pictures as a run took them, and the fingerprint to compare with the run's."""
+    """Return the pictures as the run read them, and the fingerprint to compare with the run's."""
     from selfsort import runs
     from selfsort.data.image_set import CONTENT
     from selfsort.data.input_spec import InputSpec
@@ -136,13 +161,13 @@ def _as_trained(listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet:
         return images, images.fingerprint()
     unread = dict(runs.read_skipped(folder) or runs.read_skipped(folder.parent))
     images = listed.without([(i, unread[name]) for i, name in enumerate(listed.ids) if name in unread])
-    # Reading all of a hundred thousand photographs again takes minutes.
+    # Reading a hundred thousand photographs again would take minutes.
     is_as_it_was = data.get("stamps") is not None and images.stamps_fingerprint() == data["stamps"]
     return images, data["fingerprint"] if is_as_it_was else images.content_fingerprint()
 
 
 def _change(folder: Path, images: "ImageSet") -> str:
-    """Say in what pictures differ from those of the run in a folder."""
+    """Describe how pictures differ from those of the run in `folder`."""
     from selfsort import runs
 
     then, now = set(runs.read_training_arrays(folder)[2]), set(images.ids)
@@ -155,15 +180,15 @@ def check_outside(out: Path, source: str) -> None:
     """Raise `UserError` for an output folder inside the folder of the pictures."""
     folder = Path(source)
     if os.path.isdir(folder) and out.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{str(out)!r} lies inside the pictures' folder {source!r}: choose a folder outside of it.")
+        raise UserError(f"{str(out)!r} is inside the pictures' folder {source!r}: choose a folder outside it.")
 
 
 @contextmanager
-def resumable(out: Path, how: str = "go on with the same command and --resume") -> Iterator[None]:
-    """Say how to go on after Ctrl-C."""
+def resumable(out: Path, how: str = "continue with the same command and --resume") -> Iterator[None]:
+    """On Ctrl-C, say how to continue."""
     try:
         yield
     except KeyboardInterrupt:
-        way_on = how if out.exists() else "nothing was kept"
-        print(f"selfsort: Stopped; {way_on}.", file=sys.stderr)
+        how_to_continue = how if out.exists() else "nothing was kept"
+        print(f"selfsort: Stopped; {how_to_continue}.", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -1,4 +1,4 @@
-"""Commands up to a trained model: methods, views, audit, fit; and the cache of decoded pictures."""
+"""Commands up to a trained model (methods, views, audit, fit), and the cache."""
 
 import sys
 from pathlib import Path
@@ -35,6 +35,7 @@ from selfsort.cli.options import (
 from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say, shell_words
 from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
+from selfsort.spelling import counted
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
@@ -69,8 +70,9 @@ def views(
     views: Annotated[
         str,
         typer.Option(
-            help="Preset (natural, digits, cells, none), also with strengths: digits:rotation=30,crop_scale=0.5..1; or "
-            "transformations: and a list, such as transformations:rotation,crop+cutout."
+            help="Preset (natural, digits, cells, none), optionally with strengths, as "
+            "digits:rotation=30,crop_scale=0.5..1; or a list of transformations, as "
+            "transformations:rotation,crop+cutout."
         ),
     ] = "natural",
     count: Annotated[int, typer.Option(min=1, max=64, help="Originals to draw.")] = 8,
@@ -83,7 +85,7 @@ def views(
     data_root: DataRoot = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw what the augmentation does to your pictures, before you train: originals with six views each."""
+    """Show what the augmentation does to your pictures before you train: originals with six views each."""
     import torch
 
     from selfsort.augment import views_from
@@ -106,19 +108,20 @@ def views(
 @app.command()
 def audit(
     source: Source,
-    out: Annotated[Path, typer.Option(help="New folder for the page and the table.")] = Path("audit"),
+    out: Annotated[Path, typer.Option(help="New folder for the page and the tables.")] = Path("audit"),
     write_clean: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also fill this new folder with links to what is kept.")
+        Path | None, typer.Option(metavar="DIR", help="Also fill this new folder with links to the pictures kept.")
     ] = None,
     keep: Annotated[
         list[KeepReason] | None,
-        typer.Option(help="Do not leave pictures out as exact or near duplicates, or blank; may be repeated."),
+        typer.Option(help="Keep exact duplicates, near duplicates or blank pictures, too; may be repeated."),
     ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Pre-trained network whose features tell outliers and turned duplicates; none goes by colours alone.",
-            show_default="what fit starts from",
+            help="Pre-trained network whose features reveal outliers and rotated duplicates; with none, the audit goes "
+            "by colours, layout and texture.",
+            show_default="the one that fit starts from",
         ),
     ] = None,
     split: Split = None,
@@ -131,7 +134,7 @@ def audit(
     csv_bom: CsvBom = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with pictures before you train: damaged files, duplicates, leaks, borders, outliers."""
+    """Look for problems in pictures before you train: damaged files, duplicates, leaks, borders, outliers."""
     from functools import partial
 
     from selfsort import audit as auditing
@@ -157,9 +160,10 @@ def audit(
     features, spec = _features_of(images, backbone, progress)
     found = auditing.audit(images, features=features, keep=kept, progress=progress)
     if write_clean:
-        check_target(write_clean)  # somebody may have put something there meanwhile
+        check_target(write_clean)  # something may have been put there meanwhile
     auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out), input_spec=spec), bom=csv_bom)
-    clean = None if write_clean is None else {"out": str(write_clean), "pictures": link_kept(found, write_clean)}
+    linked = None if write_clean is None else link_kept(found, write_clean)
+    clean = None if linked is None else {"out": str(write_clean), "pictures": linked}
     summary = found.summary()
     answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
     for line in (*found.images.told, *tell(found.looks.facts)):
@@ -167,13 +171,15 @@ def audit(
     if read := summarise_account(found.read):
         say(read, as_json)
     rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
-    say(f"{summary['pictures']:,} files in {summary['seconds']:.0f} s: {summary['rejected']:,} to leave out", as_json)
+    looked_at, seconds = counted(summary["pictures"], "file"), summary["seconds"]
+    say(f"{looked_at} in {seconds:.0f} s: {summary['rejected']:,} to leave out", as_json)
     print_table(["finding", "pictures", "proposed"], rows, as_json or not rows)
     for warning in summary["warnings"]:
         say(f"Warning: {warning}", as_json)
-    say(f"Wrote {out / PAGE}, which shows them, {out / 'pictures.csv'} and {out / 'account.csv'}", as_json)
-    if clean:
-        say(f"Linked {clean['pictures']:,} pictures in {write_clean}", as_json)
+    say(f"Wrote {out / PAGE} (the findings), {out / 'pictures.csv'} and {out / 'account.csv'}", as_json)
+    say(f"To decide yourself what is kept: selfsort review {shell_words(out)[0]}", as_json)
+    if linked is not None:
+        say(f"Linked {counted(linked, 'picture')} in {write_clean}", as_json)
     words = shell_words(source, "--audit", out, "--out", Path("runs") / out.name)
     chosen = {"--split": split, "--classes-from": classes_from, "--data-root": data_root}
     chosen |= {"--value-range": value_range, "--page": page, "--channels": channels}
@@ -185,7 +191,7 @@ def audit(
 def _features_of(
     images: "ImageSet", backbone: str | None, progress: bool
 ) -> tuple["Features | None", "InputSpec | None"]:
-    """Return the features that an audit goes by, which fitting takes up again, and what their network takes."""
+    """Return the features that an audit uses, which `fit` later reuses, and their network's input."""
     if backbone == "none":
         return None, None
     from selfsort.methods.choice import choose
@@ -200,7 +206,7 @@ def _features_of(
     except UserError:
         if backbone:
             raise
-        return None, None  # no picture can be read, which is for the audit to tell
+        return None, None  # no picture can be read: the audit reports that
 
 
 def _number_or_auto(value: str | None) -> str | None:
@@ -215,7 +221,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
     method: Annotated[
         str | None,
-        typer.Option(help="Method; `selfsort methods` lists them.", show_default="what suits the pictures"),
+        typer.Option(help="Method; `selfsort methods` lists them.", show_default="chosen from the pictures"),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -231,7 +237,7 @@ def fit(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the pictures.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.", show_default="0")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, 32 or bf16.", show_default="auto")] = None,
     setting: Annotated[
@@ -241,11 +247,12 @@ def fit(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run in --out, or start it.")
+        bool, typer.Option("--resume", help="Continue the interrupted run in --out, or start it.")
     ] = False,
     size: Size = None,
     resize: Annotated[
-        Resize | None, typer.Option(help="How pictures become square.", show_default="squash for a backbone, else crop")
+        Resize | None,
+        typer.Option(help="How pictures are made square.", show_default="squash for a backbone, else crop"),
     ] = None,
     split: Split = None,
     classes_from: ClassesFrom = None,
@@ -254,7 +261,8 @@ def fit(
     channels: Channels = None,
     fold: Fold = None,
     audit: Annotated[
-        Path | None, typer.Option(help="Folder that `selfsort audit` made of SOURCE: train without what it leaves out.")
+        Path | None,
+        typer.Option(help="Audit of SOURCE, a folder made by `selfsort audit`: train without what it leaves out."),
     ] = None,
     data_root: DataRoot = None,
     download: Download = False,
@@ -262,7 +270,7 @@ def fit(
     account: Account = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn clusters from pictures and keep the model in a run folder."""
+    """Learn clusters from pictures and save the model in a run folder."""
     from selfsort import methods, runs
 
     if resume and runs.RunFolder(out).is_complete():
@@ -285,10 +293,10 @@ def fit(
     where |= {"classes_from": level_or_name(classes_from), "resize": resize or Resize.crop}
     where |= {"exclude": _rejected(audit, as_json)} | reading_of(value_range, page, channels)
     if method is not None:
-        methods.make(method, given)  # what is wrong is said before the pictures are looked for
+        methods.make(method, given)  # reports wrong settings before the pictures are listed
     images = listed_images(source, size=size, quiet=as_json, **where)
     choice = _choice(method, backbone, images)
-    say(f"Method: {choice.method}, as {choice.reason}; --method takes another.", as_json or method is not None)
+    say(f"Method: {choice.method}, as {choice.reason}; --method chooses another.", as_json or method is not None)
     usual = {} if method else {"n_classes": "auto"}
     model = methods.make(choice.method, usual | choice.settings | given)
     if model.method == "frozen":
@@ -309,13 +317,13 @@ def _choice(method: str | None, backbone: str | None, images: "ImageSet") -> "Ch
     if method is not None:
         return Choice(method, {}, None, "")
     if backbone is not None:
-        return Choice("frozen", {}, None, "a backbone was named")
+        return Choice("frozen", {}, None, "a backbone was given")
     return choose(images)
 
 
 def _at_own_size(model: "Estimator", size: int | None, resize: Resize | None) -> "Estimator":
     if size is not None:
-        raise UserError(f"--size {size} is for methods that train from scratch: a backbone has its own size.")
+        raise UserError(f"--size {size} is for methods that train from scratch: leave it out, a backbone has its own.")
     return model if resize is None else model.set_params(resize=resize.value)
 
 
@@ -326,7 +334,7 @@ def _rejected(audit: Path | None, quiet: bool) -> tuple[str, ...]:
     from selfsort.audit import read_rejected
 
     ids = read_rejected(audit)
-    say(f"{len(ids):,} pictures left out by {audit}", quiet)
+    say(f"{counted(len(ids), 'picture')} left out by {audit}", quiet)
     return ids
 
 
@@ -345,7 +353,7 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
     say(f"{model.method}: {model.n_clusters_} clusters of {sizes} pictures in {minutes}", as_json)
     if len(losses := training.get("head_losses", [])) > 1:
         head = training["head"]
-        say(f"Of {len(losses)} heads, number {head + 1} has the lowest loss, {losses[head]:.3f}: it predicts", as_json)
+        say(f"Head {head + 1} of {len(losses)} has the lowest loss, {losses[head]:.3f}, and is used", as_json)
     if model.class_count_ is not None:
         say(f"Number of clusters: {model.class_count_.reason}", as_json)
     say(f"Do the groups mean anything? {' '.join(GroupQuality.from_json(training['groups']).sentences())}", as_json)
@@ -359,10 +367,10 @@ def _report_fit(model: "Estimator", images: "ImageSet", out: Path, as_json: bool
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete everything that is kept.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete everything in the cache.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show or clear what is kept for later: decoded pictures, features, UMAP layouts, converted weights."""
+    """Show or clear the cache: decoded pictures, features, UMAP layouts, converted weights."""
     from selfsort.clustering.kept import LAYOUTS
     from selfsort.data import cache as pictures
     from selfsort.features import store as features
@@ -374,6 +382,6 @@ def cache(
     facts = {"folder": str(sets.path), "sets": sets.sets, "features": entries[0]}
     facts |= {"layouts": made[0], "weights": files[0]}
     answer("cache", {**facts, "bytes": total, "freed": freed}, as_json)
-    gone = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
+    freed_size = f"; {freed / 1e6:,.1f} MB freed" if clear else ""
     counted = f"{sets.sets} sets of pictures, {entries[0]} of features, {made[0]} layouts, {files[0]} converted weights"
-    say(f"{pictures.root()}: {counted}, {total / 1e6:,.1f} MB{gone}", as_json)
+    say(f"{pictures.root()}: {counted}, {total / 1e6:,.1f} MB{freed_size}", as_json)

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands share."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -11,7 +11,7 @@ from selfsort.errors import UserError
 
 
 class Resize(StrEnum):
-    """How a picture becomes square."""
+    """How pictures are made square."""
 
     crop = "crop"
     pad = "pad"
@@ -28,7 +28,7 @@ class Probe(StrEnum):
 
 
 class KeepReason(StrEnum):
-    """Reasons for which an audit leaves pictures out, which `--keep` overrules."""
+    """Reasons why an audit leaves pictures out, which `--keep` overrides."""
 
     exact = "exact"
     near = "near"
@@ -43,20 +43,20 @@ class Map(StrEnum):
 
 
 Source = Annotated[str, typer.Argument(help="Pictures: folder, zip, .npy, .npz, data set name or hf:owner/name.")]
-Run = Annotated[Path, typer.Argument(help="Run folder that `selfsort fit` made.")]
+Run = Annotated[Path, typer.Argument(help="Run folder made by `selfsort fit`.")]
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Side in pixels to which pictures are brought.", show_default="their own if small and square, else 64"
+        help="Resize pictures to this side, in pixels.", show_default="their own if small and square, else 64"
     ),
 ]
-ResizeBy = Annotated[Resize, typer.Option(help="How pictures become square.")]
+ResizeBy = Annotated[Resize, typer.Option(help="How pictures are made square.")]
 Split = Annotated[str | None, typer.Option(help="Part of the source: train, test, unlabeled …")]
 ClassesFrom = Annotated[
     str | None,
     typer.Option(
-        help="Which folders are classes: auto, parent (of a picture), a level of its path such as 2, a folder that "
-        "they lie in, or none; on the hub a column.",
+        help="Which folders are classes: auto; parent (the picture's folder); a level of its path, such as 2; the "
+        "folder that contains the classes; or none. For a data set on the hub, a column.",
         show_default="auto",
     ),
 ]
@@ -64,8 +64,8 @@ ValueRange = Annotated[
     str | None,
     typer.Option(
         metavar="set|picture|type|LOW..HIGH",
-        help="Which values become black and white, of more than 8 bits: those found over the set, or each picture, "
-        "what their type stands for, or LOW and HIGH.",
+        help="Which values of pictures with more than 8 bits become black and white: the range of the set, of each "
+        "picture, of their type, or from LOW to HIGH.",
         show_default="set",
     ),
 ]
@@ -73,7 +73,7 @@ Page = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|max",
-        help="Page, slice or frame of each picture, the first being 0; max takes the largest values over all.",
+        help="Page, slice or frame of each picture, counting from 0; max takes the maximum over all of them.",
         show_default="0",
     ),
 ]
@@ -81,15 +81,18 @@ Channels = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBERS",
-        help="1 (grey), 3 (colour), or up to three channels, the first being 0: 0,2,4, and 2, with a comma for one.",
+        help="1 (grey), 3 (colour), or up to three channels, counting from 0, such as 0,2,4; a single one as 2, with "
+        "a comma.",
         show_default="what the pictures have",
     ),
 ]
 Fold = Annotated[int | None, typer.Option(help="One of STL-10's ten training folds, 0 to 9.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision data sets.")]
-Download = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is missing.")]
+Download = Annotated[bool, typer.Option("--download", help="Download a torchvision data set that is missing.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Decode into memory and leave no cache on disk.")]
-CsvBom = Annotated[bool, typer.Option("--csv-bom", help="Begin CSV with the mark by which Excel knows UTF-8.")]
+CsvBom = Annotated[
+    bool, typer.Option("--csv-bom", help="Start CSV files with a byte order mark, so that Excel reads them as UTF-8.")
+]
 Account = Annotated[
     Path | None,
     typer.Option(
@@ -97,31 +100,43 @@ Account = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Clusters = Annotated[bool, typer.Option("--clusters", help="Ignore the names given: use RUN's own clusters.")]
-Moved = Annotated[str | None, typer.Option(help="The pictures the run was trained on, if they have moved.")]
-Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the first free one from 8573")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Clusters = Annotated[bool, typer.Option("--clusters", help="Ignore the names given and use RUN's own clusters.")]
+Moved = Annotated[str | None, typer.Option(help="The pictures that the run was trained on, if they have moved.")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port of the page.", show_default="the first free one from 8573")
+]
 Host = Annotated[
     str | None,
     typer.Option(help="Name of this machine on a trusted network, to let others in.", show_default="this machine only"),
 ]
 Password = Annotated[
-    str | None, typer.Option(help="That others give, needed with --host.", show_default="$SELFSORT_PASSWORD")
+    str | None, typer.Option(help="Password for others, needed with --host.", show_default="$SELFSORT_PASSWORD")
 ]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address and open no browser.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address instead of opening a browser.")]
 Simulate = Annotated[
     str | None,
-    typer.Option(metavar="SOURCE", help="Answer by the labels of SOURCE instead of a person, without a page."),
+    typer.Option(metavar="SOURCE", help="Let the labels of SOURCE answer instead of a person, without a page."),
+]
+
+LabelsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--classes-from",
+        help="Which folders of --simulate SOURCE are labels: auto; parent (the picture's folder); a level of its path, "
+        "such as 2; the folder that contains the labels; or none. For a data set on the hub, a column.",
+        show_default="auto",
+    ),
 ]
 
 
 def level_or_name(given: str | None) -> str | int | None:
-    """Return what `--classes-from` means: a number is a level, "./2" a folder."""
+    """Return the value of `--classes-from`: a number is a level, "./2" a folder."""
     return int(given) if given is not None and given.isdecimal() else given
 
 
 def reading_of(value_range: str | None, page: str | None, channels: str | None) -> dict[str, Any]:
-    """Return the arguments of `load_images` that `--value-range`, `--page` and `--channels` mean."""
+    """Translate `--value-range`, `--page` and `--channels` into arguments of `load_images`."""
     given = {"value_range": value_range, "page": page, "channels": channels}
     texts = {name: text for name, text in given.items() if text is not None}
     return {name: _READERS[name](text) for name, text in texts.items()}
@@ -141,12 +156,18 @@ def _page_of(text: str) -> str | int:
 def _channels_of(text: str) -> int | tuple[int, ...]:
     numbers = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in numbers if part) or not any(numbers):
-        raise UserError(f"--channels {text!r} is none of 1, 3, or numbers such as 0,2,4.")
+        raise UserError(f"--channels {text!r} is neither 1 nor 3 nor a list such as 0,2,4.")
     chosen = tuple(int(part) for part in numbers if part)
     return chosen if "," in text else chosen[0]
 
 
 _READERS: dict[str, Callable[[str], Any]] = {"value_range": _range_of, "page": _page_of, "channels": _channels_of}
+
+
+def check_labels_from(classes_from: str | None, simulate: str | None) -> None:
+    """Raise `UserError` if `--classes-from` is given without `--simulate`, whose labels it selects."""
+    if classes_from is not None and simulate is None:
+        raise UserError("--classes-from selects the labels of --simulate SOURCE: give both, or neither.")
 
 
 def check_seed(seed: int) -> None:
@@ -156,7 +177,7 @@ def check_seed(seed: int) -> None:
 
 
 def settings_from(texts: list[str]) -> dict[str, str]:
-    """Return the settings that `--set NAME=VALUE` gave."""
+    """Return the settings given by `--set NAME=VALUE`."""
     for text in texts:
         if "=" not in text:
             raise UserError(f"--set {text!r} is not NAME=VALUE, such as --set temperature=0.2.")

@@ -14,18 +14,18 @@ JSON_FORMAT = 1
 
 
 def shell_words(*values: object) -> list[str]:
-    """Return values as a shell takes them, to be copied."""
+    """Return values quoted for a shell, to be copied and pasted."""
     return [shlex.quote(str(value)) for value in values]
 
 
 def answer(command: str, content: Mapping[str, Any], as_json: bool) -> None:
-    """Print what a command found for programs, if they asked; docs/json.md describes it."""
+    """Print a command's result as JSON, if `as_json`; docs/json.md describes it."""
     if as_json:
         print(json.dumps(_utf8({"format": JSON_FORMAT, "command": command, **content})))
 
 
 def _utf8(content: Any) -> Any:
-    """Write file names that are no UTF-8 as tables do: not every program reads half of a surrogate pair."""
+    """Write file names that are not UTF-8 as tables do: not every program reads half a surrogate pair."""
     if isinstance(content, str):
         return utf8_text(content)
     if isinstance(content, Mapping):
@@ -34,13 +34,13 @@ def _utf8(content: Any) -> Any:
 
 
 def say(text: str, quiet: bool = False) -> None:
-    """Print a line for people."""
+    """Print a line for people, unless `quiet`."""
     if not quiet:
         print(text)
 
 
 def print_table(columns: list[str], rows: list[Any], quiet: bool) -> None:
-    """Print rows under their columns for people."""
+    """Print rows as a table for people, unless `quiet`."""
     if quiet:
         return
     from rich import box
@@ -60,13 +60,13 @@ def _cell(value: Any) -> str:
 
 
 def image_facts(images: "ImageSet") -> dict[str, Any]:
-    """Return how many pictures there are, what was changed or left out, and what the source was taken for."""
+    """Return how many pictures there are, what was changed or left out, and how the source was understood."""
     skipped = [row._asdict() for row in images.skipped]
     return {"pictures": len(images), "skipped": skipped, **account_counts(images), "told": list(images.told)}
 
 
 def account_counts(images: "ImageSet") -> dict[str, dict[str, int]]:
-    """Count by kind what was changed or passed over of a source."""
+    """Count the files of a source that were changed or passed over, by kind."""
     from selfsort.data.listing import count_kinds
 
     changes = (change for name in images.ids if name in images.facts for change in images.facts[name].changes())
@@ -75,7 +75,7 @@ def account_counts(images: "ImageSet") -> dict[str, dict[str, int]]:
 
 
 def count_clusters(clusters: Any, n_classes: int) -> list[int]:
-    """Return how many pictures each cluster has."""
+    """Return the number of pictures in each cluster."""
     import numpy as np
 
     counts: list[int] = np.bincount(clusters, minlength=n_classes).tolist()

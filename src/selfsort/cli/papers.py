@@ -1,4 +1,4 @@
-"""Commands that make the papers' figures and tables again: reproduce, search-augmentations."""
+"""Commands that reproduce the papers' figures and tables: reproduce, search-augmentations."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _find_papers() -> None:
-    """Let `papers` be imported: it lies beside `src` in a checkout, and is not in the wheel."""
+    """Make `papers` importable: it lies beside `src` in a checkout, and is not in the wheel."""
     checkout = Path(__file__).parents[3]
     if not (checkout / "papers" / "runner.py").is_file():
         raise UserError(
@@ -30,13 +30,13 @@ def _find_papers() -> None:
 
 @app.command()
 def reproduce(
-    paper: Annotated[str | None, typer.Argument(help="Paper, such as paper4; without one, all are listed.")] = None,
+    paper: Annotated[str | None, typer.Argument(help="Paper, such as paper4; without it, list all.")] = None,
     figure: Annotated[list[int] | None, typer.Option(help="Number of a figure of the paper; may be repeated.")] = None,
     table: Annotated[list[int] | None, typer.Option(help="Number of a table of the paper; may be repeated.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the pictures.", show_default="the paper's")
     ] = None,
-    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to train on.", show_default="all")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Runs to average.", show_default="3")] = None,
     embedding_size: Annotated[
         list[int] | None,
@@ -46,7 +46,7 @@ def reproduce(
         list[str] | None, typer.Option(help="Only this method; may be repeated.", show_default="all")
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Only this data set of several; may be repeated.", show_default="all")
+        list[str] | None, typer.Option(help="Only this data set; may be repeated.", show_default="all")
     ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A hyper-parameter of the methods, NAME=VALUE; may be repeated.")
@@ -54,20 +54,20 @@ def reproduce(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data_root: DataRoot = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for what is measured and drawn.", show_default="reproduced/PAPER")
+        Path | None, typer.Option(help="Folder for measurements and figures.", show_default="reproduced/PAPER")
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="JSON file of records, such as docs/results.json, to add them to.")
+        Path | None, typer.Option(help="JSON file of records to add the results to, such as docs/results.json.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a paper's figures and tables again, beside its own values; what is measured once is kept."""
+    """Reproduce a paper's figures and tables beside the published values; measurements are kept and reused."""
     _find_papers()
     import papers as made
 
     wanted = [("figure", number) for number in figure or []] + [("table", number) for number in table or []]
     if wanted and paper is None:
-        raise UserError("Say which paper it is of, such as: selfsort reproduce paper4 --figure 4.")
+        raise UserError("--figure and --table need a paper, such as: selfsort reproduce paper4 --figure 4.")
     papers = [made.find(name) for name in ([paper] if paper else made.names())]
     if not wanted:
         _list_experiments(papers, as_json)
@@ -86,7 +86,7 @@ def reproduce(
     )
     made.check_options(experiments, scale)
     for each in experiments:
-        each.trials(scale)  # what is wrong with the last is said before the first is measured
+        each.trials(scale)  # reports errors in the last before the first is measured
     where = made.Where(device, data_root)  # type: ignore[arg-type]
     records: list[Any] = []
     for each in experiments:
@@ -104,7 +104,7 @@ def _reproduce(
     import papers as made
 
     command = " ".join(["selfsort", *sys.argv[1:]])
-    with resumable(folder, "the same command goes on with what is missing"):
+    with resumable(folder, "the same command continues with what is missing"):
         records = made.reproduce(paper, experiment, scale, where, folder, command, lambda line: say(line, quiet))
     say(f"Wrote {folder / experiment.name}.png, .md and .csv", quiet)
     return records
@@ -115,10 +115,13 @@ def search_augmentations(
     source: Annotated[str, typer.Argument(help="A labelled data set, such as mnist, cifar10 or svhn.")],
     transformation: Annotated[
         list[str] | None,
-        typer.Option(help="Try only this one, and pairs; may be repeated.", show_default="those that fit the data set"),
+        typer.Option(
+            help="Try only this transformation, and pairs of those given; may be repeated.",
+            show_default="those that fit the data set",
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 30,
-    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to learn from.", show_default="all")] = None,
+    subset: Annotated[int | None, typer.Option(min=1, help="Pictures to train on.", show_default="all")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs to average.")] = 1,
     embedding_size: Annotated[int, typer.Option(min=1, help="Size of the embedding.")] = 300,
     setting: Annotated[
@@ -126,12 +129,12 @@ def search_augmentations(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     data_root: DataRoot = None,
-    out: Annotated[Path, typer.Option(help="Folder for what is measured, the heat map and the ten best.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for measurements, the heat map and the ten best.")] = Path(
         "augmentations"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Find the random changes that help pseudo-label-ae most: every one and every pair, scored with labels."""
+    """Find the random changes that help pseudo-label-ae most: each one and each pair is scored with labels."""
     _find_papers()
     import papers as made
     from papers import paper1
@@ -148,12 +151,12 @@ def search_augmentations(
     where = made.Where(device, data_root)  # type: ignore[arg-type]
     records = _reproduce(paper1.PAPER, experiment, scale, where, out, as_json)
     best = out / paper1.top_ten(experiment.dataset)
-    say(f"The ten best: {best}. Go on: selfsort fit … --method pseudo-label-ae --views transformations:{best}", as_json)
+    say(f"The ten best: {best}. Next: selfsort fit … --method pseudo-label-ae --views transformations:{best}", as_json)
     answer("search-augmentations", {"out": str(out), "top_ten": str(best), "records": records}, as_json)
 
 
 def _list_experiments(papers: list[Any], as_json: bool) -> None:
-    """List what can be reproduced, what it needs, and how long it takes on two CPU cores."""
+    """List what can be reproduced, the data it needs, and how long it takes on two CPU cores."""
     lines = [
         {
             "what": f"{paper.name} --{each.kind} {each.number}",
@@ -167,5 +170,5 @@ def _list_experiments(papers: list[Any], as_json: bool) -> None:
     answer("reproduce", {"experiments": lines}, as_json)
     rows = [line | {"minutes": f"{line['minutes']:,.0f}"} for line in lines]
     print_table(["what", "shows", "data", "minutes"], rows, as_json)
-    say("Minutes are for a whole one on two CPU cores; --epochs, --subset and --seeds make it shorter.", as_json)
-    say("Data sets are torchvision's, in --data-root. Go on: selfsort reproduce paper4 --figure 4", as_json)
+    say("Minutes are for the full experiment on two CPU cores; --epochs, --subset and --seeds shorten it.", as_json)
+    say("Data sets are torchvision's, in --data-root. Next: selfsort reproduce paper4 --figure 4", as_json)

@@ -26,11 +26,17 @@ from selfsort.cli.options import (
     check_seed,
     level_or_name,
 )
-from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say
+from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say, shell_words
 from selfsort.errors import UserError
+from selfsort.spelling import counted
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from selfsort.data.image_set import ImageSet
     from selfsort.evaluation.protocol import Labelled
+    from selfsort.methods.base import Estimator
 
 
 @app.command()
@@ -46,7 +52,7 @@ def predict(
     csv_bom: CsvBom = False,
     as_json: AsJson = False,
 ) -> None:
-    """Assign pictures to clusters: id, cluster, its name if it has one, confidence and probabilities."""
+    """Assign pictures to clusters and write a table: id, cluster, its name if it has one, confidence, probabilities."""
     from selfsort.export.predictions import check_table, write_predictions
 
     check_table(out)
@@ -60,16 +66,16 @@ def predict(
     found = {"out": str(out), **image_facts(images), "clusters": counts, "names": list(model.names_)}
     answer("predict", found, as_json)
     kind = "names" if model.names_ else "clusters"
-    say(f"Wrote {out}: {len(images):,} pictures in {sum(n > 0 for n in counts)} {kind}.", as_json)
+    say(f"Wrote {out}: {counted(len(images), 'picture')} in {sum(n > 0 for n in counts)} {kind}.", as_json)
 
 
 @app.command()
 def sort(
     run: Run,
     source: Source,
-    out: Annotated[Path, typer.Option(help="New folder; one folder per cluster is made in it.")],
+    out: Annotated[Path, typer.Option(help="New folder, which gets one folder per cluster.")],
     link: Annotated[
-        bool, typer.Option("--link/--copy", help="Link to the pictures, or copy them. Nothing is moved or overwritten.")
+        bool, typer.Option("--link/--copy", help="Link to the pictures or copy them. Nothing is moved or overwritten.")
     ] = True,
     clusters: Clusters = False,
     split: Split = None,
@@ -78,7 +84,7 @@ def sort(
     account: Account = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sort pictures into one folder per cluster, or per name where names were given."""
+    """Sort pictures into one folder per cluster, or per name if names were given."""
     from selfsort.export.links import check_target
     from selfsort.export.sort import sort_images
 
@@ -92,7 +98,7 @@ def sort(
     found, names = model.predict_proba(images).argmax(1), dict(enumerate(model.names_))
     summary = sort_images(images, found, out, mode=mode, n_clusters=model.n_classes_, names=names)
     answer("sort", {"out": str(out), "mode": mode, **image_facts(images), **summary.to_json()}, as_json)
-    say(f"Sorted {len(images):,} pictures into {out}:", as_json)
+    say(f"Sorted {counted(len(images), 'picture')} into {out}:", as_json)
     for name, count in summary.counts.items():
         say(f"  {name}  {count:,}", as_json)
 
@@ -105,8 +111,8 @@ def evaluate(
     probe_train: Annotated[
         str | None,
         typer.Option(
-            help="Labelled pictures that the probe learns from.",
-            show_default="a seeded 80 % of SOURCE; the rest tests it",
+            help="Labelled pictures to train the probe on.",
+            show_default="a random 80 % of SOURCE; the rest tests it",
         ),
     ] = None,
     probe_split: Annotated[str | None, typer.Option(help="Split of --probe-train.")] = None,
@@ -114,8 +120,8 @@ def evaluate(
         int | None,
         typer.Option(
             min=2,
-            help="Train that many probes on as many parts of --probe-train, STL-10's own ten where it has them; the "
-            "accuracy is their mean.",
+            help="Train one probe on each of that many parts of --probe-train (for STL-10, its own ten) and average "
+            "their accuracies.",
             show_default="one probe on all of it",
         ),
     ] = None,
@@ -128,33 +134,36 @@ def evaluate(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a run against labelled pictures (class folders); labels are used here and nowhere else."""
+    """Measure a run against labelled pictures (class folders); training never sees these labels."""
     import numpy as np
 
     from selfsort.data.sources.torchvision_sets import n_folds
-    from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names
+    from selfsort.evaluation.protocol import Labelled, evaluate_clusters, evaluate_names, same_pictures
     from selfsort.runs import RunFolder, write_facts
 
     check_seed(seed)
     if not probe and (probe_train or probe_split):
         raise UserError("--probe-train and --probe-split need --probe linear, svm, knn or centroid.")
     if folds and not (probe and (probe_train or probe_split)):
-        raise UserError("--folds needs --probe and --probe-train: its pictures are what is dealt into folds.")
+        raise UserError("--folds needs --probe and --probe-train: it splits the pictures of --probe-train.")
 
     check_account(account)
     folder = model_folder(run, clusters, as_json)
 
     def labelled(
         source: str, split: str | None, fold: int | None = None, account: Path | None = None
-    ) -> tuple["Labelled", Any, tuple[str, ...]]:
+    ) -> tuple["Labelled", Any, "Estimator"]:
         options = {"split": split, "fold": fold, "data_root": data_root, "classes_from": level_or_name(classes_from)}
         model, images = open_model(folder, source, as_json, account, cache=not no_cache, **options)
         embedding, probabilities = model.transform_and_predict(images)
         labels = np.full(len(images), -1) if images.labels is None else images.labels
-        return Labelled(embedding, labels, images.label_names), probabilities.argmax(1), model.names_
+        bursts = _bursts_of(images, as_json) if probe else None
+        return Labelled(embedding, labels, images.label_names, bursts), probabilities.argmax(1), model
 
-    test, predicted, names = labelled(source, split, account=account)
-    found = evaluate_clusters(test, predicted, random_state=seed) | {"named": evaluate_names(test, predicted, names)}
+    test, predicted, model = labelled(source, split, account=account)
+    found = evaluate_clusters(test, predicted, random_state=seed)
+    found["named"] = evaluate_names(test, predicted, model.names_)
+    found["of_training"] = same_pictures(test.embedding, model.embedding_)
 
     def learnt(fold: int | None = None) -> "Labelled":
         part = probe_split if fold is None else probe_split or "train"
@@ -164,15 +173,36 @@ def evaluate(
         learn = learnt if probe_train or probe_split else None
         found["probe"] = _probed(probe, test, learn, folds, n_folds(probe_train or source), seed)
     found["source"] = source if split is None else f"{source} ({split})"
-    write_facts(RunFolder(folder).evaluation, found)  # first: after an error nothing is on standard output
+    # Before anything is printed: after an error, standard output must be empty.
+    write_facts(RunFolder(folder).evaluation, found)
+    if found["of_training"]:
+        write_facts(RunFolder(folder).training_evaluation, found)
     answer("evaluate", {"run": str(run), **found}, as_json)
+    if not model.names_ and RunFolder(run).labels.exists():
+        (word,) = shell_words(run)
+        say(f"Clusters are measured: the names given count only after `selfsort refine {word}`.", as_json)
     _show_evaluation(found, as_json)
+
+
+def _bursts_of(images: "ImageSet", quiet: bool) -> "NDArray[np.int64]":
+    """Return the burst of each picture, and print how many bursts there are, if any."""
+    from selfsort.data.shots import BURST_SECONDS, Shots
+
+    bursts = Shots.read(images).bursts()
+    number = len(set(bursts.tolist()))
+    if number < len(images):
+        say(
+            f"{len(images):,} pictures were taken in {counted(number, 'burst')} of frames at most {BURST_SECONDS:g} s "
+            "apart: no burst is on both sides of a split.",
+            quiet,
+        )
+    return bursts
 
 
 def _probed(
     kind: Probe, test: "Labelled", learn: Callable[..., "Labelled"] | None, folds: int | None, own: int, seed: int
 ) -> dict[str, Any]:
-    """Train a probe on a part of `test`, on other pictures, or on folds of them: their own, if they have any."""
+    """Train a probe on a part of `test`, on other pictures, or on folds of those: their own folds, if they have any."""
     from selfsort.evaluation.protocol import evaluate_folds, evaluate_probe, seeded_folds
 
     if learn is None or not folds:
@@ -189,7 +219,7 @@ def report(
     clusters: Clusters = False,
     map_kind: Annotated[Map, typer.Option("--map", help="How the map of the embedding is drawn.")] = Map.tsne,
     sheet: Annotated[
-        Path | None, typer.Option(help="PNG file to write, too: each cluster's most typical pictures.")
+        Path | None, typer.Option(help="Also write this PNG file, with each cluster's most typical pictures.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -214,24 +244,35 @@ def report(
 
 def _show_evaluation(found: Mapping[str, Any], quiet: bool) -> None:
     scores, named = found["clustering"], found.get("named")
+    whose = "the run's own" if found["of_training"] else "not those that the run was trained on"
     if scores:
         figures = ", ".join(f"{name.upper()} {scores[name]:.3f}" for name in ("nmi", "ami", "ari"))
-        how = " if each name stood for the label that fits it best" if named else ""
-        say(f"{scores['n']:,} labelled pictures: accuracy {scores['accuracy']:.1%}{how}, {figures}", quiet)
+        what = "name" if named else "cluster"
+        how = f"if each {what} stands for the one label that fits best"
+        say(f"{scores['n']:,} labelled pictures ({whose}): accuracy {scores['accuracy']:.1%} {how}; {figures}", quiet)
+        if (n_left := len(scores["mapping"]) - len(scores["per_class"])) > 0:
+            say(
+                f"There are more {what}s than labels, so {n_left:,} of them count as wrong; "
+                f"{scores['purity']:.1%} if each stands for the label of most of its pictures (many-to-one, purity)",
+                quiet,
+            )
         if not named or named["per_class"] != scores["per_class"]:
             print_table(["name", "n", "precision", "recall", "f1"], scores["per_class"], quiet)
     else:
         say("These pictures have no labels (no class folders), so there is no accuracy.", quiet)
     if named:
-        say(f"By name: accuracy {named['accuracy']:.1%} of {named['n']:,} labelled pictures", quiet)
+        say(
+            f"By name: accuracy {named['accuracy']:.1%}, counting a picture as right only if name and label agree",
+            quiet,
+        )
         print_table(["name", "n", "precision", "recall", "f1"], named["per_class"], quiet)
     if found["silhouette"] is not None:
         say(f"Silhouette {found['silhouette']:.3f} (no labels needed; from -1 to 1)", quiet)
     if found.get("probe"):
         result = found["probe"]
-        sizes = f"{result['n_train']:,} to learn from, {result['n_test']:,} to test on"
+        sizes = f"trained on {result['n_train']:,}, tested on {result['n_test']:,}"
         spread = f" ± {100 * result['std']:.1f} over {len(result['folds'])} folds" if "folds" in result else ""
         say(f"{result['kind']} probe: accuracy {result['accuracy']:.1%}{spread} ({sizes})", quiet)
         for few in result.get("few_shot", ()):
             spread = f"{few['accuracy']:.1%} ± {100 * few['std']:.1f}, {few['draws']} draws"
-            say(f"  from {few['shots']} of each class: accuracy {spread}", quiet)
+            say(f"  from {few['shots']} pictures per class: accuracy {spread}", quiet)

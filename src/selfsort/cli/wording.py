@@ -1,8 +1,8 @@
-"""Errors of the library in the command line's words: messages name parameters there, flags here."""
+"""The library's error messages in the command line's terms: flags instead of parameters."""
 
 import re
 
-# Parameters that every command which can meet them has as a flag.
+# Parameters that are flags in every command in which they can occur.
 _FLAGS = {
     "channels": "--channels",
     "classes_from": "--classes-from",
@@ -30,10 +30,10 @@ _QUOTE = "'"
 
 
 def in_flags(sentence: str, command: str = "") -> str:
-    """Return an error's sentence with a command's flags in place of parameters.
+    """Return an error message with a command's flags in place of parameters.
 
-    >>> in_flags("It is unfinished: go on with resume=True or choose another size=….")
-    'It is unfinished: go on with --resume or choose another --size.'
+    >>> in_flags("It is unfinished: continue with resume=True or choose another size=….")
+    'It is unfinished: continue with --resume or choose another --size.'
     >>> in_flags("n_classes=1: choose between 2 and the number of pictures, 40.", "fit")
     '--classes 1: choose between 2 and the number of pictures, 40.'
     """

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # They inherit from scikit-learn's classes, which take long to import.
+    # They inherit from scikit-learn's classes, which are slow to import.
     if name == "CompleteLinkage":
         from selfsort.clustering.complete_linkage import CompleteLinkage
 

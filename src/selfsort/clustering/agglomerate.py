@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from selfsort.clustering.close_pairs import Pairs
 from selfsort.clustering.compiled import compiled
 
-_GONE = np.iinfo(np.int32).max  # rank of an edge to a cluster that is out of reach by now
-BYTES_PER_PAIR = 48  # of a close pair, at the most greedy moment (measured)
+_GONE = np.iinfo(np.int32).max  # rank of an edge to a cluster that can no longer be merged
+BYTES_PER_PAIR = 48  # per close pair, at peak (measured)
 
 
 class Merges(NamedTuple):
-    """Pairs of points whose clusters are merged, and at which height, all (M,), in the order of the merging."""
+    """Pairs of points whose clusters are merged, and the heights, all (M,), in the order of merging."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -21,10 +21,10 @@ class Merges(NamedTuple):
 
 
 def complete_linkage(pairs: Pairs, n_points: int) -> Merges:
-    """Merge the two clusters of least distance again and again, while all pairs of points between two are in `pairs`.
+    """Repeatedly merge the two closest clusters, as long as all pairs of points between two clusters are in `pairs`.
 
-    The distance of two clusters is that of the last of their pairs, in the order of the distances; pairs at equal
-    distance keep the order in which they were given. So there are no ties between clusters.
+    The distance of two clusters is that of the last of their pairs in the order of distances; pairs at equal distance
+    keep the order in which they were given, so there are no ties between clusters.
     """
     order = np.argsort(pairs.distances)  # a stable sort takes four times as long
     distances = pairs.distances[order]
@@ -45,7 +45,7 @@ def complete_linkage(pairs: Pairs, n_points: int) -> Merges:
 
 
 def restore_order(distances: NDArray[np.float64], order: NDArray[np.int64]) -> None:
-    """Put those of equal distance, which stand together, into ascending order."""
+    """Sort those of equal distance, which are adjacent, in ascending order."""
     start = 0
     for end in range(1, len(order) + 1):
         if end == len(order) or distances[end] != distances[start]:
@@ -62,7 +62,7 @@ def fill_graph(
     neighbours: NDArray[np.int32],
     edges: NDArray[np.int32],
 ) -> None:
-    """Enter every pair with both its points; the order of the pairs leaves each point's neighbours in order, too."""
+    """Enter every pair under both its points; the neighbours of each point come out in the order of the pairs."""
     for pair in range(len(first)):
         for here, there in ((first[pair], second[pair]), (second[pair], first[pair])):
             neighbours[ends[here]] = there
@@ -77,14 +77,14 @@ def chain(
     edges: NDArray[np.int32],
     merges: NDArray[np.int64],
 ) -> int:
-    """Write (point, point, rank) of each merge, found by the nearest-neighbour chain; return how many there are.
+    """Write (point, point, rank) of each merge, found by the nearest-neighbour chain; return the number of merges.
 
-    Point p's neighbours and the ranks of its edges stand from `starts[p]` on, `lengths[p]` of them; both are used up.
-    A cluster lives on in the first of its points. As a merge leaves at most the shorter one of two lists, all merges
-    together take a time of the order of edges times the logarithm of a list's length.
+    The neighbours of point p and the ranks of its edges are the `lengths[p]` entries from `starts[p]` on; both arrays
+    are overwritten. A merged cluster is represented by the first of its points. Since a merge leaves at most the
+    shorter of two lists, all merges together take time of the order of edges times the logarithm of a list's length.
 
-    Murtagh (1983): from any cluster go on to its nearest neighbour until two are each other's, and merge those. As
-    merging brings nothing nearer, this yields the merges of "the least distance first", in another order.
+    Murtagh (1983): from any cluster go on to its nearest neighbour until two are each other's nearest, and merge those.
+    Since merging brings nothing closer, this yields the merges of "closest first", in another order.
     """
 
     def find(point: Any, wanted: Any) -> Any:
@@ -105,7 +105,7 @@ def chain(
         path[0], depth = beginning, 1
         while depth:
             here = path[depth - 1]
-            # The nearest neighbour; those that are gone are taken out on the way.
+            # Find the nearest neighbour, dropping those that are gone on the way.
             least, nearest, end = _GONE, -1, starts[here]
             for place in range(starts[here], starts[here] + lengths[here]):
                 if edges[place] != _GONE and alive[neighbours[place]]:
@@ -126,7 +126,7 @@ def chain(
             merges[count, 0], merges[count, 1], merges[count, 2] = kept, lost, least
             count += 1
             alive[lost] = False
-            # Walk both lists side by side: only who is a neighbour of both remains one, at the larger rank.
+            # Walk both lists in parallel: only neighbours of both remain, at the larger rank.
             two, stop, end = starts[lost], starts[lost] + lengths[lost], starts[kept]
             for one in range(starts[kept], starts[kept] + lengths[kept]):
                 other = neighbours[one]
@@ -154,7 +154,7 @@ def dendrogram(
     rows: NDArray[np.float64],
     clusters: NDArray[np.int64],
 ) -> None:
-    """Write SciPy's rows (cluster, cluster, height, size) of the merges, and the last cluster (N,) of each point."""
+    """Write the merges as SciPy's rows (cluster, cluster, height, size), and the final cluster (N,) of each point."""
     n_points = len(clusters)
     parents = np.arange(n_points + len(first))
     sizes = np.ones(n_points + len(first))
@@ -168,7 +168,7 @@ def dendrogram(
                 parents[root] = parents[parents[root]]
                 root = parents[root]
             low, high = min(root, high), max(root, high)
-        # In this order `low` is -1 after the first point and the smaller one after the second.
+        # Ordered like this, `low` is -1 after the first point and the smaller one after the second.
         parents[low], parents[high] = new, new
         sizes[new] = sizes[low] + sizes[high]
         rows[merge, 0], rows[merge, 1], rows[merge, 2], rows[merge, 3] = low, high, heights[merge], sizes[new]

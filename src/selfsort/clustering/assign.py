@@ -15,15 +15,15 @@ from selfsort.schema import Invalid, check_arrays
 _MOST_REFERENCES = 20_000
 _NEIGHBORS = 15
 _SHAPES = {"reference": "ND", "reference_labels": "N", "n_clusters": "", "n_neighbors": "", "scale": ""}
-_CHUNK_VOTES = 2**22  # probabilities computed at a time, 32 MiB in float64
+_CHUNK_VOTES = 2**22  # probabilities computed at a time; 32 MiB in float64
 
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
-    """Labelled points of the embedding, whose nearest ones vote on the cluster of any other point.
+    """Labelled points of the embedding, the nearest of which vote on the cluster of any other point.
 
-    reference (M, D) float32 and reference_labels (M,) int64 are the voters; `n_neighbors` of them vote, each with the
-    weight exp(-d^2 / scale), d being the Euclidean distance.
+    reference (M, D) float32 and reference_labels (M,) int64 are the voters; the `n_neighbors` nearest vote, each with
+    the weight exp(-d^2 / scale), where d is the Euclidean distance.
     """
 
     reference: NDArray[np.float32]
@@ -35,7 +35,7 @@ class Clustering:
     def predict_proba(self, points: ArrayLike) -> NDArray[np.float32]:
         """Return each point's share of votes per cluster, (N, n_clusters) float32, rows summing to 1.
 
-        A row depends on its own point only, bit for bit. Raises UserError for points of another width or not finite.
+        A row depends only on its own point, bit for bit. Raises UserError for points of another width or not finite.
         """
         array = as_points(points)
         if array.shape[1] != self.reference.shape[1]:
@@ -50,7 +50,7 @@ class Clustering:
         return shares
 
     def predict(self, points: ArrayLike) -> NDArray[np.int64]:
-        """Return the cluster with the most votes for each point, (N,) int64; the lower number wins a tie."""
+        """Return the cluster with the most votes for each point, (N,) int64; in a tie the lower number."""
         labels: NDArray[np.int64] = self.predict_proba(points).argmax(axis=1)
         return labels
 
@@ -65,12 +65,12 @@ class Clustering:
         return shares
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return all that `from_state` needs, as plain arrays."""
+        """Return everything that `from_state` needs, as plain arrays."""
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> "Clustering":
-        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        """Restore what `state` returned; raise `Invalid` if it cannot have returned these arrays."""
         check_arrays(state, _SHAPES)
         reference = np.ascontiguousarray(state["reference"], dtype=np.float32)
         labels = state["reference_labels"].astype(np.int64)
@@ -88,7 +88,7 @@ class Clustering:
 def fit_clustering(
     points: ArrayLike, n_clusters: int, *, space: Space = "embedding", restarts: int = 10, random_state: int = 0
 ) -> Clustering:
-    """Cluster points (N, D) with k-means in the given space; see `cluster_in_space`.
+    """Cluster points (N, D) with k-means in a space; see `cluster_in_space`.
 
     >>> clusters = fit_clustering([[0.0], [0.2], [5.0], [5.2]], 2)
     >>> labels = clusters.predict([[0.1], [0.3], [4.0]])
@@ -107,13 +107,13 @@ def cluster_in_space(
     iterations: int = 100,
     random_state: int = 0,
 ) -> tuple[KMeansResult, Clustering]:
-    """Return what k-means finds in the given space, and the clusters that other points can join.
+    """Return the result of k-means in the given space, and the clusters that other points can join.
 
     In the embedding itself the K centers vote. In a reduced space the points themselves do (a seeded sample of 20,000
-    when there are more): neighbours in the embedding stand in for the map into that space, which is thrown away.
+    if there are more): their neighbourhoods in the embedding replace the map into that space, which is discarded.
 
-    Raises UserError for no cluster, more clusters than different points, an unknown space, or values that are not
-    finite. See `reduce` and `kmeans`.
+    Raises UserError if there is no cluster, more clusters than different points, an unknown space, or values that are
+    not finite. See `reduce` and `kmeans`.
     """
     check_space(space)
     array = as_points(points)
@@ -121,17 +121,18 @@ def cluster_in_space(
     reduced = reduce(array, space, random_state=random_state)
     result = kmeans(reduced, n_clusters, restarts=restarts, iterations=iterations, random_state=random_state)
     if space != "embedding":
-        return result, _from_labelled(array, result.labels, n_clusters, random_state)
+        return result, clustering_of(array, result.labels, n_clusters, random_state)
     voters = np.arange(n_clusters, dtype=np.int64)
     return result, Clustering(result.centers, voters, n_clusters, n_clusters, _scale(result.inertia / len(array)))
 
 
-def _from_labelled(
-    points: NDArray[np.float32], labels: NDArray[np.int64], n_clusters: int, random_state: int
+def clustering_of(
+    points: NDArray[np.float32], labels: NDArray[np.int64], n_clusters: int, random_state: int = 0
 ) -> Clustering:
+    """Return clusters that are known of points (N, D), by their labels (N,), so that other points can join them."""
     chosen = _sample(labels, random_state)
     reference = points[chosen]
-    # More voters than half a cluster would outvote the smaller clusters on their own ground.
+    # More voters than half a cluster would outvote smaller clusters even in their own region.
     n_neighbors = min(_NEIGHBORS, max(1, len(reference) // (2 * n_clusters)))
     squared, _ = nearest(reference, reference, n_neighbors + 1)  # the first is the point itself
     scale = _scale(float(squared[:, -1].mean(dtype=np.float64)))
@@ -139,12 +140,12 @@ def _from_labelled(
 
 
 def _sample(labels: NDArray[np.int64], random_state: int) -> NDArray[np.int64]:
-    """Return the ascending indices of at most about 20,000 points, every cluster among them."""
+    """Return the ascending indices of at most about 20,000 points from all clusters."""
     order = np.random.default_rng(random_state).permutation(len(labels))
     _, first = np.unique(labels[order], return_index=True)
     return np.union1d(order[:_MOST_REFERENCES], order[first]).astype(np.int64)
 
 
 def _scale(mean_squared_distance: float) -> float:
-    # Equal points have no distances: the least scale then lets the nearest voter decide alone.
+    # If all distances are 0, the smallest scale lets the nearest voter decide alone.
     return max(mean_squared_distance, float(np.finfo(np.float32).tiny))

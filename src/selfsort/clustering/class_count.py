@@ -1,11 +1,11 @@
-"""How many classes unlabelled pictures fall into: an estimate, a range, and the curve that both come from.
+"""Estimate how many classes unlabelled pictures fall into, with a range and the curve that both are read from.
 
-Pictures are split into many small groups, which are merged again, two at a time, wherever more nearest neighbours lead
-across than chance would bring about. Every stage of the merging is scored by how rarely a neighbour belongs to another
-group. Modularity (Newman and Girvan 2004), the share of neighbours inside less the share expected by chance, prefers
-many groups; the assortativity coefficient (Newman 2003), modularity over its largest possible value, prefers few. The
-score is the geometric mean of the two. It needs no layout, costs a few seconds, and changes little with the number of
-pictures, of neighbours, and of components.
+Pictures are split into many small groups, which are then merged two at a time wherever more nearest neighbours lead
+across than chance would explain. Every step of the merging is scored by how rarely a neighbour belongs to another
+group. Modularity (Newman and Girvan 2004), the share of neighbours inside groups minus the share expected by chance,
+prefers many groups; the assortativity coefficient (Newman 2003), modularity divided by its largest possible value,
+prefers few. The score is the geometric mean of the two. It needs no layout, costs a few seconds, and changes little
+with the number of pictures, neighbours and components.
 """
 
 from collections.abc import Mapping
@@ -22,27 +22,27 @@ Floats = NDArray[np.float64]
 Points = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-_SAMPLE = 4_000  # pictures whose curve is that of all of them
+_SAMPLE = 4_000  # sampled pictures, enough to represent the curve of all
 _COMPONENTS = 50
 _MOST_NEIGHBORS = 15
 _FEWEST_IMAGES = 12
-_LARGEST = 1e15  # the squares of larger values come near the end of float32
+_LARGEST = 1e15  # the squares of larger values approach the limit of float32
 _REPEATS = 6
 _MOST_PARTS = 100
-_TIE = 0.02  # a score this share below the best is as good: it covers 8 numbers in 10 and keeps high / low near 2
-_APART = 0.97  # an assortativity from which groups hardly share a neighbour
-_STRUCTURE = 0.15  # the least lead over a single Gaussian, as a share of what was left to gain, that means groups
-_WIDEST = 3.0  # a range whose ends differ by a larger factor tells nothing
+_TIE = 0.02  # a score this share below the best is equally good: covers 8 true numbers in 10, keeps high / low near 2
+_APART = 0.97  # from this assortativity on, groups hardly share a neighbour
+_STRUCTURE = 0.15  # smallest lead over a single Gaussian, as a share of the possible lead, that indicates groups
+_WIDEST = 3.0  # a range whose ends differ by a larger factor is uninformative
 
 
 @dataclass(frozen=True)
 class ClassCount:
     """An estimated number of classes.
 
-    estimate : the number whose score is best, 1 when all pictures are equal
-    low, high : the ends of the range, both included, in which the score is nearly as good
-    curve : (number of groups, score) in ascending order, score from 0 to 1; empty when there are too few pictures
-    told : whether the pictures tell how many classes there are; otherwise the estimate is a convenience only
+    estimate : the number with the best score, 1 if all pictures are equal
+    low, high : the ends of the range, inclusive, in which the score is nearly as good
+    curve : (number of groups, score) in ascending order, score from 0 to 1; empty if there are too few pictures
+    told : whether the pictures reveal the number of classes; otherwise the estimate is only a convenience
     reason : one sentence for the user
     """
 
@@ -80,18 +80,16 @@ class _MergingCurve:
 def estimate_class_count(features: ArrayLike, *, random_state: int = 0) -> ClassCount:
     """Estimate the number of classes from features (N, D), one row per picture.
 
-    Rows are compared by direction, so their lengths do not matter, nor does their order. Of more than 4,000 a seeded
-    sample is looked at. The range holds every number whose score comes within 2 % of the best, and was right on about
-    four of five labelled sets tried; where classes look alike it counts them as one.
+    Rows are compared by direction, so neither their lengths nor their order matters. If there are more than 4,000, a
+    seeded sample is used. The range holds every number whose score comes within 2 % of the best, and was right on about
+    four of five labelled sets tried; classes that look alike are counted as one.
 
     Raises UserError for an array of other than two dimensions, without rows or columns, or with values that are not
     finite.
     """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(
-        1
-    ):  # the work is small: more threads gain nothing, and wait for one another on a busy machine
+    with threadpool_limits(1):  # more threads gain nothing, and wait for each other on a busy machine
         return _estimate(_prepared(features, random_state), random_state)
 
 
@@ -102,11 +100,11 @@ def _estimate(points: Points, random_state: int) -> ClassCount:
     if len(points) < _FEWEST_IMAGES or n_different < _FEWEST_IMAGES:
         return _too_few(len(points), n_different)
     curve = _curve(points, random_state)
-    # First, for two groups, however far apart, cannot lead a single cloud's score by much.
+    # This comes first, because two groups, however far apart, cannot score much higher than a single cloud.
     apart = _plainly_apart(points, curve, random_state)
     if apart:
         near = np.append(_nearly_best(curve), apart)
-        reason = f"The pictures fall into {apart} groups that lie far apart, and none of them falls into smaller ones."
+        reason = f"The pictures fall into {apart} groups that lie far apart, and none of them splits into smaller ones."
         return ClassCount(apart, int(near.min()), int(near.max()), _pairs(curve), True, reason)
     if _lead(points, curve, random_state) < _STRUCTURE:
         return _without_groups(curve)
@@ -114,13 +112,13 @@ def _estimate(points: Points, random_state: int) -> ClassCount:
 
 
 def _prepared(features: ArrayLike, random_state: int) -> Points:
-    """Return features as principal components of unit vectors, a sample of the rows in an order of their own."""
+    """Return features as principal components of unit vectors: a sample of the rows, in a canonical order."""
     array = np.ascontiguousarray(features, dtype=np.float32)
     if array.ndim != 2 or not array.size:
         raise UserError(f"Features must form an array (pictures, features), not one of shape {array.shape}.")
     if not (array.min() > -_LARGEST and array.max() < _LARGEST):
         raise UserError(f"The features hold NaN, infinity or values beyond {_LARGEST:g}: check the network.")
-    # Sorted by their bytes, the rows give the same sample and the same start of k-means in whatever order they come.
+    # Sorted by their bytes, the rows give the same sample and start of k-means whatever their original order.
     order = np.argsort(array.view(np.dtype((np.void, array.itemsize * array.shape[1]))).ravel(), kind="stable")
     if len(order) > _SAMPLE:
         order = order[np.sort(np.random.default_rng(random_state).choice(len(order), _SAMPLE, replace=False))]
@@ -134,21 +132,19 @@ def _components(array: Points, random_state: int) -> Points:
     if np.ptp(unit, axis=0).max() < 1e-6:
         return np.zeros((len(unit), 1), np.float32)
     reduced = PCA(min(_COMPONENTS, *unit.shape), random_state=random_state).fit_transform(unit)
-    # Rounding must not tell apart pictures that are the same.
+    # Rounding errors must not distinguish identical pictures.
     return np.ascontiguousarray(np.round(reduced, 6), dtype=np.float32)
 
 
 def _too_few(n: int, n_different: int) -> ClassCount:
     what = f"{n} pictures" if n_different == n else f"{n} pictures, {n_different} of them different,"
-    reason = f"{what} are too few to tell how many classes there are: name a number, or add pictures."
+    reason = f"{what} are too few to tell how many classes there are: choose a number, or add pictures."
     return ClassCount(2, 1, n_different, [], False, reason)
 
 
 def _without_groups(curve: _MergingCurve) -> ClassCount:
     high = int(_nearly_best(curve).max())
-    reason = (
-        "The pictures form no groups that a single spread-out cloud would not form too, so any number is arbitrary."
-    )
+    reason = "The pictures form no clearer groups than a single spread-out cloud would, so any number is arbitrary."
     return ClassCount(int(curve.counts[curve.best]), 1, high, _pairs(curve), False, reason)
 
 
@@ -162,7 +158,7 @@ def _read(curve: _MergingCurve) -> ClassCount:
     elif told:
         reason = f"The pictures fall into about {estimate} groups; {low} to {high} fit nearly as well."
     else:
-        reason = f"The pictures do not tell the number of classes: anything from {low} to {high} fits about as well."
+        reason = f"The pictures do not reveal the number of classes: anything from {low} to {high} fits about as well."
     return ClassCount(estimate, low, high, _pairs(curve), told, reason)
 
 
@@ -176,7 +172,7 @@ def _pairs(curve: _MergingCurve) -> list[tuple[int, float]]:
 
 
 def _curve(points: Points, random_state: int) -> _MergingCurve:
-    """Return the scores of merging, the mean over several ways of starting it."""
+    """Return the scores of merging, averaged over several starts."""
     neighbors = _nearest_neighbors(points)
     n_parts = min(_MOST_PARTS, len(points) // 3)
     counts = np.arange(2, n_parts // 2 + 1)
@@ -188,19 +184,19 @@ def _curve(points: Points, random_state: int) -> _MergingCurve:
         found.append((inside, chance))
     inside, chance = np.transpose(found, (1, 0, 2))
     modularity = inside - chance
-    # chance < 1 as at least two groups have members
+    # chance < 1 because at least two groups have members
     scores = (modularity / np.sqrt(1 - chance)).mean(axis=0)
     members = {int(k): of_part[parts] for k, of_part in zip(counts, groups, strict=True)}
     return _MergingCurve(counts, np.maximum(scores, 0.0), (modularity / (1 - chance)).mean(axis=0), members)
 
 
 def _nearest_neighbors(points: Points) -> Rows:
-    """Return the indices (N, k) of each point's nearest others; fewer where there are few points."""
+    """Return the indices (N, k) of each point's nearest neighbours; fewer if there are few points."""
     import faiss
 
     k = int(np.clip(round(np.sqrt(len(points)) / 3), 3, _MOST_NEIGHBORS))
     indices = faiss.knn(points, points, k + 1)[1].astype(np.int64)
-    # Among equal points a point need not be its own first neighbour: it is taken out wherever it stands.
+    # Among equal points, a point need not be its own first neighbour, so it is removed wherever it is.
     own = indices == np.arange(len(points))[:, None]
     own[~own.any(axis=1), -1] = True
     others: Rows = indices[~own].reshape(len(points), k)
@@ -208,13 +204,13 @@ def _nearest_neighbors(points: Points) -> Rows:
 
 
 def _split(points: Points, n_parts: int, seed: int) -> Rows:
-    """Return the small groups (N,) that k-means makes, numbered without gaps."""
+    """Return the small groups (N,) from k-means, numbered without gaps."""
     import warnings
 
     from sklearn.cluster import KMeans
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer different points than parts give fewer parts, as they should
+        warnings.simplefilter("ignore")  # fewer different points than parts rightly give fewer parts
         labels = KMeans(n_parts, n_init=1, max_iter=30, random_state=seed).fit_predict(points)
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
@@ -229,10 +225,10 @@ def _links(parts: Rows, neighbors: Rows) -> Floats:
 
 
 def _merge(links: Floats, counts: Rows) -> tuple[Floats, Floats, list[Rows]]:
-    """Merge, again and again, the two groups whose links exceed chance by the largest factor.
+    """Repeatedly merge the two groups whose links exceed chance by the largest factor.
 
-    Returns, for each of `counts` (K,), the share of links inside of groups (K,), the share that chance would put there
-    (K,), and the group of each part (M,). A factor, unlike a difference, leaves a small group that lies apart alone.
+    Returns, for each of `counts` (K,), the share of links inside groups (K,), the share expected there by chance (K,),
+    and the group of each part (M,). A factor, unlike a difference, leaves small isolated groups alone.
     """
     links, of_part = links.copy(), np.arange(len(links))
     inside, chance = np.zeros(len(counts)), np.ones(len(counts))
@@ -249,15 +245,15 @@ def _merge(links: Floats, counts: Rows) -> tuple[Floats, Floats, list[Rows]]:
         links[:, kept] += links[:, gone]
         links = np.delete(np.delete(links, gone, axis=0), gone, axis=1)
         of_part = np.where(of_part == gone, kept, of_part - (of_part > gone))
-    # Fewer parts than asked for leave counts that were never reached: there, everything scores 0.
+    # With fewer parts than requested, some counts are never reached: everything scores 0 there.
     chance[inside == 0] = 0.0
     return inside, chance, groups
 
 
 def _lead(points: Points, curve: _MergingCurve, random_state: int) -> float:
-    """Return by how much the best score exceeds that of one Gaussian with the same covariance, 1 at most.
+    """Return by how much the best score exceeds that of one Gaussian with the same covariance, at most 1.
 
-    The comparison is that of SigClust (Liu et al. 2008): groups in a Gaussian are none.
+    The comparison is that of SigClust (Liu et al. 2008): groups found in a Gaussian are not real.
     """
     rng = np.random.default_rng((random_state, 1))
     spread = points.std(axis=0, dtype=np.float64)  # principal components are uncorrelated
@@ -267,9 +263,9 @@ def _lead(points: Points, curve: _MergingCurve, random_state: int) -> float:
 
 
 def _plainly_apart(points: Points, curve: _MergingCurve, random_state: int) -> int:
-    """Return the largest number of groups that share hardly a neighbour and have no groups inside, 0 without one.
+    """Return the largest number of groups that hardly share a neighbour and have no subgroups, 0 if there are none.
 
-    The score alone would rather halve a large group than be content with a small group beside it.
+    The score alone would rather halve a large group than accept a small group beside it.
     """
     apart = np.flatnonzero(curve.assortativity >= _APART)
     if not apart.size:

@@ -1,4 +1,4 @@
-"""All pairs of points within a distance: screened in tiles by matrix products, then decided exactly."""
+"""All pairs of points within a distance: screened in tiles by matrix products, then checked exactly."""
 
 import math
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from selfsort.clustering.compiled import compiled
 Metric = Literal["euclidean", "cosine"]
 Points = NDArray[np.floating[Any]]
 
-_ROWS, _COLUMNS = 256, 4096  # of a tile: 4 MiB of products in float32
+_ROWS, _COLUMNS = 256, 4096  # of a tile; 4 MiB of products in float32
 _SAMPLED_ROWS, _SAMPLED_COLUMNS = 128, 8192
 _BLOCK = 4096
-# The screen may let pairs through that lie farther apart by this share of the threshold; beyond it takes float64.
+# The screen may accept pairs farther apart by this share of the threshold; if it would accept more, it uses float64.
 _LARGEST_MARGIN = 0.1
 
 
@@ -29,22 +29,22 @@ class Pairs(NamedTuple):
 
 
 class TooManyPairs(Exception):
-    """More pairs are close than were allowed."""
+    """There are more close pairs than allowed."""
 
 
 class CloseFinder:
     """Finds the pairs of points (N, D), float32 or float64, at a distance of at most `threshold`.
 
-    Distances are those of SciPy's `pdist` in float64. No array of more than a tile of all pairs is ever made.
+    Distances are those of SciPy's `pdist` in float64. No array larger than a tile of all pairs is ever allocated.
     """
 
     def __init__(self, points: Points, threshold: float, metric: Metric) -> None:
         self._points, self._threshold, self._metric = points, threshold, metric
         self._norms = _norms(points)
         centre = points.mean(axis=0, dtype=np.float64) if metric == "euclidean" else np.zeros(points.shape[1])
-        self._screen = self._made_screen(centre, np.dtype(np.float32))
+        self._screen = self._make_screen(centre, np.dtype(np.float32))
         if self._margin > _LARGEST_MARGIN * self._closeness(threshold):
-            self._screen = self._made_screen(centre, np.dtype(np.float64))
+            self._screen = self._make_screen(centre, np.dtype(np.float64))
 
     def pairs(self, most: int) -> Pairs:
         """Return all close pairs; raise `TooManyPairs` as soon as more than `most` are found."""
@@ -53,7 +53,7 @@ class CloseFinder:
 
         found: list[Pairs] = []
         starts = range(0, len(self._points), _ROWS)
-        # One thread of matrix products in each of ours: the rest of the work on a tile takes as long as its product.
+        # One thread per matrix product in each of ours, because the rest of a tile's work takes as long as its product.
         with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
             try:
                 for block in pool.map(self._close_to, starts):
@@ -76,26 +76,26 @@ class CloseFinder:
         np.maximum(values, 0, out=values)
         if self._metric == "euclidean":
             np.sqrt(values, out=values)
-        values[rows[:, None] == columns] = np.inf  # a point with itself
+        values[rows[:, None] == columns] = np.inf  # pairs of a point with itself
         values.shape = (-1,)
         values.sort()
         return values
 
     def memory(self) -> int:
-        """Return about how many bytes the search takes beside the pairs."""
+        """Return roughly the bytes that the search takes besides the pairs."""
         from joblib import cpu_count
 
         tile = _ROWS * min(_COLUMNS, len(self._points)) * (self._screen.itemsize + 1)
         return self._points.nbytes + self._screen.nbytes + 2 * tile * int(cpu_count())
 
     def _closeness(self, distance: float) -> float:
-        """Return by how much a distance lowers the product that the screen looks at."""
+        """Return by how much a distance lowers the product used by the screen."""
         return distance if self._metric == "cosine" else distance * distance / 2
 
-    def _made_screen(self, centre: NDArray[np.float64], dtype: np.dtype[Any]) -> Points:
-        """Return an array whose products tell close pairs, and note how far those products may be off.
+    def _make_screen(self, centre: NDArray[np.float64], dtype: np.dtype[Any]) -> Points:
+        """Return an array whose products identify close pairs, and store the possible error of those products.
 
-        Cosine: the points at length 1, x.y >= 1 - t. Euclidean: the centred points with a column -|y|^2 / 2, so that
+        Cosine: unit points, x.y >= 1 - t. Euclidean: the centred points with a column -|y|^2 / 2, so that
         [x, 1].[y, -|y|^2 / 2] >= (|x|^2 - t^2) / 2 says |x - y| <= t.
         """
         n, width = self._points.shape
@@ -108,7 +108,7 @@ class CloseFinder:
             if self._metric == "euclidean":
                 screen[start : start + _BLOCK, width] = -np.einsum("nd,nd->n", block, block) / 2
         self._squares = -2.0 * screen[:, -1].astype(np.float64) if self._metric == "euclidean" else np.ones(n)
-        # The usual bound for the rounding of a sum of products (Higham, 2002, section 3.1), and some more.
+        # The usual bound for the rounding of a sum of products (Higham, 2002, section 3.1), plus a reserve.
         self._margin = (width + 8) * float(np.finfo(dtype).eps) * float(self._squares.max(initial=0.0))
         return screen
 
@@ -119,15 +119,15 @@ class CloseFinder:
         return left
 
     def _close_to(self, start: int) -> Pairs:
-        """Return the close pairs whose first point is one of a block."""
+        """Return the close pairs whose first point is in a block."""
         rows = slice(start, start + _ROWS)
-        parts = [self._exactly(first, second) for first, second in self._candidates(rows)]
+        parts = [self._check_exactly(first, second) for first, second in self._candidates(rows)]
         first, second, distances = (np.concatenate(part) for part in zip(*parts, strict=True))
-        order = np.argsort(first, kind="stable")  # tile after tile they came, each in order
+        order = np.argsort(first, kind="stable")  # they came tile by tile, each in order
         return Pairs(first[order], second[order], distances[order])
 
     def _candidates(self, rows: slice) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-        # What is least still close by a product of `left` with `screen`.
+        # The smallest product of `left` with `screen` that still counts as close.
         least = self._squares[rows] / 2 if self._metric == "euclidean" else self._squares[rows]
         least = (least - self._closeness(self._threshold) - self._margin).astype(self._screen.dtype)
         left = self._left(rows)
@@ -138,7 +138,7 @@ class CloseFinder:
             ahead = first < second
             yield first[ahead].astype(np.int32), second[ahead].astype(np.int32)
 
-    def _exactly(self, first: NDArray[np.int32], second: NDArray[np.int32]) -> Pairs:
+    def _check_exactly(self, first: NDArray[np.int32], second: NDArray[np.int32]) -> Pairs:
         distances = np.empty(len(first))
         kernel = compiled(cosine_distances if self._metric == "cosine" else euclidean_distances)
         kernel(self._points, self._norms, first, second, distances)

@@ -1,4 +1,4 @@
-"""Loops over numbers, compiled when they are first needed and kept on the disk."""
+"""Numeric loops, compiled when first needed and kept on disk."""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,10 +9,10 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 @cache
 def compiled(loop: Loop) -> Loop:
-    """Return a function of numbers and arrays as machine code, which does not hold the interpreter's lock."""
+    """Compile a function of numbers and arrays to machine code that releases the interpreter's lock."""
     from numba import njit
 
     try:
         return cast(Loop, njit(nogil=True, cache=True)(loop))
-    except RuntimeError:  # nowhere to keep it: compiled again in every process
+    except RuntimeError:  # it cannot be kept: compile it again in every process
         return cast(Loop, njit(nogil=True)(loop))

@@ -1,4 +1,4 @@
-"""Complete linkage below a distance, exact, in the memory of the close pairs instead of all."""
+"""Complete linkage below a distance, exact, with memory for the close pairs instead of all pairs."""
 
 import math
 from typing import Any, Self, get_args
@@ -15,15 +15,15 @@ from selfsort.errors import UserError
 
 _GIB = 1 << 30
 _LARGEST_COSINE = 2.0
-_MOST_PAIRS = 2**31 - 2  # what a rank of 32 bits can tell apart
+_MOST_PAIRS = 2**31 - 2  # as many as a 32-bit rank can distinguish
 
 
 class ThresholdTooLarge(UserError):
-    """More pairs of points are closer than the threshold than the memory holds.
+    """More pairs of points are closer than the threshold than fit into memory.
 
     Attributes
     ----------
-    fitting : a threshold below which they are few enough, by a sample; 0 where there is none
+    fitting : a threshold, estimated from a sample, below which they are few enough; 0 if there is none
 
     """
 
@@ -33,28 +33,29 @@ class ThresholdTooLarge(UserError):
 class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clusters in which no two points lie farther apart than a threshold, by complete linkage.
 
-    The partition is that of SciPy's `linkage(points, "complete", metric)` cut at `distance_threshold`, heights equal to
-    the threshold included. Merging below it needs only the pairs of points that are closer: these are found in tiles,
-    and the merges follow on the sparse graph that they form. The memory is that of the close pairs (about 48 bytes
-    each), not that of all N (N - 1) / 2.
+    The partition is that of SciPy's `linkage(points, "complete", metric)` cut at `distance_threshold`, including merges
+    exactly at the threshold. Merging below it needs only the pairs of points that are closer: these are found in tiles,
+    and the merges are computed on the sparse graph that they form. The memory is that of the close pairs (about 48
+    bytes each), not that of all N (N - 1) / 2.
 
-    Ties: equal rows are merged first, and count as one point at the place of the first of them. Other pairs of points
-    at equal distance are taken in the order of their rows, (0, 1), (0, 2), …, (1, 2), …, as if each were farther apart
-    than the one before by next to nothing. SciPy's order among ties is another, so that there its partition may differ.
+    Ties: equal rows are merged first, and count as one point in the place of the first of them. Other pairs of points
+    at equal distance are taken in the order of their rows, (0, 1), (0, 2), …, (1, 2), …, as if each were
+    infinitesimally farther apart than the one before. SciPy orders ties differently, so its partition may differ there.
 
     Parameters
     ----------
     distance_threshold : the largest distance within a cluster; above 0, for "cosine" at most 2
     metric : "euclidean", or "cosine" (1 minus the cosine of the angle)
-    memory_gib : how much memory `fit` may take beside the points
+    memory_gib : memory that `fit` may take besides the points
 
     Attributes
     ----------
     labels_ : (N,) int64 cluster of each point; clusters are numbered in the order of their first points
-    n_clusters_ : how many there are
-    dendrogram_ : (N - n_clusters_, 4) float64 merges in the order of their heights, as the first rows of SciPy's
-        linkage: the two clusters (below N a point, N + i what row i made), the distance, and the points in the new
-        cluster. Above the threshold nothing is known: it is a forest of n_clusters_ trees, single points among them
+    n_clusters_ : number of clusters
+    dendrogram_ : (N - n_clusters_, 4) float64 merges in the order of their heights, as in the first rows of SciPy's
+        linkage: the two clusters (below N a point, N + i the result of row i), the distance, and the number of points
+        in the new cluster. Nothing is known above the threshold: it is a forest of n_clusters_ trees, including single
+        points
 
     Examples
     --------
@@ -72,16 +73,14 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Cluster points (N, D).
 
-        Raises UserError for a threshold outside of the metric's range, points that are not finite or have no direction,
-        and, before any work, when the close pairs would not fit into `memory_gib`; it names the threshold that would.
+        Raises UserError for a threshold outside the metric's range, points that are not finite or have no direction,
+        and, before any work, if the close pairs would not fit into `memory_gib`; it suggests a threshold that would.
         """
         threshold = self._checked_threshold()
         points = validated(self, X)
         if self.metric == "cosine" and not (has_direction := np.abs(points).max(axis=1) > 0).all():
             place = int(np.argmin(has_direction))
-            raise UserError(
-                f"Row {place} is all zeros, which has no direction: leave it out or take metric='euclidean'."
-            )
+            raise UserError(f"Row {place} is all zeros and has no direction: leave it out or use metric='euclidean'.")
         first, inverse = _distinct(points)
         distinct = points if len(first) == len(points) else points[first]
         merges = complete_linkage(self._close_pairs(distinct, threshold), len(distinct))
@@ -90,7 +89,7 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def _checked_threshold(self) -> float:
         if self.metric not in get_args(Metric):
-            raise UserError(f"metric={self.metric!r} is none of {', '.join(get_args(Metric))}.")
+            raise UserError(f"metric={self.metric!r} must be one of {', '.join(get_args(Metric))}.")
         threshold, largest = self.distance_threshold, _LARGEST_COSINE if self.metric == "cosine" else math.inf
         if not _is_number(threshold) or not 0 < threshold <= largest or math.isinf(threshold):
             upper = f" and at most {largest:g}, the largest cosine distance" if self.metric == "cosine" else ""
@@ -116,14 +115,14 @@ class CompleteLinkage(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def _too_many(
         self, expected: float, most: int, all_pairs: int, distances: NDArray[np.float32]
     ) -> ThresholdTooLarge:
-        """Name the threshold that leaves a tenth of the memory to spare, by a sample of the distances."""
+        """Suggest a threshold that leaves a tenth of the memory free, from a sample of the distances."""
         place = int(0.9 * max(most, 0) / all_pairs * len(distances))
         fitting = _rounded_down(float(distances[place])) if place else 0.0
         way = f"use distance_threshold={fitting:g} or a smaller one, or" if fitting else "use fewer points, or"
         count, gib = float(f"{expected:.2g}"), max(expected, 1) * BYTES_PER_PAIR / _GIB
         error = ThresholdTooLarge(
             f"About {count:,.0f} pairs of points lie within {self.distance_threshold:g} of each other, which takes "
-            f"about {gib:.2g} GiB where memory_gib={self.memory_gib:g} is allowed: {way} raise memory_gib."
+            f"about {gib:.2g} GiB, more than memory_gib={self.memory_gib:g} allows: {way} raise memory_gib."
         )
         error.fitting = fitting
         return error
@@ -159,22 +158,22 @@ def _rounded_down(value: float) -> float:
 
 
 def _distinct(points: Points) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first row of each different point, in order, and for each row (N,) the place of its point there."""
+    """Return the first row of each different point, in order, and each row's (N,) position among these points."""
     firsts: dict[bytes, int] = {}
-    # Adding 0 makes -0 into 0, so that equal rows have equal bytes.
+    # Adding 0 turns -0 into 0, so that equal rows have equal bytes.
     own = np.array([firsts.setdefault((row + 0).tobytes(), place) for place, row in enumerate(points)], np.intp)
     return _numbered(own)
 
 
 def _numbered(values: NDArray[np.integer[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return where each different value stands first, in order, and the number (N,) of each value in that order."""
+    """Return the first position of each different value, in order, and the number (N,) of each value in that order."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[inverse]
 
 
 def _merges_of_equals(first: NDArray[np.intp], inverse: NDArray[np.intp]) -> Merges:
-    """Return the merges, at height 0, of every row that is not the first of its kind with the first."""
+    """Return the merges, at height 0, of every repeated row with its first occurrence."""
     repeated = np.setdiff1d(np.arange(len(inverse)), first, assume_unique=True)
     repeated = repeated[np.argsort(inverse[repeated], kind="stable")]
     return Merges(first[inverse[repeated]], repeated, np.zeros(len(repeated)))

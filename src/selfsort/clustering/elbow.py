@@ -6,15 +6,15 @@ from numpy.typing import ArrayLike
 from selfsort.clustering.kmeans import kmeans
 from selfsort.clustering.neighbours import as_points
 
-_SAMPLE = 5_000  # points that show the elbow as well as all of them
+_SAMPLE = 5_000  # sampled points, which show the elbow as well as all do
 _TRIED = 24
 
 
 def elbow(points: ArrayLike, *, most: int = 16, random_state: int = 0) -> int:
     """Return the number of clusters, from 2 to `most`, beyond which the inertia of k-means falls only slowly.
 
-    The knee of the curve is found by Kneedle (Satopaa et al. 2011); a curve without one gives `most`. It is drawn
-    through all numbers up to 24 and, beyond, through 24 of them, evenly spaced.
+    The knee of the curve is found by Kneedle (Satopaa et al. 2011); a curve without one gives `most`. The curve covers
+    all numbers up to 24 and, for a larger `most`, 24 evenly spaced ones.
     """
     from kneed import KneeLocator
 

@@ -1,4 +1,4 @@
-"""k-means on faiss as a scikit-learn estimator, and how the estimators of this room check what they are given."""
+"""k-means on faiss as a scikit-learn estimator, and the input checks of the estimators in this room."""
 
 import numbers
 from typing import Any, Self
@@ -17,7 +17,7 @@ from selfsort.errors import UserError
 def validated(estimator: BaseEstimator, X: ArrayLike, **options: Any) -> NDArray[np.floating[Any]]:
     """Return points (N, D) for an estimator as scikit-learn checks them; see `sklearn.utils.validation.validate_data`.
 
-    Raises UserError for what is no array of finite numbers, in scikit-learn's words or in those of `check_points`.
+    Raises UserError for anything but an array of finite numbers, in scikit-learn's words or in those of `check_points`.
     """
     try:
         points = validate_data(estimator, X, dtype=[np.float64, np.float32], ensure_all_finite=False, **options)
@@ -32,9 +32,9 @@ class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     n_clusters : how many clusters to find
-    space : where they are looked for: "embedding" (the points as they are), "pca" or "umap"; see `reduce`
-    n_init : runs from different k-means++ centers, of which the best is kept
-    max_iter : steps of a run
+    space : where to look for them: "embedding" (the points as they are), "pca" or "umap"; see `reduce`
+    n_init : number of runs from different k-means++ centers; the best is kept
+    max_iter : steps per run
     random_state : seed; the same seed gives the same bits on the same machine
 
     Attributes
@@ -42,8 +42,8 @@ class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     labels_ : (N,) int64 cluster of each point
     cluster_centers_ : (n_clusters, d) float32 centers in the space
     inertia_ : sum of the squared distances in the space between the points and the centers of their clusters
-    n_iter_ : steps of a run, `max_iter`: faiss always takes all
-    clustering_ : the `Clustering` that `predict` asks
+    n_iter_ : steps per run, always `max_iter`, since faiss never stops early
+    clustering_ : the `Clustering` used by `predict`
 
     Examples
     --------
@@ -68,7 +68,7 @@ class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Cluster points (N, D); `y` is ignored.
 
-        Raises UserError for parameters that are no positive integers, an unknown space, fewer different points than
+        Raises UserError for parameters that are not positive integers, an unknown space, fewer different points than
         clusters, or points that are not finite.
         """
         self._check_parameters()
@@ -93,8 +93,8 @@ class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the membership (N, n_clusters) of points (N, D), rows summing to 1.
 
-        The nearest centers vote; in a reduced space the nearest of the points fitted do. A row depends on its own point
-        only. Raises `NotFittedError` before `fit`, UserError for points of another width or not finite.
+        The nearest centers vote; in a reduced space the nearest of the points fitted do. A row depends only on its own
+        point. Raises `NotFittedError` before `fit`, UserError for points of another width or not finite.
         """
         points = self._checked(X)
         return self.clustering_.predict_proba(points)

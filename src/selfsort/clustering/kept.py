@@ -1,4 +1,4 @@
-"""UMAP layouts on disk, by the content of the points: a second run over the same features needs no new one."""
+"""UMAP layouts on disk, by the content of the points: a second run on the same features reuses them."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from selfsort.data import cache
 from selfsort.errors import UserError
 from selfsort.files import atomic_path
 
-LAYOUTS = cache.KeptFiles("layouts-1", ".npy")  # the number to be raised whenever layouts come to be made differently
+LAYOUTS = cache.KeptFiles("layouts-1", ".npy")  # increase the number whenever layouts are computed differently
 
 
 def layout_of(
     points: NDArray[np.float32], settings: tuple[object, ...], make: Callable[[], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Return the layout (N, d) of points (N, D) under some `settings`, made only where it is not kept yet."""
+    """Return the layout (N, d) of points (N, D) under some `settings`, computed only if it is not kept yet."""
     digest = hashlib.blake2b(repr((points.shape, *settings)).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(points).data)
     path = LAYOUTS.location() / f"{digest.hexdigest()}{LAYOUTS.suffix}"
@@ -26,7 +26,7 @@ def layout_of(
     if kept is not None:
         return kept
     layout = make()
-    # Keeping it saves time and no more: it is used also where nothing can be written.
+    # Keeping it only saves time, so it is not an error if nothing can be written.
     with suppress(UserError, OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial, open(partial, "wb") as file:
@@ -37,7 +37,7 @@ def layout_of(
 def _read(path: Path, count: int) -> NDArray[np.float32] | None:
     try:
         kept = np.load(path, allow_pickle=False)
-    except Exception:  # not there, or damaged: it is made again
+    except Exception:  # missing or damaged: computed again
         return None
     whole = kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == count and np.isfinite(kept).all()
     return kept if whole else None

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.errors import UserError
 
-_INIT_SAMPLE = 20_000  # points from which k-means++ draws; its cost grows with points times clusters
+_INIT_SAMPLE = 20_000  # points that k-means++ draws from; its cost grows with points times clusters
 _SMALL_WORK = 1_000_000_000  # multiplications per step, which take one core about 30 ms
 
 
 @dataclass(frozen=True, eq=False)
 class KMeansResult:
-    """What `kmeans` found: centers (K, D), labels (N,), and the sum of squared distances to the own center."""
+    """The result of `kmeans`: centers (K, D), labels (N,), and the sum of squared distances to the own center."""
 
     centers: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -26,12 +26,12 @@ class KMeansResult:
 def kmeans(
     points: ArrayLike, n_clusters: int, *, restarts: int = 10, iterations: int = 100, random_state: int = 0
 ) -> KMeansResult:
-    """Split points (N, D) into `n_clusters` groups that minimise the squared distances to the group's mean.
+    """Split points (N, D) into `n_clusters` groups that minimise the squared distances to their means.
 
-    The best of `restarts` runs of at most `iterations` steps, each begun with k-means++ (Arthur and Vassilvitskii,
+    Keeps the best of `restarts` runs of at most `iterations` steps, all started by k-means++ (Arthur and Vassilvitskii,
     2007). The same seed gives the same bits on the same machine. No cluster is empty.
 
-    Raises UserError for no cluster, more clusters than different points, or values that are not finite.
+    Raises UserError for less than one cluster, more clusters than different points, or values that are not finite.
 
     >>> round(kmeans([[0.0], [0.2], [5.0], [5.2]], 2).inertia, 3)
     0.04
@@ -52,13 +52,13 @@ def check_n_clusters(n_clusters: int, n_points: int) -> None:
     if n_clusters < 1:
         raise UserError(f"{n_clusters} is too few clusters: ask for at least 1.")
     if n_clusters > n_points:
-        raise UserError(f"{n_clusters} clusters cannot be made of {n_points} points: ask for at most {n_points}.")
+        raise UserError(f"{n_clusters} clusters cannot be made from {n_points} points: ask for at most {n_points}.")
 
 
 def _few_threads(work: int) -> AbstractContextManager[object]:
-    # Threads that wait for one another at every short step gain little, and take up to a hundred times as long as one
-    # alone where other processes want the same cores.
-    import faiss  # noqa: F401 (only libraries that are loaded can be limited)
+    # Threads that wait for each other at every short step gain little, and take up to a hundred times as long as a
+    # single one when other processes want the same cores.
+    import faiss  # noqa: F401 (only loaded libraries can be limited)
     import sklearn.cluster  # noqa: F401
     from threadpoolctl import threadpool_limits
 
@@ -81,7 +81,7 @@ def _run(points: NDArray[np.float32], n_clusters: int, iterations: int, seed: in
 
 
 def _initial_centers(points: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:
-    # scikit-learn's k-means++ tries several points per step; faiss's tries one, and ended up to 1 % worse on digits.
+    # scikit-learn's k-means++ tries several points per step; faiss's tries one, with results up to 1 % worse on digits.
     from sklearn.cluster import kmeans_plusplus
 
     size = max(_INIT_SAMPLE, 20 * n_clusters)
@@ -91,7 +91,7 @@ def _initial_centers(points: NDArray[np.float32], n_clusters: int, seed: int) ->
 
 
 def without_empty_clusters(points: NDArray[np.float32], centers: NDArray[np.float32]) -> KMeansResult:
-    """Assign the points, moving the center of an empty cluster to the point that is farthest from its own."""
+    """Assign the points, moving the center of an empty cluster to the point farthest from its own center."""
     n_clusters = len(centers)
     for _ in range(2 * n_clusters):
         squared, indices = nearest(points, centers, 1)
@@ -101,6 +101,6 @@ def without_empty_clusters(points: NDArray[np.float32], centers: NDArray[np.floa
             return KMeansResult(centers, labels, float(squared.sum(dtype=np.float64)))
         centers[empty[0]] = points[squared.argmax()]
     raise UserError(
-        f"The points hold fewer than {n_clusters} different ones: ask for fewer clusters, "
+        f"There are fewer than {n_clusters} different points: ask for fewer clusters, "
         "or train again if the embedding has collapsed."
     )

@@ -1,4 +1,4 @@
-"""An embedding laid out in the plane, to be drawn."""
+"""Lay out an embedding in the plane, for drawing."""
 
 from typing import Any, Literal
 
@@ -15,10 +15,10 @@ def project(
     sample: int = 3000,
     random_state: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Lay an embedding (N, D) out in the plane: the rows drawn, in order, and their points (n, 2).
+    """Lay out an embedding (N, D) in the plane; return the sampled rows, in order, and their points (n, 2).
 
-    At most `sample` rows are drawn, at random; rows that are not finite are left out. Fewer than four rows, and an
-    embedding in which all rows are alike, are laid out by PCA whatever the kind.
+    At most `sample` rows are drawn at random; rows that are not finite are left out. Fewer than four rows, or an
+    embedding whose rows are all alike, are laid out by PCA whatever the kind.
     """
     finite = rows_drawn(embedding, sample, random_state)
     rows = embedding[finite].astype(np.float64)
@@ -29,7 +29,7 @@ def project(
 
 
 def rows_drawn(embedding: NDArray[np.floating[Any]], sample: int, random_state: int = 0) -> NDArray[np.int64]:
-    """Return the rows of an embedding (N, D) that `project` draws, in order: `sample` at most, all of them finite."""
+    """Return the rows of an embedding (N, D) that `project` samples, in order: at most `sample`, all finite."""
     finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
     if len(finite) > sample:
         finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
@@ -37,7 +37,7 @@ def rows_drawn(embedding: NDArray[np.floating[Any]], sample: int, random_state: 
 
 
 def _principal(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
-    """Return rows (n, D) on their principal axes, of which there are at least two."""
+    """Project rows (n, D) onto their principal axes, at least two."""
     if not len(rows):
         return np.zeros((0, 2))
     scores = principal_components(rows, random_state=random_state)
@@ -51,6 +51,6 @@ def _tsne(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float64]:
     start = rows[:, :2] / rows[:, 0].std() * 1e-4
     perplexity = min(30.0, (len(rows) - 1) / 3)
     tsne = TSNE(init=start, perplexity=perplexity, random_state=random_state, max_iter=750)
-    # Its threads wait actively: where others compute too, two took 33 s for what one does in 4.
+    # Its threads wait actively: beside other work, two took 33 s for what one does in 4.
     with threadpool_limits(1):
         return np.asarray(tsne.fit_transform(rows), np.float64)

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours whose distances do not depend on the batch they are asked in."""
+"""Exact nearest neighbours whose distances do not depend on the batch."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
 
-_LARGEST = 1e15  # the squares of larger values come near the end of float32
-_CHUNK_VALUES = 2**24  # distances held at a time, 64 MiB
+_LARGEST = 1e15  # the squares of larger values approach the limit of float32
+_CHUNK_VALUES = 2**24  # distances held at a time; 64 MiB
 
 
 def as_points(points: ArrayLike) -> NDArray[np.float32]:
@@ -20,7 +20,7 @@ def as_points(points: ArrayLike) -> NDArray[np.float32]:
 
 
 def check_points(points: ArrayLike) -> NDArray[np.floating[Any]]:
-    """Return `points` as a contiguous array (N, D) of float32 or, whatever else they were, float64.
+    """Return `points` as a contiguous array (N, D) of float32 or, for any other type, float64.
 
     Raises UserError when the array has another number of dimensions, no column, or a value that is not finite.
     """
@@ -28,7 +28,7 @@ def check_points(points: ArrayLike) -> NDArray[np.floating[Any]]:
     array = np.ascontiguousarray(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise UserError(f"Points to cluster must form an array (points, features), not one of shape {array.shape}.")
-    # The extremes pass NaN on, and cost no array of the points' size as np.isfinite would.
+    # The extremes propagate NaN and, unlike np.isfinite, need no array of the points' size.
     if array.size and not (array.min() > -_LARGEST and array.max() < _LARGEST):
         raise UserError(
             f"The points hold NaN, infinity or values beyond {_LARGEST:g}: "
@@ -42,8 +42,8 @@ def nearest(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the squared distances and indices, both (N, n_neighbors), of the references nearest to each point.
 
-    The nearest comes first; ties go to the lower index. A row depends on its own point only, bit for bit, whatever
-    else is asked with it.
+    The nearest comes first; ties go to the lower index. A row depends only on its own point, bit for bit, whatever
+    other points are passed with it.
     """
     n_candidates = min(len(references), 2 * n_neighbors + 8)
     squared = np.empty((len(points), n_neighbors), dtype=np.float32)
@@ -59,14 +59,24 @@ def nearest(
     return squared, indices
 
 
+def nearest_others(points: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return squared distances and indices of the `count` nearest others of each of N points, (N, count) at most.
+
+    A point that has no other is its own neighbour.
+    """
+    squared, indices = nearest(points, points, min(count + 1, len(points)))
+    first = 1 if len(points) > 1 else 0  # the first is the point itself, or one that equals it
+    return squared[:, first:], indices[:, first:]
+
+
 def _candidates(points: NDArray[np.float32], references: NDArray[np.float32], n_candidates: int) -> NDArray[np.int64]:
-    """Return the indices (N, n_candidates) of references that are about the nearest, in ascending order."""
+    """Return the indices (N, n_candidates) of approximately nearest references, in ascending order."""
     if n_candidates == len(references):
         return np.tile(np.arange(n_candidates, dtype=np.int64), (len(points), 1))
     import faiss
 
     # faiss expands (x - y)^2, which loses digits far from the origin and rounds differently from batch to batch:
-    # hence the offset, and hence candidates rather than neighbours.
+    # hence the offset, and candidates rather than neighbours.
     offset = references.mean(axis=0)
     _, indices = faiss.knn(points - offset, references - offset, n_candidates)
     return np.sort(indices.astype(np.int64), axis=1)
@@ -75,11 +85,11 @@ def _candidates(points: NDArray[np.float32], references: NDArray[np.float32], n_
 def _squared_distances(
     points: NDArray[np.float32], references: NDArray[np.float32], indices: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return the squared distances (N, k) between each point and the references named in its row of `indices`."""
+    """Return the squared distances (N, k) between each point and the references in its row of `indices`."""
     import faiss
 
     squared = np.empty(indices.shape, dtype=np.float32)
-    # One call per pair inside, so that the rounding is the same in every batch; missing from faiss's stubs.
+    # It computes pair by pair, so the rounding is the same in every batch; missing from faiss's stubs.
     faiss.fvec_L2sqr_by_idx(  # type: ignore[attr-defined, unused-ignore]
         *(faiss.swig_ptr(array) for array in (squared, points, references, indices)), points.shape[1], *indices.shape
     )

@@ -31,17 +31,17 @@ def surrogate_classes(
     """Return `n_classes` groups of rows of (N, D) features: clusters, then single rows with neighbours.
 
     A random half of the rows, scaled to unit length, is clustered by complete linkage, cut at a Euclidean distance and
-    at `largest` rows in a cluster; the largest clusters come first. Merging also stops, the closest pairs first, where
-    fewer groups than `n_classes` would be left. The classes that are still wanted are single rows drawn from the same
-    half, each with its nearest `neighbours` of the other half by cosine, which several classes may share. A threshold
-    below which there are more pairs than fit into 4 GiB is lowered, which `warn` is told in a sentence. Errors call
-    a row by its number, or by the `ids` (N,).
+    at `largest` rows per cluster; the largest clusters come first. Merging, closest pairs first, also stops where fewer
+    than `n_classes` groups would be left. The remaining classes are single rows drawn from the same half, each with its
+    `neighbours` nearest rows of the other half by cosine, which several classes may share. A threshold below which
+    there are more pairs than fit into 4 GiB is lowered, and `warn` is called with a sentence about it. Errors identify
+    a row by its number, or by its entry in `ids` (N,).
 
     Raises
     ------
     UserError
-        For fewer than 2 * n_classes rows, features that are not finite or all 0 in a row, or a threshold outside of
-        (0, 2].
+        If there are fewer than 2 * n_classes rows, features are not finite or all 0 in a row, or the threshold is
+        outside (0, 2].
 
     """
     import faiss
@@ -51,7 +51,7 @@ def surrogate_classes(
     half = len(points) // 2
     if n_classes > half:
         raise UserError(
-            f"{n_classes} clustered classes need at least {2 * n_classes} pictures, of which half are held out, and "
+            f"{n_classes} clustered classes need at least {2 * n_classes} pictures, half of which are held out, but "
             f"there are {len(points)}: lower surrogate_classes to {half} or fewer."
         )
     norms = _norms(points, ids)
@@ -72,7 +72,7 @@ def surrogate_classes(
 
 
 def check_cluster_distance(threshold: float) -> None:
-    """Raise UserError unless a distance is one between different unit vectors: above 0 and at most 2."""
+    """Raise UserError unless a distance is possible between different unit vectors: above 0 and at most 2."""
     if not 0 < threshold <= 2:
         raise UserError(
             f"cluster_distance={threshold} must be above 0 and at most 2, the largest between unit vectors."
@@ -85,7 +85,7 @@ def _norms(points: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float3
         row = int(np.argmin(norms))
         picture = repr(ids[row]) if ids else row
         raise UserError(
-            f"The features of picture {picture} are all 0, which has no direction: train for longer or with a lower "
+            f"The features of picture {picture} are all 0, so they have no direction: train for longer or with a lower "
             "learning rate, or leave it out."
         )
     return norms
@@ -100,7 +100,7 @@ def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_me
     for first, second, _, size in dendrogram:
         one, other = parts[int(first)], parts[int(second)]
         if one is None or other is None or size > largest or merges == most_merges:
-            parts.append(None)  # nothing that holds it can be a cluster
+            parts.append(None)  # nothing that contains it can be a cluster
             continue
         parts[int(first)] = parts[int(second)] = None
         parts.append(one + other)
@@ -110,7 +110,7 @@ def _clusters(unit: NDArray[np.float32], threshold: float, largest: int, most_me
 
 
 def _dendrogram(unit: NDArray[np.float32], threshold: float, warn: _Warn) -> NDArray[np.float64]:
-    # The linkage counts the points and its copy of them, which may well take more than the pairs.
+    # The linkage counts the points and its copy of them, which may take more memory than the pairs.
     memory = _PAIRS_GIB + 2.5 * unit.nbytes / 2**30
     try:
         linkage = CompleteLinkage(distance_threshold=threshold, memory_gib=memory).fit(unit)

@@ -1,4 +1,4 @@
-"""The account of a source: what became of every file or picture that was found in it, and why."""
+"""The account of a source: what became of every file or picture found in it, and why."""
 
 from typing import Literal, NamedTuple
 
@@ -13,9 +13,9 @@ class FileAccount(NamedTuple):
 
     Attributes
     ----------
-    id : its path below the source, or its number
-    outcome : "used" as it is, "changed" where something of the file is not shown or was converted, or "left out"
-    details : what was changed, or why it was left out, and whether it is a link; "" where there is nothing to say
+    id : its path within the source, or its number
+    outcome : "used" as it is, "changed" if part of it is not shown or was converted, or "left out"
+    details : what was changed or why it was left out, and whether it is a link; "" if there is nothing to say
 
     """
 
@@ -28,7 +28,7 @@ COLUMNS = FileAccount._fields
 
 
 def account_of(listing: Listing) -> list[FileAccount]:
-    """Return what became of everything in a source, by id; of pictures not decoded yet, as far as their paths tell."""
+    """Return what became of everything in a source, by id; for undecoded pictures, as far as their paths tell."""
     rows = [_of_picture(listing, name) for name in listing.ids]
     rows += [FileAccount(name, "left out", reason) for name, reason in (*listing.skipped, *listing.passed_over)]
     rows += [FileAccount(name, "left out", "of another split") for name in listing.elsewhere]
@@ -42,9 +42,9 @@ def _of_picture(listing: Listing, name: str) -> FileAccount:
 
 
 def summarise_account(listing: Listing) -> str:
-    """Count in one line what was changed or left out, and why; "" where nothing was.
+    """Summarise in one line what was changed or left out, and why; "" if nothing was.
 
-    Other splits are not counted, as nobody asked for them.
+    Other splits are not counted: nobody asked for them.
     """
     known = [listing.facts[name] for name in listing.ids if name in listing.facts]
     parts = (

@@ -1,4 +1,4 @@
-"""Arrays and tensors as `uint8` pictures, and pictures in an array at another size."""
+"""Convert arrays and tensors to `uint8` pictures, and resize pictures held in an array."""
 
 from collections.abc import Iterator, Mapping, Set
 from pathlib import PurePath
@@ -15,8 +15,8 @@ from selfsort.data.reading import ALONE, Range, Reading, ValueRange
 from selfsort.errors import UserError
 
 _BLOCK = 1024
-_SAMPLE = 32  # pictures by which the range of values is found
-# What people have their pictures in, by the package and the class that it is, or is made from.
+_SAMPLE = 32  # pictures sampled to find the range of values
+# Common containers of pictures, by the package and the name of their class or of one of its base classes.
 _CONTAINERS = {
     ("torch", "Dataset"): "a torch Dataset",
     ("torch", "DataLoader"): "a torch DataLoader",
@@ -32,7 +32,7 @@ _CONTAINERS = {
 
 
 def refit(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Bring (N, H, W, C) pictures to the shape that `spec` wants, without copying those that have it."""
+    """Fit (N, H, W, C) pictures to the shape that `spec` wants, without a copy if they have it already."""
     if images.shape[1:] == spec.image_shape:
         return images
     out = np.empty((len(images), *spec.image_shape), np.uint8)
@@ -42,14 +42,14 @@ def refit(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def to_uint8_images(array: Any, name: str, reading: Reading = ALONE) -> tuple[NDArray[np.uint8], Reading]:
-    """Return an array or a torch tensor as (N, H, W, C) `uint8`, C 1 or 3, as `as_image_set` describes.
+    """Convert an array or a torch tensor to (N, H, W, C) `uint8`, C 1 or 3, as `as_image_set` describes.
 
-    Also returns how it was read, with the range of its values where that was found. `name` begins the sentence of the
-    `UserError` that bad shapes, types and values raise.
+    Also return how it was read, including the range of its values where one was found. `name` is the subject of the
+    message of the `UserError` that bad shapes, types and values raise.
     """
     if other := container(array):
         raise UserError(
-            f"{other[0].upper()}{other[1:]} cannot be taken for pictures; load the folder or data set that they are in "
+            f"{other[0].upper()}{other[1:]} cannot be used as pictures; load the folder or data set they are in "
             "with load_images(folder), or give one array or a list of PIL images."
         )
     tensor = hasattr(array, "detach") and hasattr(array, "cpu")
@@ -64,9 +64,9 @@ def to_uint8_images(array: Any, name: str, reading: Reading = ALONE) -> tuple[ND
 
 
 def _with_range(array: NDArray[Any], reading: Reading, whole: Range) -> Reading:
-    """Return a reading that knows the range of an array's values, `whole` from end to end, if it is that of the set.
+    """Return a reading that knows the range of an array's values, if the range is to be that of the set.
 
-    Floats from 0 to 1 are taken as such, however few of them are bright.
+    `whole` is the smallest and largest value of the array. Floats from 0 to 1 keep that range, even if few are bright.
     """
     kind = values.kind_of(array.dtype)
     if reading.found(kind) != "set":
@@ -81,7 +81,7 @@ def _with_range(array: NDArray[Any], reading: Reading, whole: Range) -> Reading:
 
 
 def container(given: Any) -> str:
-    """Say what it is that pictures are in, where that is no array; "" for what may be one.
+    """Name the container that pictures were given in if it is not an array; "" for what may be one.
 
     >>> container(["a.png", "b.png"]), container({"a": 1}), container([[1, 2], [3, 4]])
     ('a list of paths', 'a dict', '')
@@ -110,18 +110,18 @@ def _from_array(array: Any, name: str) -> NDArray[Any]:
     try:
         return np.asarray(array)
     except ValueError as error:
-        raise UserError(f"{name} is made of pictures of different shapes; bring them to one size first.") from error
+        raise UserError(f"{name} holds pictures of different shapes; resize them to one size first.") from error
 
 
 def _channel_last(array: NDArray[Any], channel_first: bool, name: str, chosen: tuple[int, ...]) -> NDArray[Any]:
-    """Return (N, H, W, C), the chosen channels if any, of an array (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    """Return an array (N, H, W), (N, H, W, C) or (N, C, H, W) as (N, H, W, C), with chosen channels only, if any."""
     shape = array.shape
     if 0 in shape:
         raise UserError(f"{name} of shape {shape} holds no pixels; give at least one picture.")
     if chosen and array.ndim == 4:
         last = array.transpose(0, 2, 3, 1) if channel_first or shape[1] < shape[3] else array
         return _of_channels(last, name, chosen)
-    # No picture is 3 or 4 pixels wide, but one colour picture without its leading axis looks like that.
+    # No picture is 3 or 4 pixels wide, but a single colour picture without its leading axis looks as if it were.
     if array.ndim == 3 and (channel_first or shape[2] not in (3, 4)):
         return _of_channels(array[:, :, :, None], name, chosen)
     if array.ndim == 4 and not channel_first and shape[3] in (1, 3, 4):
@@ -135,11 +135,11 @@ def _channel_last(array: NDArray[Any], channel_first: bool, name: str, chosen: t
 
 
 def _of_channels(array: NDArray[Any], name: str, chosen: tuple[int, ...]) -> NDArray[Any]:
-    """Return the chosen channels of an array (N, H, W, C), all where none are chosen, and black beside two."""
+    """Return the chosen channels of an array (N, H, W, C), all if none are chosen; add a black one to two."""
     if not chosen:
         return array
     if max(chosen) >= array.shape[3]:
-        raise UserError(f"{name} has {array.shape[3]} channels, the first being 0: channels={chosen} cannot be chosen.")
+        raise UserError(f"{name} has {array.shape[3]} channels, numbered from 0: channels={chosen} cannot be chosen.")
     found = array[..., chosen]
     return np.concatenate([found, np.zeros_like(found[..., :1])], 3) if len(chosen) == 2 else found
 
@@ -149,7 +149,7 @@ def _to_uint8(array: NDArray[Any], reading: Reading) -> NDArray[np.uint8]:
         return array
     out = np.empty(array.shape, np.uint8)
     chosen = reading.found(values.kind_of(array.dtype))
-    step = _BLOCK if isinstance(chosen, tuple) else 1  # else every picture has a range of its own
+    step = _BLOCK if isinstance(chosen, tuple) else 1  # otherwise each picture has its own range
     for start in range(0, len(array), step):  # in blocks: the array may be a file larger than memory
         block = array[start : start + step]
         out[start : start + step, ..., :3] = _shown(block[..., :3], chosen)
@@ -169,7 +169,7 @@ def _shown(block: NDArray[Any], chosen: ValueRange) -> NDArray[np.uint8]:
 
 
 def _finite_range(array: NDArray[Any], name: str) -> Range:
-    """Return the least and the greatest of an array's values; raise `UserError` for NaN and infinity."""
+    """Return the smallest and largest value of an array; raise `UserError` for NaN and infinity."""
     low, high = np.inf, -np.inf
     for start in range(0, len(array), _BLOCK):
         block = array[start : start + _BLOCK]

@@ -1,10 +1,10 @@
-"""Decoded pictures on disk: every set once, as one file of raw `uint8` that is mapped into memory.
+"""Decoded pictures on disk: each set once, as one file of raw `uint8` that is mapped into memory.
 
-The cache lies in the folder named by the environment variable `SELFSORT_CACHE`, else in the user's cache folder. Each
-set is a folder there, named by a hash of all that decides its pixels: `pixels`, the raw array, and `index.json`, its
-shape and what else was noted about it. It appears whole, by a rename. A lock per set, which the system frees when its
-holder dies, lets the second of two equal commands wait for the first, and tells the half-written sets of dead processes
-from those of living ones.
+The cache is the folder named by the environment variable `SELFSORT_CACHE`, or else the user's cache folder. Each set is
+a folder in it, named by a hash of everything that determines its pixels. It holds two files: `pixels`, the raw array,
+and `index.json`, the array's shape and further notes. A set appears all at once, by a rename. Each set has a lock,
+which the system releases when its holder dies: the second of two equal commands waits for the first, and sets left
+half-written by dead processes can be told from those still being written.
 """
 
 import errno
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from selfsort.errors import UserError
 from selfsort.files import bytes_in, remove
 
-FORMAT = 2  # raise it whenever pictures are decoded differently
+FORMAT = 2  # increase it whenever pictures are decoded differently
 VARIABLE = "SELFSORT_CACHE"
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Writer(Protocol):
     """Where decoded pictures go, block by block."""
 
     def append(self, block: NDArray[np.uint8]) -> None:
-        """Add (n, H, W, C) pictures behind those already there."""
+        """Append (n, H, W, C) pictures."""
 
 
 Notes = dict[str, Any]
@@ -54,23 +54,23 @@ class Usage(NamedTuple):
 
 
 class Unavailable(Exception):
-    """The cache's place cannot be written."""
+    """The cache cannot be written."""
 
 
 def root() -> Path:
-    """Return the folder of everything that is kept for later, which need not exist."""
+    """Return the folder of everything that is kept for later; it need not exist."""
     return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("selfsort")).expanduser()
 
 
 @dataclass(frozen=True)
 class KeptFiles:
-    """Files of one kind, by their `suffix`, in a `folder` of the cache; each is made again when it is wanted."""
+    """Files of one kind, recognised by their `suffix`, in a `folder` of the cache; they are made again when needed."""
 
     folder: str
     suffix: str
 
     def location(self) -> Path:
-        """Return the folder, which need not exist."""
+        """Return the folder; it need not exist."""
         return root() / self.folder
 
     def usage(self) -> tuple[int, int]:
@@ -90,7 +90,7 @@ class KeptFiles:
 
 
 def location() -> Path:
-    """Return the cache's folder, which need not exist."""
+    """Return the cache's folder; it need not exist."""
     return root() / f"images-{FORMAT}"
 
 
@@ -101,7 +101,7 @@ def usage() -> Usage:
 
 
 def clear() -> int:
-    """Delete every set in the cache, apart from those being written, and return the number of bytes freed.
+    """Delete every set in the cache, except those being written, and return the number of bytes freed.
 
     Arrays that are mapped into a running process stay valid on POSIX systems.
     """
@@ -114,10 +114,10 @@ def clear() -> int:
 
 
 def load(key: str, build: Build) -> tuple[NDArray[np.uint8], Notes]:
-    """Return the pictures and notes kept under `key`, a file name; have `build` make them first where there are none.
+    """Return the pictures and notes kept under `key`, a file name, calling `build` first if there are none.
 
-    The pictures are a read-only memory map. Raises `Unavailable` where the cache cannot be written, and `UserError`
-    when the disk is full; nothing is left behind then, nor when `build` fails.
+    The pictures are a read-only memory map. Raises `Unavailable` if the cache cannot be written, and `UserError` if the
+    disk is full; nothing is left behind then, nor if `build` fails.
     """
     if (found := _find(key)) is not None:
         return found
@@ -142,7 +142,7 @@ def _make(key: str, build: Build) -> None:
             notes = build(writer)
         with _writing():
             (partial / "index.json").write_text(json.dumps({"shape": writer.shape, "notes": notes}), encoding="ascii")
-            remove(folder)  # damaged, or it would have been found
+            remove(folder)  # it is damaged, or it would have been found
             os.replace(partial, folder)
     finally:
         remove(partial)
@@ -161,7 +161,7 @@ def _find(key: str) -> tuple[NDArray[np.uint8], Notes] | None:
 
 
 class _FileWriter:
-    """Appends pictures to a new file, which is safe on the disk when the `with` block ends."""
+    """Appends pictures to a new file; they are safely on disk when the `with` block ends."""
 
     def __init__(self, path: Path) -> None:
         with _writing():
@@ -169,7 +169,7 @@ class _FileWriter:
         self.shape: tuple[int, ...] = (0,)
 
     def append(self, block: NDArray[np.uint8]) -> None:
-        """Add (n, H, W, C) pictures behind those already there."""
+        """Append (n, H, W, C) pictures."""
         with _writing():
             self._file.write(np.ascontiguousarray(block).data)
         self.shape = (self.shape[0] + len(block), *block.shape[1:])
@@ -181,19 +181,19 @@ class _FileWriter:
         with _writing(), self._file as file:
             if kind is None:
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name with holes for pixels
+                os.fsync(file.fileno())  # otherwise a power failure could leave a file with holes under the new name
 
 
 @contextmanager
 def writing(folder: Path, what: str) -> Iterator[None]:
-    """Raise `UserError` for a disk that is too full to keep `what`, and `Unavailable` where nothing can be written."""
+    """Raise `UserError` if the disk is too full to keep `what`, and `Unavailable` if nothing can be written."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise UserError(
-                f"The disk is too full to keep the {what} in {str(folder)!r}; make room, clear the "
-                f"cache, name another place in {VARIABLE}, or load with cache=False."
+                f"The disk is too full to keep the {what} in {str(folder)!r}; free some space, clear the "
+                f"cache, set {VARIABLE} to another folder, or load with cache=False."
             ) from error
         raise Unavailable(str(error)) from error
     except NotImplementedError as error:  # a file system without locks
@@ -202,7 +202,7 @@ def writing(folder: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Lock a file for one block; the system frees the lock when its holder dies. `what` another holder does is said."""
+    """Lock a file for one block, logging `what` its present holder does; the system frees the lock of a dead one."""
     lock = FileLock(path)
     with writing(path.parent, "lock"):
         try:
@@ -225,7 +225,7 @@ def _locked(key: str) -> AbstractContextManager[None]:
 
 
 def _sweep() -> int:
-    """Delete what dead processes left half-written and return its size in bytes."""
+    """Delete sets left half-written by dead processes and return the number of bytes freed."""
     freed = 0
     for path in _children():
         if path.is_dir() and path.name.startswith("."):

@@ -1,10 +1,10 @@
-"""What the paths of pictures say: splits and labels, by one rule for folders, zips and hubs.
+"""What the paths of pictures tell: splits and labels, by one rule for folders, zips and hubs.
 
-A folder in which all pictures lie says nothing, so that it does not matter how a source is wrapped. The folders in it
-that are named for splits (train, test, val, unlabeled, …) are splits if all are, or if two kinds of split are among
-them; pictures beside those have no label. The folders inside are the classes, less one that holds all pictures. Two
-names that differ in nothing but case, spaces and letters that cannot be seen are one class, called by the more frequent
-one; single letters differ by their case.
+A folder that contains all pictures tells nothing, so it does not matter how deeply a source is nested. The folders in
+it that are named for splits (train, test, val, unlabeled, …) are splits if all are so named, or if two kinds of split
+are among them; pictures outside the splits have no label. The folders within are the classes, except one that contains
+all pictures. Two names that differ only in case, spaces and invisible characters are one class, called by the more
+frequent name; single letters that differ in case are two classes.
 """
 
 from collections import Counter
@@ -21,9 +21,9 @@ from selfsort.spelling import counting_order, folded, visible
 SPLITS = (("train", "training"), ("test", "testing"), ("val", "valid", "validation"), ("unlabeled", "unlabelled"))
 SPLIT_FOLDERS = frozenset(name for names in SPLITS for name in names)
 _KINDS = {name: kind for kind, names in enumerate(SPLITS) for name in names}
-_LISTED = 8  # names in a line
+_LISTED = 8  # names shown in a line
 
-# What lies beside pictures without being one. Any other file may be a picture, whatever it is called.
+# Files that lie beside pictures without being pictures. Any other file may be a picture, whatever its name.
 _NO_PICTURES = frozenset(
     "txt md rst csv tsv json jsonl xml yaml yml toml ini cfg htm html css js pdf doc docx xls xlsx ppt pptx odt ods "
     "rtf tex bib log db sqlite sql pkl pickle npy npz mat h5 hdf5 parquet arrow zip tar gz tgz bz2 xz 7z rar py ipynb "
@@ -41,10 +41,10 @@ class ClassFolders:
 
     Attributes
     ----------
-    splits : the split, in small letters, of each folder in which pictures of one lie
+    splits : the split, in lower case, of each folder that holds pictures of one
     classes : the class of each folder whose pictures have one
-    told : what was taken for splits and classes, in a line each
-    separator : of the folders in a path
+    told : what was taken as splits and classes, one line each
+    separator : what separates the folders in a path
 
     """
 
@@ -58,11 +58,11 @@ class ClassFolders:
         return self.splits.get(path.rpartition(self.separator)[0], "")
 
     def is_in(self, path: str, split: str | None) -> bool:
-        """Tell whether a picture belongs to a split, or to one of another name for it; all belong to None."""
+        """Tell whether a picture belongs to a split, under any of its names; with None, every picture does."""
         return split is None or _KINDS.get(self.split(path)) == _KINDS[split.lower()]
 
     def labels(self, paths: Iterable[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-        """Return (N,) labels and their names: -1 without one, None if no picture has one."""
+        """Return (N,) labels and their names: -1 for no class, None if no picture has one."""
         classes = [self.classes.get(path.rpartition(self.separator)[0], "") for path in paths]
         names = sorted(set(classes) - {""}, key=counting_order)
         numbers = {name: number for number, name in enumerate(names)} | {"": -1}
@@ -74,11 +74,11 @@ def class_folders(
 ) -> ClassFolders:
     r"""Find out which folders of a source are splits and classes, from the paths of all its files.
 
-    `classes_from` says what the classes are: what the rule finds ("auto" or None), the folder that a picture lies in
-    ("parent"), the folder at a level of its path (1 for the first), the folders below one that is named, or nothing
+    `classes_from` says what the classes are: what the rule finds ("auto" or None), the folder that directly holds a
+    picture ("parent"), the folder at a level of its path (1 for the first), the folders below a given one, or nothing
     ("none"). In paths without any "/", "\" separates folders.
 
-    Raises `UserError` when no picture is in `split`, or `classes_from` gives no class.
+    Raises `UserError` if no picture is in `split`, or if `classes_from` gives no class.
 
     >>> found = class_folders(["x/train/Cat/1.jpg", "x/train/cat/2.jpg", "x/test/dog/3.jpg", "x/README"], "photos")
     >>> found.told
@@ -97,8 +97,8 @@ def class_folders(
     del counts[""]
     if not counts and classes_from not in (None, "auto", "none"):
         raise UserError(
-            f"classes_from={classes_from!r} gives no class of {source!r}, where no picture lies in such a folder; "
-            "choose another one, or leave it out."
+            f"classes_from={classes_from!r} gives no class: no picture of {source!r} lies in such a folder; "
+            "choose another value, or leave it out."
         )
     spelt = _spelt(counts)
     return ClassFolders(
@@ -110,7 +110,7 @@ def class_folders(
 
 
 class _Tree(NamedTuple):
-    """How the folders of pictures lie: `around` all of them, the `splits` in it, and `inside` these around all."""
+    """How the folders of pictures are nested: `around` contains all, `splits` lie in it, `inside` in each split."""
 
     around: Folder
     splits: frozenset[str]
@@ -128,7 +128,7 @@ class _Tree(NamedTuple):
         return rest[0].lower() if rest and rest[0] in self.splits else ""
 
     def class_name(self, folder: Folder, classes_from: ClassesFrom) -> str:
-        """Return the name of the folder that is the class of pictures in a folder, "" for none."""
+        """Return the name of the folder that is the class of the pictures in `folder`, "" for none."""
         if classes_from in (None, "auto"):
             rest = _below(folder, self.around)
             if self.splits:
@@ -140,6 +140,11 @@ class _Tree(NamedTuple):
         else:
             rest = () if classes_from == "none" else _below(folder, _named_folder(str(classes_from)))
         return rest[0] if rest else ""
+
+
+def same_split(one: str, other: str) -> bool:
+    """Tell whether two names are names of the same split, such as "val" and "validation"."""
+    return one.lower() in _KINDS and _KINDS[one.lower()] == _KINDS.get(other.lower())
 
 
 def _parts(folder: str, separator: str) -> Folder:
@@ -155,18 +160,18 @@ def _below(folder: Folder, above: Folder) -> Folder:
 
 
 def _pictures(paths: Collection[str], separator: str) -> Collection[str]:
-    """Return the files that may be pictures, as far as their names tell; all if none may."""
-    found = [path for path in paths if not _is_beside(path.rpartition(separator)[2].lower())]
+    """Return the files that may be pictures, as far as their names tell; all files if none may be."""
+    found = [path for path in paths if not _is_other_file(path.rpartition(separator)[2].lower())]
     return found or paths
 
 
-def _is_beside(name: str) -> bool:
+def _is_other_file(name: str) -> bool:
     stem, dot, suffix = name.rpartition(".")
     return suffix in _NO_PICTURES if dot and stem else name in _NOTES
 
 
 def _shared(folders: Iterable[Folder]) -> Folder:
-    """Return the innermost folder in which all lie, but none that is named for a split."""
+    """Return the innermost folder that contains all others, stopping before one that is named for a split."""
     shared: Folder = ()
     known = set(folders)
     while known and () not in known and len(first := {folder[0] for folder in known}) == 1:
@@ -190,7 +195,7 @@ def _splits(names: Collection[str], source: str, wanted: str | None) -> frozense
 
 
 def _spelt(counts: Mapping[str, int]) -> dict[str, str]:
-    """Return the class that each name of a folder means: the most frequent of those that people take for the same."""
+    """Map the name of each folder to its class: the most frequent of the names that people take for the same."""
     classes: dict[str, str] = {}
     spelt: dict[str, str] = {}
     for name in sorted(counts, key=lambda name: (-counts[name], counting_order(name))):
@@ -201,7 +206,7 @@ def _spelt(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def _told(tree: _Tree, spelt: Mapping[str, str], classes_from: ClassesFrom, folders: Iterable[Folder]) -> Iterator[str]:
-    """Say what was taken for splits and classes."""
+    """Say what was taken as splits and classes."""
     auto = classes_from in (None, "auto")
     splits = ", ".join(sorted(tree.splits, key=lambda name: (_KINDS[name.lower()], name)))
     parts = [f"splits: {splits}{_at('below', tree.around)}"] if splits else []
@@ -215,7 +220,7 @@ def _told(tree: _Tree, spelt: Mapping[str, str], classes_from: ClassesFrom, fold
             yield f"{', '.join(map(repr, same))} are one class"
     if auto and tree.splits:
         if beside := {folder[0] for each in folders if (folder := _below(each, tree.around))} - tree.splits:
-            yield f"no splits, so without labels: {listed(beside)}"
+            yield f"not splits, so without labels: {listed(beside)}"
 
 
 def _at(where: str, folder: Folder) -> str:
@@ -223,14 +228,14 @@ def _at(where: str, folder: Folder) -> str:
 
 
 def _where(classes_from: ClassesFrom) -> str:
-    """Say where classes were looked for that a caller asked for."""
+    """Say where the caller asked for classes to be looked for."""
     if classes_from == "parent":
         return ", the folders that pictures lie in"
     return f" at level {classes_from}" if isinstance(classes_from, int) else f" below {classes_from}"
 
 
 def listed(names: Collection[str]) -> str:
-    """Write names for a line, the first of them in the order of counting."""
+    """Write the first names, in counting order, for one line."""
     shown = [visible(name) or repr(name) for name in sorted(names, key=counting_order)]
     more = f" … ({len(shown):,})" if len(shown) > _LISTED else ""
     return ", ".join(shown[:_LISTED]) + more

@@ -1,7 +1,7 @@
-"""From the bytes of a picture's file to 8-bit grey or RGB, for whatever it is wanted: the one decoder.
+"""The one decoder: from the bytes of a picture's file to 8-bit grey or RGB, whatever the picture is wanted for.
 
-The memory for one picture is bounded before it is decoded: Pillow's image, and what its decoder needs beside it, take
-at most four bytes for each of `max_pixels`. What is made of large pictures is made strip by strip.
+The memory for one picture is bounded before it is decoded: Pillow's image, and what its decoder needs besides, take at
+most four bytes for each of `max_pixels`. Large pictures are converted strip by strip.
 """
 
 import io
@@ -21,11 +21,13 @@ from selfsort.data.reading import Facts, Reading
 from selfsort.data.unreadable import no_page
 from selfsort.data.values import Values
 
+_USUAL_SCANS = 12  # of a progressive JPEG; each covers all pixels
+
 Content = Image.Image | NDArray[np.uint8]
 
 
 class AsStored(NamedTuple):
-    """A picture as it lies in its file: 8-bit grey or RGB, perhaps reduced, its own (width, height), and its turn."""
+    """A picture as its file stores it: 8-bit grey or RGB, perhaps reduced; its full (width, height); its turn."""
 
     content: Content
     size: Size
@@ -34,7 +36,7 @@ class AsStored(NamedTuple):
 
 
 def decode(stream: BinaryIO, needed: Needed, reading: Reading, max_pixels: int) -> AsStored:
-    """Decode a picture, whatever it is wanted for, to at least the size that is needed of it."""
+    """Decode a picture to at least the size that is needed, whatever it is needed for."""
     check_light(stream)
     if first_bytes(stream).startswith(jpeg.SIGNATURE):
         return _decode_jpeg(read_content(stream), needed, reading, max_pixels)
@@ -43,7 +45,7 @@ def decode(stream: BinaryIO, needed: Needed, reading: Reading, max_pixels: int) 
 
 
 def header(stream: BinaryIO, reading: Reading, max_pixels: int) -> tuple[Size, bool]:
-    """Return a picture's (width, height) and whether it has colour, decoding no more than that takes."""
+    """Return a picture's (width, height) and whether it has colour, decoding no more than necessary."""
     if first_bytes(stream).startswith(jpeg.SIGNATURE):
         head = jpeg.read_head(read_content(stream))
         check_size(head.size, max_pixels)
@@ -58,7 +60,7 @@ def header(stream: BinaryIO, reading: Reading, max_pixels: int) -> tuple[Size, b
 
 
 def sample_values(stream: BinaryIO, reading: Reading, max_pixels: int) -> tuple[str, NDArray[Any]] | None:
-    """Return the kind of a picture's values and a sample of them; None where it has no more than eight bits."""
+    """Return the kind of a picture's values and a sample of them; None if it has at most eight bits."""
     if first_bytes(stream).startswith(jpeg.SIGNATURE):
         return None
     opened = open_picture(stream, reading, max_pixels)
@@ -70,7 +72,7 @@ def sample_values(stream: BinaryIO, reading: Reading, max_pixels: int) -> tuple[
 
 
 def turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
-    """Return an image as it is to be shown."""
+    """Return an image turned as it should be shown."""
     return image if turn is None else image.transpose(turn)
 
 
@@ -79,7 +81,7 @@ def _decode_jpeg(data: bytes, needed: Needed, reading: Reading, max_pixels: int)
     check_size(head.size, max_pixels)
     least = needed(head.size)
     output = 4 * min(head.size[0] * head.size[1], 4 * least[0] * least[1])
-    check_memory(head.size, head.coefficient_bytes + output, max_pixels)
+    check_memory(head.size, head.coefficient_bytes + output, max_pixels, head.scans // _USUAL_SCANS)
     if reading.page not in (None, 0, "max"):
         raise no_page(int(reading.page or 0), 1)
     pixels = jpeg.decode_fast(data, head, least)
@@ -89,7 +91,7 @@ def _decode_jpeg(data: bytes, needed: Needed, reading: Reading, max_pixels: int)
         return _finished(stored, reading, head.profile) if head.profile or reading.channels else stored
     guessed = ""
     if len(head.sampling) == 4 and not head.adobe:
-        ycck = len(set(head.sampling)) > 1  # nobody stores ink more coarsely than ink
+        ycck = len(set(head.sampling)) > 1  # colour differences may be subsampled, inks never are
         data = jpeg.marked_as_ycck(data) if ycck else data
         guessed = f"four channels are {'YCCK' if ycck else 'inverted CMYK'}"
     image = open_as(io.BytesIO(data), ("JPEG",))
@@ -116,7 +118,7 @@ def _converted(opened: Opened, needed: Needed, reading: Reading) -> AsStored:
 
 
 def _finished(stored: AsStored, reading: Reading, profile: bytes | None) -> AsStored:
-    """Choose channels of a picture in 8 bits, or else convert its colours to sRGB."""
+    """Choose channels of an 8-bit picture, or else convert its colours to sRGB."""
     image = stored.content if isinstance(stored.content, Image.Image) else to_image(stored.content)
     if reading.channels:
         content = values.of_image(image)

@@ -1,4 +1,4 @@
-"""Many pictures: decoded on all cores, in order, into the cache, into memory, or block by block."""
+"""Decode many pictures on all cores, in order: into the cache, into memory, or block by block."""
 
 import hashlib
 import logging
@@ -28,22 +28,19 @@ from selfsort.data.reading import PLAIN, Facts, Reading
 from selfsort.data.request import Request
 from selfsort.data.unreadable import explain
 from selfsort.data.values import range_of_set
-from selfsort.data.workers import TookTooLong, WorkerDied, Workers
+from selfsort.data.workers import WorkerDied, Workers, cores
 from selfsort.progress import ProgressBar
 
 SAMPLE = 32
-RANGE_SAMPLE = 48  # pictures that are looked at to find the range of their values
+RANGE_SAMPLE = 48  # pictures sampled to find the range of their values
 _SHALLOW = (".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 LARGEST_NATIVE_SIZE = 96
 DEFAULT_SIZE = 64
 
-_SECONDS_ALONE = 0.4  # about what starting other processes costs
+_SECONDS_ALONE = 0.4  # roughly the cost of starting other processes
 _FIRST_CHUNK, _LARGEST_CHUNK = 8, 256
 _SECONDS_PER_CHUNK = 0.25
 _BYTES_PER_CHUNK = 1 << 24
-_SECONDS_PER_PICTURE = 30.0  # on a busy machine, too
-CRASHED = "damaged (it made the decoder crash)"
-TOO_SLOW = f"took too long (more than {_SECONDS_PER_PICTURE:.0f} seconds)"
 
 Result = TypeVar("Result")
 Work = Callable[[Open, Sequence[Any], int], Result]
@@ -51,14 +48,14 @@ _log = logging.getLogger(__name__)
 
 
 class Failure(NamedTuple):
-    """A picture that could not be read: where it stands, and why."""
+    """A picture that could not be read: its position, and why."""
 
     position: int
     reason: str
 
 
 class Decoded(NamedTuple):
-    """Pictures (N, H, W, C), those that could not be read, and by position the facts of those that have any."""
+    """Pictures (N, H, W, C), those that could not be read, and by position the facts about those that have any."""
 
     images: NDArray[np.uint8]
     failures: tuple[Failure, ...]
@@ -69,7 +66,7 @@ class Block(NamedTuple):
     """Consecutive pictures, decoded.
 
     `positions` (n,) of the readable ones, their `images` (n, H, W, C), `facts` (n,) and `content_hashes` (n,), which
-    are empty where nobody asked for them; the `failures`, and whether one picture had `colour`.
+    are empty unless requested; the `failures`, and whether any picture had `colour`.
     """
 
     positions: NDArray[np.intp]
@@ -81,18 +78,18 @@ class Block(NamedTuple):
 
 
 class _ColourFound(Exception):
-    """A picture has colour although the sample had none."""
+    """A picture has colour although none in the sample had."""
 
 
 class _Memory:
-    """Collects pictures in one array made for `capacity` of them."""
+    """Collects pictures in one array allocated for `capacity` of them."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity, self._filled = capacity, 0
         self._images = np.empty((0,), np.uint8)
 
     def append(self, block: NDArray[np.uint8]) -> None:
-        """Add (n, H, W, C) pictures behind those already there."""
+        """Append (n, H, W, C) pictures."""
         if not self._filled:
             self._images = np.empty((self._capacity, *block.shape[1:]), np.uint8)
         self._images[self._filled : self._filled + len(block)] = block
@@ -104,10 +101,10 @@ class _Memory:
 
 
 def decode(originals: Originals, request: Request, spec: InputSpec | None = None) -> Decoded:
-    """Decode pictures to what a network takes, or else to what `request` wants; or take them from the cache.
+    """Decode pictures for a network, or else as `request` wants; or take them from the cache.
 
-    Of `request`, the size, the resizing and the channels count only where there is no `spec`; what it does not say
-    either is settled by a sample of the pictures. Raises `UserError` if none of them can be read.
+    The size, resizing and channels of `request` count only without a `spec`; what it leaves open too is settled by a
+    sample of the pictures. Raises `NothingReadable` if none of them can be read.
     """
     originals = originals if spec is None else originals.read_as(spec.reading)
     if (rows := originals.array) is not None:
@@ -126,9 +123,9 @@ def decode(originals: Originals, request: Request, spec: InputSpec | None = None
 
 
 def stream(originals: Originals, spec: InputSpec, request: Request) -> Iterator[Block]:
-    """Decode pictures to what a network takes, on all cores, and yield them in order without keeping them.
+    """Decode pictures for a network, on all cores, and yield them in order without keeping them.
 
-    The memory that this needs does not grow with their number.
+    The memory needed does not grow with their number.
     """
     originals = originals.read_as(spec.reading)
     work = partial(decode_chunk, spec, originals.reading, request.max_pixels, True)
@@ -159,7 +156,7 @@ def decode_chunk(
     refs: Sequence[Any],
     first: int,
 ) -> Block:
-    """Decode pictures one after the other, the first of which stands at position `first`."""
+    """Decode consecutive pictures, the first of which is at position `first`."""
     images = np.empty((len(refs), *spec.image_shape), np.uint8)
     positions: list[int] = []
     hashes: list[str] = []
@@ -186,7 +183,7 @@ def decode_chunk(
 def _decoded(
     open_image: Open, ref: Any, spec: InputSpec, reading: Reading, max_pixels: int, hashed: bool
 ) -> tuple[Fitted, str | None]:
-    """Return a picture and, if it is to be hashed, the hash of its content."""
+    """Return a picture and, if `hashed`, the hash of its content."""
     opened = open_image(ref)
     if isinstance(opened, np.ndarray):
         found = Fitted(to_pixels(to_image(opened), spec), opened.shape[2] == 3, PLAIN)
@@ -202,7 +199,7 @@ def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[str |
             opened = open_image(ref)
             with nullcontext() if isinstance(opened, np.ndarray) else opened:
                 hashes.append(hash_content(opened))
-        except Exception:  # as in decoding
+        except Exception:  # as in `decode_chunk`
             hashes.append(None)
     return hashes
 
@@ -264,7 +261,7 @@ class NothingReadable(Exception):
 
 
 def _settled(originals: Originals, request: Request, channels: int | None) -> InputSpec:
-    """Settle the size and the channels that were not given, from the headers of a sample."""
+    """Settle the size and the channels that were not given, using the headers of a sample."""
     size = request.size
     if size is None or channels is None:
         headers = _sample_headers(originals, request.max_pixels)
@@ -282,9 +279,9 @@ def _sample_headers(originals: Originals, max_pixels: int) -> list[tuple[tuple[i
     step = max(1, count // SAMPLE)
     spread = chain.from_iterable(range(first, count, step) for first in range(step))
     headers: list[tuple[tuple[int, int], bool]] = []
-    with pillow_limits(max_pixels):
+    with pillow_limits(max_pixels), only_light():
         for position in spread:
-            with suppress(Exception):
+            with suppress(Exception, Heavy):
                 headers.append(_header(originals, originals.refs[position], max_pixels))
             if len(headers) == SAMPLE:
                 break
@@ -301,7 +298,7 @@ def _header(originals: Originals, ref: Any, max_pixels: int) -> tuple[tuple[int,
 
 
 def with_ranges(originals: Originals, max_pixels: int) -> Originals:
-    """Return pictures that know the range of values of more than eight bits, found in a sample of the set."""
+    """Return the pictures with the range of values of more than eight bits, found in a sample of the set."""
     reading = originals.reading
     if reading.value_range != "set" or not (chosen := _may_be_deep(originals)):
         return originals
@@ -318,7 +315,7 @@ def with_ranges(originals: Originals, max_pixels: int) -> Originals:
 
 
 def _may_be_deep(originals: Originals) -> list[int]:
-    """Return the positions, spread over the set, of some pictures whose names do not say that they have eight bits."""
+    """Return positions, spread over the set, of pictures whose names do not say that they have eight bits."""
     refs: Any = originals.refs
     if originals.array is not None:
         return []
@@ -337,7 +334,7 @@ def _sample_chunk(
     found: list[tuple[str, NDArray[Any]]] = []
     with pillow_limits(max_pixels):
         for ref in refs:
-            with suppress(Exception):  # what cannot be read is told when it is decoded
+            with suppress(Exception):  # what cannot be read is reported when it is decoded
                 opened = open_image(ref)
                 assert not isinstance(opened, np.ndarray)
                 with opened as stream:
@@ -355,14 +352,14 @@ def in_chunks(
 ) -> Iterator[Result]:
     """Work on all pictures in order: for a moment in this process alone and, if that was not enough, in others.
 
-    `work(open, refs, first)`, which is sent to other processes, takes up to `most` pictures, the first of which stands
-    at position `first`. `crashed(position, reason)` is the result for one that ended the process it was worked on in,
-    or had to be ended with it after some seconds.
+    `work(open, refs, first)` is sent to other processes and takes up to `most` pictures, the first of which is at
+    position `first`. `crashed(position, reason)` gives the result for a picture whose process died, or had to be killed
+    after some seconds.
     """
     start, count, began = 0, len(originals), time.monotonic()
     first, most = min(_FIRST_CHUNK, most), min(_LARGEST_CHUNK, most)
-    with suppress(Heavy):  # which only another process can be stopped at
-        while start < count and (time.monotonic() - began < _SECONDS_ALONE or _cores() == 1):
+    with suppress(Heavy):  # such a picture can be stopped only in another process
+        while start < count and (time.monotonic() - began < _SECONDS_ALONE or cores() == 1):
             stop = start + first
             with only_light():
                 result = work(originals.open, originals.refs[start:stop], start)
@@ -377,16 +374,10 @@ def in_chunks(
             yield from _by_workers(workers, originals, work, crashed, chunks)
 
 
-def _cores() -> int:
-    from joblib import cpu_count  # knows what containers and schedulers allow
-
-    return int(cpu_count())
-
-
 def _start_workers(most: int) -> Workers | None:
-    """Start a worker for each core."""
+    """Start up to `most` workers, one for each core; return None if that is impossible."""
     try:
-        return Workers(min(_cores(), most))
+        return Workers(min(cores(), most))
     except OSError as error:
         _log.info("Pictures are decoded in this process only: %s", error)
         return None
@@ -395,7 +386,7 @@ def _start_workers(most: int) -> Workers | None:
 def _by_workers(
     workers: Workers, originals: Originals, work: Work[Result], crashed: Callable[[int, str], Result], starts: range
 ) -> Iterator[Result]:
-    # Whatever ends this early ends the workers first, and with them what the threads wait for.
+    # Leaving early ends the workers first, and with them what the threads wait for.
     with ThreadPoolExecutor(len(workers)) as threads, workers:
         pending: deque[Future[list[Result]]] = deque()
         for start in starts:
@@ -417,10 +408,10 @@ def _by_worker(
 ) -> list[Result]:
     refs = originals.refs[start:stop]
     try:
-        return [workers.run(work, originals.open, refs, start, seconds=_SECONDS_PER_PICTURE)]
+        return [workers.run(work, originals.open, refs, start, seconds=originals.max_seconds)]
     except WorkerDied as error:
         if len(refs) == 1:
-            return [crashed(start, TOO_SLOW if isinstance(error, TookTooLong) else CRASHED)]
+            return [crashed(start, explain(error))]
     positions = range(start, start + len(refs))
     return [_by_worker(workers, originals, work, crashed, each, each + 1)[0] for each in positions]
 

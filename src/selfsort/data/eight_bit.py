@@ -1,4 +1,4 @@
-"""From a decoded picture to 8-bit grey or RGB, strip by strip, so that what is made on the way is never large."""
+"""Convert a decoded picture to 8-bit grey or RGB, strip by strip, so that intermediate results stay small."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,10 +14,10 @@ from selfsort.data.unreadable import no_channel
 from selfsort.data.values import Box, Values
 
 _GREY_MODES = ("1", "L", "LA", "I", "F")
-_LARGE = 1 << 24  # pixels from which on a picture is reduced by whole factors before it is resized
-_LARGEST_FACTOR = 64  # Pillow's sums overflow from some hundreds on
-_STRIP = 1 << 22  # pixels of a large picture that are converted at a time
-Needed = Callable[[Size], Size]  # of the (width, height) that is needed of a picture, by its own
+_LARGE = 1 << 24  # pixels; from here on, a picture is reduced by a whole factor before it is resized
+_LARGEST_FACTOR = 64  # Pillow's sums overflow from a few hundred on
+_STRIP = 1 << 22  # pixels of a large picture converted at a time
+Needed = Callable[[Size], Size]  # from the (width, height) of a picture to the one needed
 
 
 def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -26,7 +26,7 @@ def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def whole_factor(size: Size, needed: Needed) -> int:
-    """Return by which whole factor a large picture can be reduced so that what is needed of it is left."""
+    """Return the largest whole factor by which a large picture can be reduced to no less than the size needed."""
     if size[0] * size[1] < _LARGE:
         return 1
     least = needed(size)
@@ -34,7 +34,7 @@ def whole_factor(size: Size, needed: Needed) -> int:
 
 
 def chosen_channels(content: Values, reading: Reading, colours: bool = True) -> tuple[int, ...]:
-    """Return the channels of values that are shown; `colours` tells whether three and more are red, green and blue."""
+    """Return the channels that are shown; `colours` tells whether three or more are red, green and blue."""
     if content.shown:
         return content.shown
     count = content.channels - content.alpha
@@ -46,7 +46,7 @@ def chosen_channels(content: Values, reading: Reading, colours: bool = True) -> 
 
 
 def values_shown(content: Values, factor: int, reading: Reading, facts: Facts) -> tuple[Image.Image, Facts]:
-    """Return values as 8-bit grey or RGB, reduced, and what is to be told of that."""
+    """Return values as 8-bit grey or RGB, reduced, and the facts about the conversion."""
     channels, boxes = chosen_channels(content, reading), list(_boxes(content.size, factor))
     low, high = (0.0, 255.0)
     if content.deep:
@@ -78,7 +78,7 @@ def values_shown(content: Values, factor: int, reading: Reading, facts: Facts) -
 def image_shown(image: Image.Image, factor: int, profile: bytes | None) -> tuple[Image.Image, bool, str]:
     """Return a decoded 8-bit image as grey ("L") or "RGB", reduced.
 
-    Also returns whether parts of it were transparent, and the name of its profile if it is one of ink.
+    Also return whether parts of it were transparent, and the name of its profile if that is one for inks.
     """
     if image.mode in ("L", "RGB") and not image.has_transparency_data:
         return image.reduce(factor) if factor > 1 else image, False, ""
@@ -103,7 +103,7 @@ def image_shown(image: Image.Image, factor: int, profile: bytes | None) -> tuple
 
 
 def is_opaque(image: Image.Image) -> bool:
-    """Tell whether the fourth channel of an image is something else than transparency."""
+    """Tell whether the fourth channel of an image is something other than transparency."""
     return image.format == "TIFF" and image.mode == "RGBA" and not tiff.has_alpha(image)
 
 
@@ -119,7 +119,7 @@ def _on_white(image: Image.Image, transparency: bool) -> tuple[Image.Image, bool
 
 
 def _boxes(size: Size, factor: int) -> Iterator[Box]:
-    """Yield the parts of a picture along its longer side, all but the last as long as a multiple of `factor`."""
+    """Yield the parts of a picture along its longer side; the length of all but the last is a multiple of `factor`."""
     longer = 0 if size[0] > size[1] else 1
     step = max(1, _STRIP // (size[1 - longer] * factor)) * factor
     for start in range(0, size[longer], step):
@@ -128,7 +128,7 @@ def _boxes(size: Size, factor: int) -> Iterator[Box]:
 
 
 def _joined(parts: Iterable[Image.Image], boxes: Sequence[Box], size: Size, factor: int) -> Image.Image:
-    """Reduce the parts of a picture and put them together, so that what is made on the way is never large."""
+    """Reduce the parts of a picture and join them, so that intermediate results stay small."""
     made: Image.Image | None = None
     for part, box in zip(parts, boxes, strict=True):
         small = part.reduce(factor) if factor > 1 else part
@@ -142,7 +142,7 @@ def _joined(parts: Iterable[Image.Image], boxes: Sequence[Box], size: Size, fact
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Tell whether an image of Pillow's has no colour by its mode."""
+    """Tell whether the mode of a Pillow image has no colour."""
     return image.mode in _GREY_MODES or image.mode.startswith("I;16")
 
 

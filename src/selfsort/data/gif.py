@@ -1,8 +1,8 @@
-"""GIF files: how many frames they hold, without decoding one."""
+"""GIF files: how many frames they hold, without decoding any."""
 
 from typing import BinaryIO
 
-_LARGEST_SEARCH = 1 << 22  # bytes that are looked through for more frames
+_LARGEST_SEARCH = 1 << 22  # bytes searched for more frames
 _IMAGE, _EXTENSION = b",", b"!"
 
 
@@ -17,7 +17,7 @@ def count_frames(stream: BinaryIO) -> int:
         if kind == _IMAGE:
             frames += 1
             _skip_colours(stream, stream.read(9)[8:])
-            stream.seek(1, 1)  # the size of a code
+            stream.seek(1, 1)  # the minimum code size
         elif kind == _EXTENSION:
             stream.seek(1, 1)
         else:
@@ -28,6 +28,6 @@ def count_frames(stream: BinaryIO) -> int:
 
 
 def _skip_colours(stream: BinaryIO, flags: bytes) -> None:
-    """Skip a table of colours, where the flags say that there is one."""
+    """Skip a colour table, if the flags say that there is one."""
     if flags and flags[0] & 0x80:
         stream.seek(3 << (1 + (flags[0] & 7)), 1)

@@ -1,4 +1,4 @@
-"""HEIC and AVIF files: which of them a file is, and the library that reads the former."""
+"""HEIC and AVIF files: which of them a file is, and the library that reads HEIC."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
 
 
 def format_of(head: bytes) -> str:
-    r"""Return "AVIF" or "HEIF" by a file's first bytes, "" for any other.
+    r"""Return "AVIF" or "HEIF" from a file's first bytes, "" for any other file.
 
     >>> format_of(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif"), format_of(b"\0\0\0\x18ftypisom")
     ('AVIF', '')
@@ -29,7 +29,7 @@ def format_of(head: bytes) -> str:
 
 @lru_cache(maxsize=1)
 def register() -> bool:
-    """Teach Pillow to read HEIC, where the library for it is installed."""
+    """Register HEIC with Pillow and return True, or return False if the library for it is not installed."""
     try:
         import pillow_heif
     except ImportError:
@@ -39,7 +39,7 @@ def register() -> bool:
 
 
 def require(kind: str) -> None:
-    """Raise `Unreadable` where a format, "AVIF" or "HEIF", cannot be read."""
+    """Raise `Unreadable` if a format, "AVIF" or "HEIF", cannot be read here."""
     if kind == "HEIF" and not register():
         raise Unreadable("HEIC; install selfsort[heic]")
     if kind == "AVIF" and not features.check("avif"):

@@ -1,4 +1,4 @@
-"""A set of pictures: their ids, labels apart, the pictures as they are, and pixels made of them for a network."""
+"""A set of pictures: their ids, their labels kept apart, the originals, and pixels made of them for a network."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from selfsort.data.input_spec import InputSpec
 from selfsort.data.limits import pillow_limits
 from selfsort.data.listing import (
     Listing,
+    Open,
     Originals,
     Skipped,
     hash_content,
@@ -33,33 +34,36 @@ from selfsort.data.listing import (
 from selfsort.data.pixels import read_whole, reduced
 from selfsort.data.reading import ALONE, PLAIN, Facts, Reading
 from selfsort.data.request import Request
+from selfsort.data.standby import within_limits
 from selfsort.data.unreadable import explain
+from selfsort.data.workers import WorkerDied
 from selfsort.errors import UserError
+from selfsort.spelling import counted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
 
 _HASH_BLOCK_BYTES = 1 << 24
-CONTENT = "content:"  # begins a fingerprint that does not depend on a size
+CONTENT = "content:"  # prefix of a fingerprint that does not depend on a size
 
 
 class ImageSet:
     """N pictures with their ids and, kept apart, the labels that only evaluation reads.
 
-    There are two sides to a picture. `open(i)` gives the picture as it is: the file, the member of a zip, the row of an
-    array or of a data set. `images`, `pixels(spec)` and `blocks(spec)` give pixels made of it for a network.
+    A picture has two forms. `open(i)` returns the original: the file, the member of a zip, the row of an array or of a
+    data set. `images`, `pixels(spec)` and `blocks(spec)` return pixels made of it for a network.
 
-    `load_images` decodes the pictures at once; `list_images` only lists them, and they are decoded when somebody wants
-    pixels. A set is never changed: methods return new ones.
+    `load_images` decodes the pictures at once; `list_images` only lists them, and they are decoded when pixels are
+    needed. A set never changes: methods return new ones.
 
     Parameters
     ----------
     images : (N, H, W, C) `uint8` with C 1 (grey) or 3 (RGB), an array or a read-only memory map
     ids : N names; for a folder the paths relative to it, with "/" on every system and surrogate escapes for bytes that
         are not UTF-8
-    labels : (N,), -1 where there is none, or None
-    label_names : what the labels are called
+    labels : (N,), -1 for no label, or None
+    label_names : the names of the labels
     source, options : `load_images(source, **options)` loads the same set again
     files : the pictures' files, if each is one
     skipped : what could not be read
@@ -67,7 +71,7 @@ class ImageSet:
     Raises
     ------
     UserError
-        When the parts do not fit each other.
+        If the parts do not fit together.
 
     """
 
@@ -91,7 +95,7 @@ class ImageSet:
 
     @classmethod
     def listed(cls, listing: Listing, request: Request, images: NDArray[np.uint8] | None = None) -> ImageSet:
-        """Return the pictures of a source, decoded only where `images` (N, H, W, C) are given."""
+        """Return the pictures of a source; they count as decoded only if `images` (N, H, W, C) are given."""
         found = cls.__new__(cls)
         found._listing, found._request, found._pixels = listing, request, images
         return found
@@ -112,11 +116,11 @@ class ImageSet:
     def __repr__(self) -> str:
         labels = f", {len(self.label_names)} labels" if self.labels is not None else ""
         shape = f", {' x '.join(map(str, self.image_shape))}" if self.is_decoded else ""
-        return f"<ImageSet of {len(self):,} pictures{shape}{labels} from {self.source!r}>"
+        return f"<ImageSet of {counted(len(self), 'picture')}{shape}{labels} from {self.source!r}>"
 
     @property
     def listing(self) -> Listing:
-        """Return the pictures as their source listed them."""
+        """Return what the source listed."""
         return self._listing
 
     @property
@@ -126,17 +130,17 @@ class ImageSet:
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """Return the (N,) labels, -1 where there is none; None where no picture has one."""
+        """Return the (N,) labels, -1 for no label; None if no picture has one."""
         return self._listing.labels
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Return what the labels are called."""
+        """Return the names of the labels."""
         return self._listing.label_names
 
     @property
     def source(self) -> str:
-        """Return what `load_images` lists these pictures from."""
+        """Return the source from which `load_images` lists these pictures."""
         return self._listing.source
 
     @property
@@ -151,71 +155,69 @@ class ImageSet:
 
     @property
     def facts(self) -> Mapping[str, Facts]:
-        """Return, by id, what was changed or left out of the files of decoded pictures; none where nothing was."""
+        """Return, by id, what was changed or left out of the files of decoded pictures; if anything was."""
         return self._listing.facts
 
     @property
     def told(self) -> tuple[str, ...]:
-        """Return what the source was taken for, in a line each, such as "classes: cat, dog below data/"."""
+        """Return what was taken as splits and classes, one line each, such as "classes: cat, dog below data/"."""
         return self._listing.told
 
     def account(self) -> list[FileAccount]:
         """Return what became of every file or picture of the source: its id, "used", "changed" or "left out", and why.
 
-        What was changed is known of decoded pictures; of others the account tells what their paths do.
+        Changes are known only of decoded pictures; of others the account says what their paths tell.
         """
         return account_of(self._listing)
 
     @property
     def reading(self) -> Reading:
-        """Return how the pictures are read where they hold more than 8-bit grey or RGB."""
+        """Return how the pictures are read if they hold more than 8-bit grey or RGB."""
         return self.originals.reading
 
-    # The pictures as they are
+    # Originals
 
     @property
     def originals(self) -> Originals:
-        """Return what opens the pictures, to be worked on by `decoding.in_chunks`."""
+        """Return what opens the pictures, for `decoding.in_chunks`."""
         return self._listing.originals
 
     @property
     def files(self) -> tuple[Path, ...] | None:
-        """Return the files of the pictures, None unless each is a file of its own."""
+        """Return the files of the pictures, or None unless each picture has its own."""
         return tuple(map(Path, self.originals.refs)) if self.originals.open is open_file else None
 
     def open(self, i: int, longest: int | None = None) -> Image:
-        """Return a picture as it is: upright, 8-bit grey ("L") or "RGB", uncut.
+        """Return the original of a picture: upright, 8-bit grey ("L") or "RGB", uncut.
 
-        `longest` reduces it until no side is above so many pixels, which for a JPEG file is much faster than decoding
-        all of it. Any thread may call this.
+        `longest` reduces it until no side has more pixels than that, which for a JPEG file is much faster than decoding
+        it whole. Any thread may call this.
 
-        Raises `UserError` when it cannot be read (any more).
+        Raises `UserError` if it cannot be read (any more), or if a large one takes more than `max_seconds`.
         """
-        max_pixels = self._request.max_pixels
+        originals, max_pixels = self.originals, self._request.max_pixels
+        how = originals.open, originals.refs[i], longest, max_pixels, self.reading
         try:
-            with pillow_limits(max_pixels):
-                opened = self.originals.open(self.originals.refs[i])
-                if isinstance(opened, np.ndarray):
-                    return reduced(to_image(opened), longest)
-                with opened as stream:
-                    return read_whole(stream, longest, max_pixels, self.reading)
-        except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
-            reason = explain(error)
-            raise UserError(f"The picture {self.ids[i]!r} of {self.source!r} cannot be read: {reason}.") from error
+            found = within_limits(_opened, *how, seconds=originals.max_seconds)
+        except WorkerDied as error:
+            found = explain(error)
+        if isinstance(found, str):
+            raise UserError(f"The picture {self.ids[i]!r} of {self.source!r} cannot be read: {found}.")
+        return found
 
     def stamp(self, i: int) -> str:
-        """Return a text that changes when a picture does, without reading the picture where that can be helped.
+        """Return a text that changes when a picture does, without reading the picture if possible.
 
-        For a file that is its path below the source, size and time of change, for a member of a zip its size and
+        For a file it is its path within the source, its size and time of change, for a member of a zip its size and
         checksum; for rows of arrays and tables it is `content_hash(i)`.
         """
         stamps = self.originals.stamps
         return self.content_hash(i) if stamps is None else stamps[i]
 
     def content_hash(self, i: int) -> str:
-        """Return a hexadecimal hash of a picture's encoded bytes, or of its shape and pixels where it is an array.
+        """Return the hexadecimal hash of a picture's encoded bytes, or of the shape and pixels of an array row.
 
-        `blocks` gives the same along with the pixels. Raises `UserError` when the picture cannot be read.
+        `blocks` returns the same hashes with the pixels. Raises `UserError` if the picture cannot be read.
         """
         try:
             opened = self.originals.open(self.originals.refs[i])
@@ -231,7 +233,7 @@ class ImageSet:
     def images(self) -> NDArray[np.uint8]:
         """Return the pixels (N, H, W, C) at the set's own size, decoding them first if the pictures were only listed.
 
-        Raises `UserError` when one of the pictures cannot be read; `decoded` leaves such pictures out.
+        Raises `UserError` if one of the pictures cannot be read; `decoded` leaves such pictures out.
         """
         if self._pixels is None:
             found = self._decode(None)
@@ -241,7 +243,7 @@ class ImageSet:
 
     @property
     def is_decoded(self) -> bool:
-        """Tell whether `images` are there without decoding anything."""
+        """Tell whether `images` are available without decoding anything."""
         return self._pixels is not None
 
     @property
@@ -256,11 +258,11 @@ class ImageSet:
         return InputSpec.of_shape(self.image_shape, self.options.get("resize", "crop"), self.reading)
 
     def pixels(self, spec: InputSpec) -> NDArray[np.uint8]:
-        """Return the pixels (N, height, width, channels) for a network, made of the pictures as they are.
+        """Return the pixels (N, height, width, channels) for a network, made of the originals.
 
-        They are not normalised. Files and rows of tables come through the cache, as a read-only memory map.
+        They are not normalised. Files and rows of tables are cached and returned as a read-only memory map.
 
-        Raises `UserError` when one of the pictures cannot be read; see `without` and `decoded`.
+        Raises `UserError` if one of the pictures cannot be read; see `without` and `decoded`.
         """
         if self._is_at(spec):
             return self.images
@@ -271,9 +273,9 @@ class ImageSet:
     def blocks(self, spec: InputSpec) -> Iterator[decoding.Block]:
         """Decode the pictures for a network, on all cores, and yield them in order without keeping them.
 
-        A block has `positions` (n,) in this set, `images` (n, height, width, channels) as `uint8` and not normalised,
-        `content_hashes` (n,) as `content_hash` gives them, and `failures`: the position and the reason of each picture
-        among these that cannot be read. Memory does not grow with the number of pictures. Nothing is cached.
+        A block has `positions` (n,) in this set, `images` (n, height, width, channels) as `uint8`, not normalised,
+        `content_hashes` (n,) as from `content_hash`, and `failures`: the position of each picture in its range that
+        cannot be read, and the reason. Memory does not grow with the number of pictures. Nothing is cached.
 
         >>> digits = as_image_set(np.zeros((3, 8, 8), np.uint8))
         >>> [block.images.shape for block in digits.blocks(InputSpec(224, 3))]
@@ -282,9 +284,9 @@ class ImageSet:
         return decoding.stream(self.originals, spec, self._request)
 
     def decoded(self, spec: InputSpec | None = None) -> ImageSet:
-        """Return the pictures that can be read, with pixels at the size that `spec` wants, by default their own.
+        """Return the pictures that can be read, with pixels at the size that `spec` wants, by default at their own.
 
-        What cannot be read is in `skipped`. Raises `UserError` when none can be read.
+        What cannot be read is in `skipped`. Raises `UserError` if none can be read.
         """
         if self._pixels is not None and (spec is None or self._is_at(spec)):
             return self
@@ -295,7 +297,7 @@ class ImageSet:
         listing = replace(self._listing.without(found.failures), facts=facts)
         if spec is not None:
             listing = replace(listing, originals=listing.originals.read_as(spec.reading))
-        as_listed = spec is None and self.originals.array is not None  # then the options say it all
+        as_listed = spec is None and self.originals.array is not None  # then the options say everything
         if not as_listed and found.images is not self.originals.array:
             height, _, channels = found.images.shape[1:]
             resize = self._request.resize if spec is None else spec.resize
@@ -305,7 +307,7 @@ class ImageSet:
     def fitted(self, spec: InputSpec) -> ImageSet:
         """Return the same pictures, all of them, with the pixels that a network takes.
 
-        Raises `UserError` when one of them cannot be read.
+        Raises `UserError` if one of them cannot be read.
         """
         if self._is_at(spec):
             return self
@@ -350,12 +352,12 @@ class ImageSet:
         return ImageSet.listed(self._listing.subset(chosen), self._request, self._pixels_at(chosen))
 
     def without(self, failures: Sequence[tuple[int, str]]) -> ImageSet:
-        """Return the pictures but for those at the positions of `failures`, whose reasons `skipped` then gives, too."""
+        """Return the pictures except those at the positions of `failures`, whose reasons are added to `skipped`."""
         kept = positions_without(len(self), failures)
         return ImageSet.listed(self._listing.without(failures), self._request, self._pixels_at(kept))
 
     def noted(self, facts: Mapping[int, Facts]) -> ImageSet:
-        """Return the same pictures with the facts, by position, that somebody found who decoded them."""
+        """Return the same pictures with facts, by position, found by someone else who decoded them."""
         known = {self.ids[position]: each for position, each in facts.items() if each != PLAIN}
         return ImageSet.listed(replace(self._listing, facts=known), self._request, self._pixels)
 
@@ -369,10 +371,10 @@ class ImageSet:
             return self._pixels
         return self._pixels[positions]
 
-    # What the pictures are
+    # Fingerprints
 
     def fingerprint(self) -> str:
-        """Return a hexadecimal hash of the pictures' shape, pixels and ids; labels do not enter."""
+        """Return a hexadecimal hash of the pictures' shape, pixels and ids; labels have no influence."""
         digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
         rows = max(1, _HASH_BLOCK_BYTES // max(1, int(np.prod(self.image_shape))))
         with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
@@ -381,9 +383,9 @@ class ImageSet:
         return self._with_ids(digest)
 
     def content_fingerprint(self) -> str:
-        """Return a hexadecimal hash of the pictures' content and ids, for which none has to be decoded.
+        """Return a hexadecimal hash of the pictures' content and ids, without decoding any.
 
-        It begins with "content:", and is another one than `fingerprint`, which depends on the size of the pixels.
+        It begins with "content:" and differs from `fingerprint`, which depends on the size of the pixels.
         """
         digest = hashlib.blake2b(digest_size=16)
         for each in decoding.content_hashes(self.originals):
@@ -391,7 +393,7 @@ class ImageSet:
         return CONTENT + self._with_ids(digest)
 
     def stamps_fingerprint(self) -> str | None:
-        """Return a hexadecimal hash of the pictures' stamps and ids, for which none is read; None without stamps.
+        """Return a hexadecimal hash of the pictures' stamps and ids, without reading any; None if there are no stamps.
 
         While it stays the same, so does `content_fingerprint`; see `stamp`.
         """
@@ -408,17 +410,30 @@ class ImageSet:
         return digest.hexdigest()
 
 
+def _opened(open_image: Open, ref: Any, longest: int | None, max_pixels: int, reading: Reading) -> Image | str:
+    """Return an original picture, or the reason why it cannot be read."""
+    try:
+        with pillow_limits(max_pixels):
+            opened = open_image(ref)
+            if isinstance(opened, np.ndarray):
+                return reduced(to_image(opened), longest)
+            with opened as stream:
+                return read_whole(stream, longest, max_pixels, reading)
+    except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
+        return explain(error)
+
+
 def _hash(images: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(images).data).digest()
 
 
 def as_image_set(images: ImageSet | ArrayLike | Any, reading: Reading | None = None) -> ImageSet:
-    """Return `images` as an `ImageSet`, without copying `uint8` arrays that already have the right layout.
+    """Return `images` as an `ImageSet`, without a copy of `uint8` arrays that already have the right layout.
 
-    An `ImageSet` is returned as it is. Arrays are (N, H, W), (N, H, W, C) with C 1, 3 or 4 (alpha, put on white), or
+    An `ImageSet` is returned unchanged. Arrays are (N, H, W), (N, H, W, C) with C 1, 3 or 4 (alpha, put on white), or
     (N, C, H, W) with C 1 or 3; torch tensors (N, H, W) or (N, C, H, W) with C 1, 3 or 4. Values are `uint8`, `bool`, or
-    numbers, the range of which is found as `selfsort.data.values` says, unless a `reading` knows it. A list of PIL
-    images is taken as a folder of them would be.
+    other numbers, whose range is found as in `selfsort.data.values`, unless `reading` has it. A list of PIL images is
+    treated like a folder of them.
 
     Raises `UserError` for any other shape or type, NaN and infinity.
 

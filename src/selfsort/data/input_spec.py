@@ -1,4 +1,4 @@
-"""The input of a network: the shape that every picture is brought to, and how its values are normalised."""
+"""The input of a network: the shape of every picture, and how its values are normalised."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,16 +21,16 @@ class InputSpec:
     ----------
     side : height in pixels, and width unless that is given
     channels : 1 (grey) or 3 (RGB)
-    resize : how a picture of another shape is brought to this one: "crop" (the centre), "pad" (with black) or "squash"
+    resize : how a picture of another shape is fitted to this one: "crop" (the centre), "pad" (with black) or "squash"
     mean, std : one number for each channel, or one for all, in units of [0, 1]: the network gets
         `(pixels / 255 - mean) / std`
-    width : of pictures that are not square
-    reading : how pictures are read where they hold more than 8-bit grey or RGB; None for as they come
+    width : width in pixels, if the pictures are not square
+    reading : how pictures are read that hold more than 8-bit grey or RGB; None keeps the way they were loaded
 
     Raises
     ------
     UserError
-        For a value out of range.
+        If a value is out of range.
 
     >>> InputSpec(224, 3, mean=(0.5,), std=(0.5,)).image_shape
     (224, 224, 3)
@@ -66,7 +66,7 @@ class InputSpec:
 
     @property
     def normalised(self) -> bool:
-        """Tell whether the network takes anything but values in [0, 1] as they are."""
+        """Tell whether the network takes other values than those in [0, 1]."""
         return any(self.mean) or any(value != 1 for value in self.std)
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return what `to_json` gave; raise `Invalid` for values that it cannot have given."""
+        """Return what `to_json` gave; raise `Invalid` for values that it cannot have returned."""
         return checked(cls, {"reading": EARLIER.to_json(), **values})
 
     @classmethod
@@ -92,5 +92,5 @@ class InputSpec:
         """Return the input of the model in a run, from the facts in its `run.json`."""
         if "input" in run:
             return cls.from_json(run["input"])
-        data = run["data"]  # runs of the first format did not name their input
+        data = run["data"]  # runs of the first format have no "input"
         return cls.of_shape(tuple(data["image_shape"]), data["options"].get("resize", "crop"), EARLIER)

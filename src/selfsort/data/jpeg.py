@@ -10,14 +10,14 @@ from selfsort.data.unreadable import Unreadable
 
 SIGNATURE = b"\xff\xd8\xff"
 
-_MOST_JUNK = 1 << 16  # bytes between two markers of the header
+_MOST_JUNK = 1 << 16  # bytes allowed between two markers of the header
 _MOST_SEGMENTS = 4096
-_MOST_SCANS = 200  # progressive pictures have about ten; each goes over all of the pixels
+_MOST_SCANS = 200  # progressive pictures have about ten; each scan covers all pixels
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9)])
 _PROFILE = b"ICC_PROFILE\0"
-_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # and a byte: 2 for YCCK
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # followed by one byte: 2 for YCCK
 
 
 class JpegHead(NamedTuple):
@@ -27,8 +27,8 @@ class JpegHead(NamedTuple):
     ----------
     size : width and height
     sampling : horizontal and vertical sampling factor of each of its channels
-    scans : how often the decoder goes over the pixels
-    adobe : whether Adobe's marker says how four channels are meant
+    scans : number of passes of the decoder over the pixels
+    adobe : whether Adobe's marker says what four channels mean
     orientation : whether the metadata may hold one
     profile : the colour profile, b"" for none
 
@@ -43,7 +43,7 @@ class JpegHead(NamedTuple):
 
     @property
     def coefficient_bytes(self) -> int:
-        """Return how many bytes the decoder keeps beside its output: all coefficients where there are several scans."""
+        """Return the bytes that the decoder needs besides its output: all coefficients if there are several scans."""
         if self.scans == 1:
             return 0
         most = max(across for across, _ in self.sampling) * max(down for _, down in self.sampling)
@@ -51,7 +51,7 @@ class JpegHead(NamedTuple):
 
 
 def read_head(data: bytes) -> JpegHead:
-    """Read the header of a JPEG file; raise `Unreadable` where it has none within bounds."""
+    """Read the header of a JPEG file; raise `Unreadable` if it has none within bounds."""
     try:
         return _read_head(data)
     except IndexError:
@@ -85,7 +85,7 @@ def _read_head(data: bytes) -> JpegHead:
 
 
 def _next_marker(data: bytes, place: int) -> int:
-    """Return where the next marker begins, behind junk and what fills it up in front."""
+    """Return where the next marker begins, after junk and fill bytes."""
     start = data.find(b"\xff", place, place + _MOST_JUNK)
     if start < 0:
         raise _damaged() if place + _MOST_JUNK < len(data) else Unreadable("truncated")
@@ -110,7 +110,7 @@ def _head(data: bytes, frame: bytes, scan: int, adobe: bool, orientation: bool, 
 
 
 def decode_fast(data: bytes, head: JpegHead, least: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Decode a grey or RGB JPEG to (H, W, 1 or 3), no smaller than the (width, height) `least`; None: leave it to PIL.
+    """Decode a grey or RGB JPEG to (H, W, 1 or 3), no smaller than the (width, height) `least`; None: PIL has to.
 
     libjpeg-turbo is fast, and unlike PIL it always notices that data is missing.
     """
@@ -126,7 +126,7 @@ def decode_fast(data: bytes, head: JpegHead, least: tuple[int, int]) -> NDArray[
 
 
 def marked_as_ycck(data: bytes) -> bytes:
-    """Return a JPEG file of four channels with Adobe's marker, which says that they are YCCK."""
+    """Return a four-channel JPEG file with Adobe's marker, which says that they are YCCK."""
     return data[:2] + _ADOBE + b"\x02" + data[2:]
 
 

@@ -1,4 +1,4 @@
-"""What a source lists: its pictures as they are, still to be opened, with their ids and, kept apart, their labels."""
+"""What a source lists: its pictures, not opened yet, with their ids and, kept apart, their labels."""
 
 import hashlib
 import io
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsort.data.input_spec import Resize
+from selfsort.data.limits import MAX_SECONDS
 from selfsort.data.reading import ALONE, Facts, Reading
 from selfsort.data.unreadable import explain
+from selfsort.spelling import counted
 
 Opened = BinaryIO | NDArray[np.uint8]
 Open = Callable[[Any], Opened]
@@ -39,18 +41,19 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Originals:
-    """N pictures as they are, opened one by one.
+    """N original pictures, opened one by one.
 
     Parameters
     ----------
-    refs : (N,) what names each of them, such as a path or the row of a table
-    open : opens one of `refs`: a binary stream of the encoded picture or, where there is none, its `uint8` pixels
-        (H, W, 1 or 3); it and slices of `refs` are sent to other processes
-    key : names all that decides what the pictures look like, apart from `stamps`; None where only their content does
-    stamps : (N,) a text for each that changes when its content does, that no picture of another content has, and that
-        is known without reading it, such as the path, size and time of change of a file; None where there is none
-    close : frees what `open` keeps open between two pictures
+    refs : (N,) what identifies each of them, such as a path or the row of a table
+    open : opens one of `refs`: a binary stream of the encoded picture or, if it is not encoded, its `uint8` pixels
+        (H, W, 1 or 3); this function and slices of `refs` are sent to other processes
+    key : everything besides `stamps` that determines what the pictures look like; None if only their content does
+    stamps : (N,) a text for each that changes when its content does, that no picture of other content has, and that is
+        known without reading it, such as the path, size and time of change of a file; None if there is none
+    close : releases what `open` keeps open between two pictures
     reading : how the encoded pictures are read
+    max_seconds : processor time that one of them may take, if decoded in a process that can be killed
 
     """
 
@@ -60,26 +63,27 @@ class Originals:
     stamps: Sequence[str] | None = None
     close: Callable[[], None] = _nothing
     reading: Reading = ALONE
+    max_seconds: float = MAX_SECONDS
 
     def __len__(self) -> int:
         return len(self.refs)
 
     @property
     def identity(self) -> bytes | None:
-        """Return a hash that changes when one of the pictures does; None where only reading them could tell."""
+        """Return a hash that changes when one of the pictures does; None if only reading them could tell."""
         return None if self.key is None else digest(self.key, list(self.stamps or ()), self.reading)
 
     @property
     def array(self) -> NDArray[np.uint8] | None:
-        """Return the pictures (N, H, W, C) where they lie in one array."""
+        """Return the pictures (N, H, W, C) if they are rows of one array."""
         return self.refs if isinstance(self.refs, np.ndarray) else None
 
     def read_as(self, model: Reading | None) -> Self:
-        """Return the same as a model reads them."""
+        """Return the same pictures, read the way a model does."""
         return replace(self, reading=self.reading.over(model))
 
     def subset(self, positions: NDArray[np.intp]) -> Self:
-        """Return the pictures at some positions, in that order."""
+        """Return the pictures at `positions`, in that order."""
         if len(positions) == len(self) and np.array_equal(positions, np.arange(len(self))):
             return self
         refs = self.refs[positions] if isinstance(self.refs, np.ndarray) else _Selected(self.refs, positions)
@@ -90,7 +94,7 @@ class Originals:
 
 
 class _Selected(Sequence[Any]):
-    """Some of the items of a sequence, which are fetched when they are asked for."""
+    """Selected items of a sequence, fetched on demand."""
 
     def __init__(self, items: Sequence[Any], positions: NDArray[np.intp]) -> None:
         self._items, self._positions = items, positions
@@ -110,23 +114,23 @@ class _Selected(Sequence[Any]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Listing:
-    """What is in a source.
+    """The content of a source.
 
     Parameters
     ----------
-    source : its name, by which it can be listed again
+    source : its name, under which it can be listed again
     ids : (N,) of the pictures
-    originals : the N pictures
+    originals : the N pictures themselves
     labels, label_names : as in `ImageSet`
-    options : the arguments, beside those of `size`, `resize` and `channels`, that list the same again
+    options : the arguments, besides `size`, `resize` and `channels`, that list the same pictures again
     skipped : what could not be read, or not even be looked at
-    passed_over : what is none of the source's pictures, such as hidden files, and what was asked to be left out
+    passed_over : what is not one of the source's pictures, such as hidden files, or was excluded by the caller
     elsewhere : ids that belong to other splits of the source
-    remarks : what is to be said of where some of the ids come from, such as "a link"
-    told : what the source was taken for, in a line each
-    label : labels some of the ids anew, where a label's number depends on which ids there are
-    facts : of the pictures decoded so far, by id, of whose files anything was changed or left out
-    split : the split that an id belongs to, "" for none; None where the source has no folders
+    remarks : notes on where some of the ids come from, such as "a link"
+    told : what was taken as splits and classes, one line each
+    label : recomputes the labels for a selection of ids, if a label's number depends on which ids there are
+    facts : by id, what was changed or left out of the files of the pictures decoded so far
+    split : the split that an id belongs to, "" for none; None if the source has no folders
 
     """
 
@@ -146,10 +150,10 @@ class Listing:
     split: Callable[[str], str] | None = None
 
     def __repr__(self) -> str:
-        return f"<Listing of {len(self.ids):,} pictures in {self.source!r}>"
+        return f"<Listing of {counted(len(self.ids), 'picture')} in {self.source!r}>"
 
     def subset(self, positions: NDArray[np.intp]) -> Self:
-        """Return the pictures at some positions, in that order; labels keep their numbers."""
+        """Return the pictures at `positions`, in that order; labels keep their numbers."""
         return replace(
             self,
             ids=tuple(self.ids[position] for position in positions),
@@ -158,13 +162,13 @@ class Listing:
         )
 
     def without(self, failures: Iterable[tuple[int, str]]) -> Self:
-        """Return the pictures but for those at the positions of `failures`, which are then among the skipped."""
+        """Return the pictures except those at the positions of `failures`, which are added to `skipped`."""
         failed = [Skipped(self.ids[position], reason) for position, reason in failures]
         part = self.keep(positions_without(len(self.ids), failures))
         return replace(part, skipped=tuple(sorted([*self.skipped, *failed])))
 
     def keep(self, positions: NDArray[np.intp]) -> Self:
-        """Return the pictures at some positions as if the others had never been there."""
+        """Return the pictures at `positions` as if the others had never been there."""
         part = self.subset(positions)
         if self.label is None or len(part.ids) == len(self.ids):
             return part
@@ -172,7 +176,7 @@ class Listing:
         return replace(part, labels=labels, label_names=names)
 
     def sized(self, size: int, channels: int, resize: Resize) -> Self:
-        """Return the same with options that bring the pictures to a size."""
+        """Return the same listing with options that resize the pictures."""
         how = {} if resize == "crop" else {"resize": resize}
         rest = {name: value for name, value in self.options.items() if name not in ("size", "channels", "resize")}
         chosen = self.originals.reading.channels or channels
@@ -180,7 +184,7 @@ class Listing:
 
 
 def positions_without(count: int, failures: Iterable[tuple[int, str]]) -> NDArray[np.intp]:
-    """Return which of `count` positions are not among the failures."""
+    """Return those of `count` positions that are not among the failures."""
     kept = np.ones(count, np.bool_)
     kept[[position for position, _ in failures]] = False
     return np.flatnonzero(kept)
@@ -188,21 +192,21 @@ def positions_without(count: int, failures: Iterable[tuple[int, str]]) -> NDArra
 
 def of_rows(pixels: NDArray[np.uint8], reading: Reading = ALONE) -> Originals:
     """Return the rows (H, W, C) of an array as pictures."""
-    return Originals(cast(Sequence[Any], pixels), as_it_is, reading=reading)
+    return Originals(cast(Sequence[Any], pixels), already_open, reading=reading)
 
 
 def is_images(given: object) -> TypeGuard[Sequence[Image.Image]]:
-    """Tell whether this is a list of images of Pillow."""
+    """Tell whether this is a list of Pillow images."""
     return isinstance(given, (list, tuple)) and bool(given) and all(isinstance(each, Image.Image) for each in given)
 
 
 def list_images_of_pillow(images: Sequence[Image.Image]) -> Listing:
-    """List images of Pillow as if each was a file, so that they are decoded as any other picture."""
+    """List Pillow images as if each were a file, so that they are decoded like any other picture."""
     encoded, skipped = dict[str, bytes](), []
     for name, image in zip(numbered("array", len(images)), images, strict=True):
         try:
             encoded[name] = _encoded(image)
-        except Exception as error:  # an image is read from its file only now
+        except Exception as error:  # only now is an image read from its file
             skipped.append(Skipped(name, explain(error)))
     return Listing("array", tuple(encoded), Originals(list(encoded.values()), io.BytesIO), skipped=tuple(skipped))
 
@@ -218,8 +222,8 @@ def _encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def as_it_is(row: NDArray[np.uint8]) -> Opened:
-    """Stand in for what opens a file, where pictures are arrays (H, W, C) already."""
+def already_open(row: NDArray[np.uint8]) -> Opened:
+    """Take the place of a function that opens files, for pictures that are arrays (H, W, C) already."""
     return row
 
 
@@ -229,7 +233,7 @@ def open_file(path: str) -> BinaryIO:
 
 
 def hash_content(opened: Opened) -> str:
-    """Return the hash of an opened picture's content, hexadecimal; a stream stays open."""
+    """Return the hexadecimal hash of an opened picture's content; a stream stays open."""
     found = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     if isinstance(opened, np.ndarray):
         found.update(repr(opened.shape).encode() + np.ascontiguousarray(opened).tobytes())
@@ -241,17 +245,17 @@ def hash_content(opened: Opened) -> str:
 
 
 def digest(*parts: object) -> bytes:
-    """Return a hash of values that Python prints."""
+    """Hash values by their `repr`."""
     return hashlib.blake2b(repr(parts).encode("utf-8", "surrogateescape")).digest()
 
 
 def numbered(prefix: str, count: int) -> tuple[str, ...]:
-    """Return the ids of pictures that have no file name: `prefix/00000` and so on."""
+    """Return ids for pictures that have no file name: `prefix/00000` and so on."""
     return tuple(f"{prefix}/{i:05d}" for i in range(count))
 
 
 def summarise_skipped(skipped: Iterable[Skipped]) -> str:
-    """Count the skipped files by reason in one line, or return "" when there are none.
+    """Count the skipped files by reason in one line, or return "" if there are none.
 
     >>> summarise_skipped([Skipped("a", "not a picture"), Skipped("b", "truncated"), Skipped("c", "not a picture")])
     '3 files skipped: not a picture (2), truncated (1)'
@@ -261,11 +265,11 @@ def summarise_skipped(skipped: Iterable[Skipped]) -> str:
 
 
 def count_files(total: int, how: str, reasons: Iterable[str]) -> str:
-    """Say how many files something became of, and why; "" where there are none."""
+    """Say what became of how many files, and why; "" for none."""
     counts = ", ".join(f"{reason} ({count:,})" for reason, count in count_kinds(reasons).most_common())
     return f"{total:,} file{'' if total == 1 else 's'} {how}: {counts}" if total else ""
 
 
 def count_kinds(reasons: Iterable[str]) -> Counter[str]:
-    """Count reasons without what stands in brackets, which differs from file to file."""
+    """Count reasons without their details in brackets, which differ from file to file."""
     return Counter(reason.split(" (")[0] for reason in reasons)

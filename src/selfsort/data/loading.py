@@ -1,4 +1,4 @@
-"""From what the caller names to a set of pictures: the source is found that knows it."""
+"""From what the caller names to a set of pictures: find the source that recognises it."""
 
 import difflib
 import os
@@ -17,7 +17,7 @@ from selfsort.data import sources as package
 from selfsort.data.decoding import with_ranges
 from selfsort.data.image_set import ImageSet
 from selfsort.data.input_spec import InputSpec, Resize
-from selfsort.data.limits import MAX_PIXELS
+from selfsort.data.limits import MAX_PIXELS, MAX_SECONDS
 from selfsort.data.listing import Listing, Skipped
 from selfsort.data.reading import Page, ValueRange
 from selfsort.data.request import Request
@@ -37,6 +37,7 @@ def load_images(
     download: bool = False,
     cache: bool = True,
     max_pixels: int = MAX_PIXELS,
+    max_seconds: float = MAX_SECONDS,
     progress: bool = False,
     exclude: Iterable[str] = (),
     classes_from: str | int | None = None,
@@ -48,28 +49,28 @@ def load_images(
 
     `source` is a folder of pictures, a zip of one, an `.npy` or `.npz` file, the name of a data set ("digits", "mnist",
     "fashion-mnist", "kmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"), "hf:owner/name" on the Hugging Face hub,
-    an array, or a list of PIL images. A name wins over a folder of the same name; write "./digits" for the folder.
+    an array, or a list of PIL images. A data set wins over a folder of the same name; write "./digits" for the folder.
 
-    `size` is the side, in pixels, of the square that every picture is brought to by `resize`: "crop" (the centre),
-    "pad" (with black) or "squash". By default arrays and data sets keep theirs, and so do files that are all square, of
-    one size, and at most 96 pixels; other files become 64. `channels` is 1 or 3, by default 1 if every picture is grey.
-    `split` chooses a part of the source, by default the training split of torchvision's and the hub's sets and all of
-    any other source; `fold` is one of STL-10's ten. `data_root` is torchvision's folder of data sets, filled when
-    `download` is true. Decoded pictures are kept in a cache on disk unless `cache` is false.
-    Pictures with more than `max_pixels` pixels are skipped. `progress` draws a bar on standard error. `exclude` names
-    the ids of pictures to leave out.
+    `size` is the side, in pixels, of the square to which `resize` fits every picture: "crop" (the centre), "pad" (with
+    black) or "squash". By default arrays and data sets keep their size, and so do files that are all square, of one
+    size, and at most 96 pixels wide; other files become 64 pixels wide. `channels` is 1 or 3, by default 1 if every
+    picture is grey. `split` chooses a part of the source, by default the training split of torchvision's and the hub's
+    sets and all of any other source; `fold` is one of STL-10's ten. `data_root` is torchvision's folder of data sets,
+    filled if `download` is true. Decoded pictures are kept in a cache on disk unless `cache` is false. Pictures with
+    more than `max_pixels` pixels are skipped, and so are those that take more than `max_seconds` of CPU time.
+    `progress` draws a bar on standard error. `exclude` lists the ids of pictures to leave out.
 
-    `classes_from` says which folders are the labels: by default, or with "auto", those below the folder that holds all
-    pictures and below splits (`ImageSet.told` says which); "parent", the one that a picture lies in; a number, the one
-    at that level of its id; a path, those below this folder; "none", no labels. Of a set on the hub it names the
+    `classes_from` says which folders are the labels: by default, or with "auto", those below the folder that contains
+    all pictures and below splits (`ImageSet.told` says which); "parent", the one that a picture lies in; a number, the
+    one at that level of its id; a path, those below this folder; "none", no labels. For a set on the hub it names the
     column. `listing` 1 lists files as version 0.1 did, for a run of that version.
 
-    `value_range` says which values become black and white where there are more than eight bits: "set" (the default),
-    the range found over the set, the same for all of its pictures; "picture", that of each; "type", what their type
-    stands for; or (low, high). `page` is the number of a page, slice or frame, the first being 0, or "max" for the
-    largest values over all of them. `channels` may also name up to three channels, such as (0, 2, 4).
+    `value_range` says which values become black and white if there are more than eight bits: "set" (the default), the
+    range found over the set, the same for all of its pictures; "picture", the range of each picture; "type", the range
+    that their type stands for; or (low, high). `page` is the number of a page, slice or frame, counted from 0, or "max"
+    for the largest values over all of them. `channels` may also name up to three channels, such as (0, 2, 4).
 
-    Raises `UserError` when the source cannot be read, nothing readable is in it, or it lacks an id of `exclude`.
+    Raises `UserError` if the source cannot be read, nothing readable is in it, or it lacks an id of `exclude`.
     """
     return list_images(
         source,
@@ -82,6 +83,7 @@ def load_images(
         download=download,
         cache=cache,
         max_pixels=max_pixels,
+        max_seconds=max_seconds,
         progress=progress,
         exclude=exclude,
         classes_from=classes_from,
@@ -103,6 +105,7 @@ def list_images(
     download: bool = False,
     cache: bool = True,
     max_pixels: int = MAX_PIXELS,
+    max_seconds: float = MAX_SECONDS,
     progress: bool = False,
     exclude: Iterable[str] = (),
     classes_from: str | int | None = None,
@@ -110,13 +113,13 @@ def list_images(
     value_range: ValueRange | None = None,
     page: Page | None = None,
 ) -> ImageSet:
-    """List a set of pictures, with their ids and labels, without decoding one.
+    """List a set of pictures, with their ids and labels, without decoding any.
 
-    The arguments are those of `load_images`, and `list_images(…).decoded()` is what that returns. Pixels are made when
-    somebody asks for them, and only then it is found which pictures cannot be read: `ImageSet.decoded` and
+    The arguments are those of `load_images`, which returns the same as `list_images(…).decoded()`. Pixels are made when
+    they are needed, and only then does it turn out which pictures cannot be read: `ImageSet.decoded` and
     `ImageSet.without` leave these out.
 
-    Raises `UserError` when the source cannot be listed, nothing is in it, or it lacks an id of `exclude`.
+    Raises `UserError` if the source cannot be listed, nothing is in it, or it lacks an id of `exclude`.
     """
     request = Request(
         size=size,
@@ -128,6 +131,7 @@ def list_images(
         download=download,
         cache=cache,
         max_pixels=max_pixels,
+        max_seconds=max_seconds,
         progress=progress,
         exclude=tuple(exclude),
         classes_from=classes_from,
@@ -136,7 +140,7 @@ def list_images(
         page=page,
     )
     if isinstance(source, ImageSet):
-        return _anew(source, request)
+        return _apply_request(source, request)
     return ImageSet.listed(_prepared(source_of(source).list_source(source, request), request), request)
 
 
@@ -146,21 +150,21 @@ class Source(Protocol):
     ORDER: int
 
     def claims(self, given: Any) -> bool:
-        """Tell whether the source knows what the caller gave."""
+        """Tell whether the source recognises what the caller gave."""
 
     def list_source(self, given: Any, request: Request) -> Listing:
-        """List the pictures without decoding one."""
+        """List the pictures without decoding any."""
 
 
 @lru_cache(maxsize=1)
 def sources() -> tuple[Source, ...]:
-    """Return the kinds of source, those that are asked first in front."""
+    """Return the kinds of source, in the order in which they are asked."""
     names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
     return tuple(sorted((cast(Source, import_module(name)) for name in names), key=lambda source: source.ORDER))
 
 
 def source_of(given: Any) -> Source:
-    """Return the source that knows what the caller gave; raise `UserError` if none does."""
+    """Return the source that recognises what the caller gave; raise `UserError` if none does."""
     found = next((source for source in sources() if source.claims(given)), None)
     if found is None:
         raise UserError(_unknown(str(given)))
@@ -168,16 +172,18 @@ def source_of(given: Any) -> Source:
 
 
 def has_files(given: Any) -> bool:
-    """Tell whether the pictures of a source are files of their own."""
+    """Tell whether the pictures of a source are separate files."""
     return bool(getattr(source_of(given), "FILES", False))
 
 
 def _prepared(listing: Listing, request: Request) -> Listing:
-    """Leave out what the caller names, and note how the same is listed again."""
+    """Leave out what the caller excludes, and note the arguments that list the same pictures again."""
     options = listing.options | request.options("size", "resize", "channels", "exclude", "value_range", "page")
     listing = replace(listing, options=options)
     if listing.originals.array is None:
-        listing = replace(listing, originals=replace(listing.originals, reading=request.reading))
+        listing = replace(
+            listing, originals=replace(listing.originals, reading=request.reading, max_seconds=request.max_seconds)
+        )
     else:
         request.refuse(f"{listing.source!r}", "page")
     if request.exclude:
@@ -193,14 +199,14 @@ def _prepared(listing: Listing, request: Request) -> Listing:
 
 
 def _with_ranges(listing: Listing, request: Request) -> Listing:
-    """Find the range of values of more than eight bits, and note it, so that the same is found again."""
+    """Find the range of values beyond eight bits, and note it, so that the same range is used again."""
     originals = with_ranges(listing.originals, request.max_pixels)
     reading = originals.reading
     found = {name: each for name, each in (("integers", reading.integers), ("floats", reading.floats)) if each}
     if not found:
         return listing
     lines = [f"{name} from {low:,g} to {high:,g} become black to white" for name, (low, high) in found.items()]
-    line = f"more than 8 bits: {' and '.join(lines)}, in all pictures alike; value_range=… takes others"
+    line = f"more than 8 bits: {' and '.join(lines)}, the same in all pictures; choose another range with value_range=…"
     options = {"value_range": next(iter(found.values()))} if len(found) == 1 else {}
     told = (*listing.told, line)
     return replace(listing, originals=originals, options=listing.options | options, told=told)
@@ -216,11 +222,11 @@ def _left_out(listing: Listing, exclude: Sequence[str]) -> frozenset[str]:
     return frozenset(exclude)
 
 
-def _anew(images: ImageSet, request: Request) -> ImageSet:
-    """Return what is asked for of pictures that are a set already."""
+def _apply_request(images: ImageSet, request: Request) -> ImageSet:
+    """Apply a request to pictures that are a set already."""
     request.refuse("An ImageSet", "split", "fold", "classes_from", "page", "value_range")
     if request.reading.channels:
-        raise UserError(f"channels={request.channels} are chosen when the pictures are loaded, not of an ImageSet.")
+        raise UserError(f"channels={request.channels} cannot be chosen for an ImageSet, only when loading pictures.")
     if request.exclude:
         left_out = _left_out(images.listing, request.exclude)
         images = images.subset([name not in left_out for name in images.ids])

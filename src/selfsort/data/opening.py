@@ -1,4 +1,4 @@
-"""From the bytes of a file that is no JPEG to an opened picture: its size, what is known of it, and what decodes it."""
+"""Open the file of a picture that is not a JPEG: find its size, what is known about it, and what decodes it."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from selfsort.data import gif, heif, jpeg, tiff, values
+from selfsort.data import gif, heif, jpeg, png, tiff, values
 from selfsort.data.eight_bit import chosen_channels, image_shown, is_grey, is_opaque
 from selfsort.data.limits import Size, check_bytes, check_memory, check_size, too_many_pixels
 from selfsort.data.other_formats import LONGEST, RAW, other_format
@@ -18,14 +18,14 @@ from selfsort.data.reading import Facts, Reading
 from selfsort.data.unreadable import Unreadable, no_channel, no_page
 from selfsort.data.values import Values
 
-FORMATS = ("PNG", "WEBP", "BMP", "GIF")  # beside JPEG and TIFF, and AVIF and HEIC
+FORMATS = ("PNG", "WEBP", "BMP", "GIF")  # besides JPEG, TIFF, AVIF and HEIC
 # BMP's two letters also begin ordinary text, so they prove nothing.
 _SIGNATURES = (jpeg.SIGNATURE, b"\x89PNG\r\n", b"GIF8", *tiff.SIGNATURES)
-_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # of a pixel in Pillow's memory, 4 in other modes
-_DECODER_BYTES = {"WEBP": 8, "AVIF": 8, "HEIF": 8}  # of a pixel, which the decoder needs beside them
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}  # per pixel in Pillow's memory; 4 in other modes
+_DECODER_BYTES = {"WEBP": 8, "AVIF": 8, "HEIF": 8}  # per pixel that the decoder needs besides
 _EXIF_ORIENTATION = 0x0112
 _FULL_SCALE = (0, 65_535)
-# Not Pillow's `exif_transpose`: it writes the metadata anew, and damaged tags beside the orientation raise there.
+# Pillow's `exif_transpose` is not used: it rewrites the metadata, and raises on damaged tags besides the orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,10 +44,10 @@ class Opened(NamedTuple):
     Attributes
     ----------
     size : its own (width, height)
-    grey : whether it is; None where only decoding tells
+    grey : whether it is grey; None if only decoding can tell
     deep : whether it has more than eight bits
-    load : decodes it
-    facts : what is known so far
+    load : function that decodes it
+    facts : facts known so far
 
     """
 
@@ -59,7 +59,7 @@ class Opened(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A decoded picture: an image of Pillow's with at most eight bits, or values; its turn, and its colour profile."""
+    """A decoded picture: a Pillow image with at most eight bits, or values; the turn it needs; its colour profile."""
 
     content: Image.Image | Values
     turn: Image.Transpose | None = None
@@ -67,13 +67,13 @@ class Loaded(NamedTuple):
 
 
 def first_bytes(stream: BinaryIO) -> bytes:
-    """Return the first bytes of a picture, which tell its format."""
+    """Return the first bytes of a picture, enough to tell its format."""
     stream.seek(0)
     return stream.read(LONGEST)
 
 
 def open_picture(stream: BinaryIO, reading: Reading, max_pixels: int) -> Opened:
-    """Open a picture that is no JPEG, and check that decoding it will not need too much memory."""
+    """Open a picture other than a JPEG, and check that decoding it will not need too much memory."""
     head = first_bytes(stream)
     kind = heif.format_of(head)
     if kind:
@@ -83,12 +83,12 @@ def open_picture(stream: BinaryIO, reading: Reading, max_pixels: int) -> Opened:
     elif head.startswith(tiff.SIGNATURES):
         return _open_tiff(stream, reading, max_pixels)
     if kind or head.startswith(b"RIFF"):
-        check_bytes(stream)  # Pillow reads it whole
+        check_bytes(stream)  # Pillow reads the whole file
     image = open_as(stream, (kind,) if kind else FORMATS)
     _check_image(image, max_pixels)
     pages = _count_frames(image, stream)
     if reading.page == "max" and pages > 1:
-        return _open_largest(image, range(pages), reading, max_pixels)
+        return _open_largest(image, stream, range(pages), reading, max_pixels)
     page = 0 if reading.page is None or reading.page == "max" else reading.page
     _seek(image, page, pages)
     return opened_image(image, stream, reading, Facts(pages=pages, page=page))
@@ -106,7 +106,7 @@ def _open_tiff(stream: BinaryIO, reading: Reading, max_pixels: int) -> Opened:
 
 
 def _open_page(stream: BinaryIO, place: int, complete: bool, reading: Reading, max_pixels: int) -> Opened:
-    """Open a page of a TIFF file, with tifffile where Pillow has no mode for it."""
+    """Open a page of a TIFF file, with tifffile if Pillow has no mode for it."""
     try:
         image = open_as(stream, ("TIFF",))
         _check_image(image, max_pixels)
@@ -162,8 +162,10 @@ def _open_stack(stream: BinaryIO, head: tiff.TiffHead, reading: Reading, max_pix
     return Opened(size, None, first.deep, load, facts)
 
 
-def _open_largest(image: ImageFile.ImageFile, pages: range, reading: Reading, max_pixels: int) -> Opened:
-    """Open the frames of an animation for the largest values over all of them."""
+def _open_largest(
+    image: ImageFile.ImageFile, stream: BinaryIO, pages: range, reading: Reading, max_pixels: int
+) -> Opened:
+    """Open an animation to show the largest values over all of its frames."""
     size = image.size
     check_memory(size, size[0] * size[1] * 12, max_pixels, len(pages))
 
@@ -173,6 +175,8 @@ def _open_largest(image: ImageFile.ImageFile, pages: range, reading: Reading, ma
             image.load()
             return values.of_image(image_shown(image, 1, None)[0].convert("RGB")).part((0, 0, *size))
 
+        if image.format == "PNG":
+            png.check(stream)
         return Loaded(values.of_array(_largest(map(frame, pages))))
 
     return Opened(size, False, False, load, Facts(pages=len(pages), page=None))
@@ -183,7 +187,7 @@ def _largest(arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
 
 
 def opened_image(image: ImageFile.ImageFile, stream: BinaryIO, reading: Reading, facts: Facts) -> Opened:
-    """Return an image that Pillow has opened, and what decodes it."""
+    """Return an opened picture for an image that Pillow has opened."""
     two_bytes = ";16" in _rawmode(image) and not values.is_deep(image)
     grey = None if image.mode in ("P", "PA") else is_grey(image) or _rawmode(image).startswith("LA")
     facts = facts._replace(turned=_turned_by_pillow(image))
@@ -193,10 +197,12 @@ def opened_image(image: ImageFile.ImageFile, stream: BinaryIO, reading: Reading,
         facts = facts._replace(depth="uint16", low=0, high=_FULL_SCALE[1])
 
     def load() -> Loaded:
+        if image.format == "PNG":
+            png.check(stream)
         if two_bytes and reading.found("integers") not in ("type", _FULL_SCALE):
             return Loaded(_two_bytes(image, stream), turn_of(image), image.info.get("icc_profile"))
         image.load()
-        # Asked for its metadata before, Pillow may load an image, and hide what was wrong when it loads it again.
+        # Asked for metadata first, Pillow may load the image, swallow what is wrong with it, and not raise it again.
         turn, profile = turn_of(image), image.info.get("icc_profile")
         if values.is_deep(image):
             return Loaded(values.of_image(image, image.format == "TIFF" and tiff.is_inverted(image)), turn)
@@ -206,7 +212,7 @@ def opened_image(image: ImageFile.ImageFile, stream: BinaryIO, reading: Reading,
 
 
 def _turned_by_pillow(image: ImageFile.ImageFile) -> bool:
-    """Tell whether an opened image is turned as it is decoded, which TIFF and HEIC are."""
+    """Tell whether decoding turns an opened image, as it does for TIFF and HEIC."""
     orientation = image.info.get("original_orientation", 1)
     if image.format == "TIFF":
         orientation = image.tag_v2.get(_EXIF_ORIENTATION, 1)  # type: ignore[attr-defined]
@@ -214,7 +220,7 @@ def _turned_by_pillow(image: ImageFile.ImageFile) -> bool:
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """Return what brings a decoded image upright according to its metadata."""
+    """Return the turn that makes a decoded image upright, according to its metadata."""
     try:
         return _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # damaged metadata is no reason to lose the picture
@@ -222,13 +228,13 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
-    """Return how the file of an opened image holds its pixels, as Pillow names it."""
+    """Return Pillow's name for the way in which the file of an opened image stores its pixels."""
     arguments = image.tile[0].args if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments or "")
 
 
 def _two_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> Values:
-    """Return 16-bit colours, of which Pillow takes the high bytes: it is made to take the low ones, too."""
+    """Return 16-bit colours: Pillow reads only the high bytes, so it is made to read the low ones as well."""
     place, high = image.tell(), _rawmode(image)
     low = open_as(stream, (image.format or "",))
     _seek(low, place, place + 1)
@@ -249,7 +255,7 @@ def _two_bytes(image: ImageFile.ImageFile, stream: BinaryIO) -> Values:
 
 
 def open_as(stream: BinaryIO, formats: tuple[str, ...]) -> ImageFile.ImageFile:
-    """Let Pillow open a file as one of some formats; raise `Unreadable` where it is none."""
+    """Have Pillow open a file as one of some formats; raise `Unreadable` if it is none of them."""
     head = first_bytes(stream)
     stream.seek(0)
     try:
@@ -280,12 +286,12 @@ def _count_frames(image: Image.Image, stream: BinaryIO) -> int:
 
 
 def _count_shown(image: Image.Image) -> int:
-    """Count the channels of an image that are shown, with transparency."""
+    """Count the channels of an image that are shown, including transparency."""
     return len(image.getbands()) - is_opaque(image)
 
 
 def _check_image(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    """Check that an opened image does not need too much memory when it is decoded."""
+    """Check that an opened image will not need too much memory to decode."""
     check_size(image.size, max_pixels)
     bytes_each = _BYTES.get(image.mode, 4) + _DECODER_BYTES.get(image.format or "", 0)
     bytes_each *= 2 if ";16" in _rawmode(image) and not values.is_deep(image) else 1
@@ -294,7 +300,7 @@ def _check_image(image: ImageFile.ImageFile, max_pixels: int) -> None:
 
 
 class _Unidentified(Unreadable):
-    """Pillow does not know a file."""
+    """Pillow does not recognise a file."""
 
 
 def _unidentified(head: bytes) -> Unreadable:

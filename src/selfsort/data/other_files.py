@@ -1,8 +1,8 @@
-"""What lies among a user's pictures without being one of them: hidden files, and what other programs keep there."""
+"""Files among a user's pictures that are none of them: hidden files, and what other programs store there."""
 
 import re
 
-# Windows, macOS, NAS devices (Synology, QNAP), Linux, backup programs and Python, in small letters.
+# Windows, macOS, NAS devices (Synology, QNAP), Linux, backup programs and Python, in lower case.
 _SYSTEM = frozenset(
     (
         "__macosx",
@@ -29,7 +29,7 @@ _FOUND_BY_CHECKDISK = re.compile(r"found\.\d{3}")
 
 
 def passed_over(name: str, listing: int = 2) -> str:
-    """Return why a file or folder is not looked at, "" for one that is; `listing` is that of `load_images`.
+    """Return why a file or folder is not looked at, "" if it is; `listing` is that of `load_images`.
 
     >>> passed_over("@eaDir"), passed_over("._1.jpg"), passed_over("1.jpg")
     ('of another program', 'hidden', '')

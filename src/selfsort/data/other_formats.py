@@ -1,11 +1,14 @@
-"""What a file is that is no picture here, told by its first bytes, and the way out."""
+"""Files that cannot be read as pictures, recognised by their first bytes, and the way out."""
 
 import re
 
-LONGEST = 1024  # bytes that are looked at
+LONGEST = 1024  # bytes of a file that are looked at
 
 RAW = "RAW camera picture (export it as JPEG or TIFF)"
 _VIDEO = "video (export frames of it as pictures)"
+_ARCHIVE = "archive (unpack it)"
+_DOCUMENT = "document (export its pictures)"
+_NUMPY = "NumPy file (load it as a separate source)"
 _AS_PNG = "(export it as PNG or TIFF)"
 _BY_SIGNATURE = (
     (0, b"%PDF-", "PDF (export its pages as pictures)"),
@@ -20,6 +23,22 @@ _BY_SIGNATURE = (
     (344, b"n+1\0", f"NIfTI {_AS_PNG}"),
     (128, b"DICM", f"DICOM {_AS_PNG}"),
     (0, b"\0\0\1\0", f"icon {_AS_PNG}"),
+    (30, b"[Content_Types].xml", _DOCUMENT),
+    (30, b"mimetype", _DOCUMENT),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _DOCUMENT),
+    (0, b"\x93NUMPY", _NUMPY),
+    (0, b"PK\3\4", _ARCHIVE),
+    (0, b"PK\5\6", _ARCHIVE),
+    (0, b"PK\7\x08", _ARCHIVE),
+    (0, b"Rar!\x1a\7", _ARCHIVE),
+    (0, b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
+    (0, b"\x1f\x8b\x08", _ARCHIVE),
+    (4, b"1AY&SY", _ARCHIVE),
+    (0, b"\xfd7zXZ\0", _ARCHIVE),
+    (0, b"\x28\xb5\x2f\xfd", _ARCHIVE),
+    (0, b"\x04\x22\x4d\x18", _ARCHIVE),
+    (257, b"ustar", _ARCHIVE),
+    (0, b"MSCF\0\0\0\0", _ARCHIVE),
     (0, b"FUJIFILMCCD-RAW", RAW),
     (0, b"FOVb", RAW),
     (0, b"\0MRM", RAW),
@@ -39,15 +58,17 @@ _BY_SIGNATURE = (
     (0, b"\0\0\1\xba", _VIDEO),
     (0, b"\0\0\1\xb3", _VIDEO),
 )
+_NPZ = re.compile(rb"PK\x03\x04.{26}.{1,100}?\.npy", re.DOTALL)  # a zip whose first file is an array
 _SVG = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|!DOCTYPE|!--|svg)")
 
 
 def other_format(head: bytes) -> str:
-    """Return what a file with these first bytes is, and in brackets the way out; "" where that is not known.
+    """Return the format of a file with these first bytes, and in brackets the way out; "" if it is unknown.
 
     >>> other_format(b"%PDF-1.7"), other_format(b"hello")
     ('PDF (export its pages as pictures)', '')
     """
     if b"<svg" in head and _SVG.match(head):
         return f"SVG drawing {_AS_PNG}"
-    return next((what for place, signature, what in _BY_SIGNATURE if head.startswith(signature, place)), "")
+    what = next((what for place, signature, what in _BY_SIGNATURE if head.startswith(signature, place)), "")
+    return _NUMPY if what == _ARCHIVE and _NPZ.match(head) else what

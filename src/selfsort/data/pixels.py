@@ -1,10 +1,10 @@
 """One picture: from the bytes of its file to upright `uint8` pixels of the wanted size.
 
-There is one decoder, whatever is wanted of a picture: what one caller can read, all can, and they see the same.
+There is one decoder for all purposes: whatever one caller can read, all can, and they see the same.
 
-Transparent pixels show white. Palettes and CMYK become grey or RGB, other colour profiles sRGB. What has more than
-eight bits comes to eight by the range of its values; `selfsort.data.values` says which. Of several pages the first
-counts, of more than three channels the first, unless a `Reading` chooses others.
+Transparent pixels are put on white. Palettes and CMYK become grey or RGB, other colour profiles become sRGB. Values of
+more than eight bits are converted to eight by their range, as `selfsort.data.values` describes. Of several pages the
+first is used, of more than three channels the first, unless a `Reading` chooses others.
 """
 
 from typing import BinaryIO, NamedTuple
@@ -22,7 +22,7 @@ from selfsort.data.reading import ALONE, Facts, Reading
 
 
 class Fitted(NamedTuple):
-    """A picture brought to a network's input: pixels (height, width, channels), whether it has colour, and facts.
+    """A picture fitted to a network's input: pixels (height, width, channels), whether it has colour, and facts.
 
     RGB counts as colour even if it looks grey, a palette only if one of its colours is not grey.
     """
@@ -33,7 +33,7 @@ class Fitted(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """A picture's pixels (height, width, 1 or 3), perhaps fewer than it has, its own (width, height), and facts."""
+    """A picture's pixels (height, width, 1 or 3), perhaps reduced; its full (width, height); and facts."""
 
     pixels: NDArray[np.uint8]
     size: Size
@@ -41,12 +41,12 @@ class Scaled(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Tell whether these are all pixels."""
+        """Tell whether these are all of the picture's pixels."""
         return self.pixels.shape[1::-1] == self.size
 
 
 def read_image(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS, reading: Reading = ALONE) -> Fitted:
-    """Decode a picture inside `pillow_limits` to what a network takes.
+    """Decode a picture for a network, inside `pillow_limits`.
 
     Raises `Unreadable`, and whatever else PIL raises on damaged data; see `explain`.
     """
@@ -59,7 +59,7 @@ def read_image(stream: BinaryIO, spec: InputSpec, max_pixels: int = MAX_PIXELS, 
 
 
 def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS, reading: Reading = ALONE) -> tuple[Size, bool]:
-    """Return a picture's (width, height) and whether it has colour, decoding no more than that takes.
+    """Return a picture's (width, height) and whether it has colour, decoding no more than necessary.
 
     Raises as `read_image` does.
     """
@@ -69,7 +69,7 @@ def read_header(stream: BinaryIO, max_pixels: int = MAX_PIXELS, reading: Reading
 def read_whole(
     stream: BinaryIO, longest: int | None = None, max_pixels: int = MAX_PIXELS, reading: Reading = ALONE
 ) -> Image.Image:
-    """Decode a picture inside `pillow_limits`: upright, 8-bit grey or RGB, uncut, no side above `longest` pixels.
+    """Decode a picture inside `pillow_limits`: upright, 8-bit grey or RGB, uncut, no side over `longest` pixels.
 
     Raises as `read_image` does.
     """
@@ -84,9 +84,9 @@ def read_whole(
 
 
 def read_scaled(stream: BinaryIO, shortest: int, max_pixels: int = MAX_PIXELS, reading: Reading = ALONE) -> Scaled:
-    """Decode a picture inside `pillow_limits`: upright, uncut, and down to `shortest` pixels for its shorter side.
+    """Decode a picture inside `pillow_limits`: upright, uncut, its shorter side reduced towards `shortest` pixels.
 
-    That is by whole factors only, so that it may keep nearly twice as many, and never more than it has. Raises as
+    It is reduced by whole factors only, so it may keep nearly twice as many pixels, and is never enlarged. Raises as
     `read_image` does.
     """
 
@@ -103,7 +103,7 @@ def read_scaled(stream: BinaryIO, shortest: int, max_pixels: int = MAX_PIXELS, r
 
 
 def reduced(image: Image.Image, longest: int | None) -> Image.Image:
-    """Reduce an image, in place, until no side is above `longest` pixels; None keeps it as it is."""
+    """Reduce an image, in place, until no side has more than `longest` pixels; None leaves it unchanged."""
     if longest is not None:
         image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     return image
@@ -132,7 +132,7 @@ def _size_of(content: Content) -> Size:
 
 
 def _needed(size: Size, spec: InputSpec) -> Size:
-    """Return the (width, height) from which a good reduction can still be made: twice what is wanted."""
+    """Return a (width, height) large enough for a good reduction: twice what is wanted."""
     wanted = 2 * spec.image_shape[1], 2 * spec.image_shape[0]
     if spec.resize == "squash":
         return wanted
@@ -144,7 +144,7 @@ def _needed(size: Size, spec: InputSpec) -> Size:
 def _leading_side(size: Size, wanted: Size, covering: bool) -> int:
     """Tell whether the width (0) or the height (1) decides by how much a picture is scaled.
 
-    `covering` scales it until it covers what is wanted, else until it lies inside.
+    If `covering`, it is scaled until it covers what is wanted, otherwise until it fits inside.
     """
     narrow = size[0] * wanted[1] <= size[1] * wanted[0]
     return 0 if narrow == covering else 1
@@ -160,7 +160,7 @@ def _fit(image: Image.Image, wanted: Size, resize: Resize) -> Image.Image:
     elif resize == "pad":
         across, down = (max(1, round(wanted[leading] * length / image.size[leading])) for length in image.size)
         inner = across, down
-    scaled = image.resize(inner, Image.Resampling.BICUBIC, box=box)  # PIL widens the filter to shrink without aliasing
+    scaled = image.resize(inner, Image.Resampling.BICUBIC, box=box)  # PIL widens the filter against aliasing
     if inner == wanted:
         return scaled
     canvas = Image.new(image.mode, wanted)

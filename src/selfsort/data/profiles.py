@@ -1,4 +1,4 @@
-"""Colour profiles: from the colours of a picture's own profile to sRGB, where that changes anything."""
+"""Colour profiles: convert the colours of a picture from its own profile to sRGB, if that changes anything."""
 
 import io
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import numpy as np
 from PIL import Image, ImageCms
 
 _SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-_LEVELS_ALIKE = 3  # of 255, by which a profile may differ from sRGB and pass for it
+_LEVELS_ALIKE = 3  # of 255; a profile that differs no more from sRGB is treated as sRGB
 _LONGEST_NAME = 60
 
 Convert = Callable[[Image.Image], Image.Image]
 
 
 def conversion(profile: bytes | None, mode: str) -> tuple[Convert | None, str]:
-    """Return what brings an image of mode "L", "RGB" or "CMYK" to sRGB, and what its profile is called.
+    """Return what converts an image of mode "L", "RGB" or "CMYK" to sRGB, and the name of its profile.
 
-    Returns None where there is no profile, none for such an image, a damaged one, or one that is nearly sRGB.
+    Returns None if there is no profile, it is damaged or not for such an image, or it is nearly sRGB.
     """
     return (None, "") if not profile else _conversion(profile, mode)
 
@@ -35,7 +35,7 @@ def _conversion(profile: bytes, mode: str) -> tuple[Convert | None, str]:
 
     def convert(image: Image.Image) -> Image.Image:
         shown = ImageCms.applyTransform(image, transform)
-        assert shown is not None  # it is where nothing is converted in place
+        assert shown is not None  # it is None only for conversion in place
         return shown.convert("L") if mode == "L" else shown
 
     if mode != "CMYK" and _alike(convert, mode):
@@ -44,7 +44,7 @@ def _conversion(profile: bytes, mode: str) -> tuple[Convert | None, str]:
 
 
 def _alike(convert: Convert, mode: str) -> bool:
-    """Tell whether a conversion leaves colours nearly as they are."""
+    """Tell whether a conversion hardly changes colours."""
     levels = np.arange(0, 256, 51, dtype=np.uint8)
     colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(36, 6, 3)
     probe = Image.fromarray(colours).convert(mode)

@@ -1,4 +1,4 @@
-"""How a picture's file is read where it holds more than 8-bit grey or RGB, and facts of what that did to it."""
+"""How the files of pictures are read that hold more than 8-bit grey or RGB, and facts about what that changed."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,24 +14,24 @@ Page = int | Literal["max"]
 
 @dataclass(frozen=True)
 class Reading:
-    """How pictures are read. It belongs to a set of them, and to the model that learnt from it.
+    """How pictures are read. A set of pictures has a reading, and so has the model that learnt from it.
 
     Parameters
     ----------
-    value_range : which values become black and white, of numbers of more than eight bits: "set", the range found over
-        the set, the same for all of its pictures; "picture", that of each by itself; "type", what their type stands
-        for; or (low, high)
-    page : number of the page, slice or frame, the first being 0, "max" for the largest values over all of them, or
-        None for what the model takes, else the first
-    channels : numbers of the one, two or three channels that are shown, the first being 0; none for what the model
-        takes, else all where they are grey or RGB, or the first
-    integers, floats : the ranges found over the set, None where there are no such numbers
+    value_range : which values become black and white, for numbers of more than eight bits: "set", the range found over
+        the set, the same for all of its pictures; "picture", the range of each picture; "type", the range that their
+        type stands for; or (low, high)
+    page : number of the page, slice or frame, counted from 0, "max" for the largest values over all of them, or None
+        for the one that the model takes, or else the first
+    channels : numbers of the one, two or three channels that are shown, counted from 0; none for those that the model
+        takes, or else all if they are grey or RGB, otherwise the first
+    integers, floats : the ranges found over the set, None if there are no such numbers
     profiles : whether colours are converted to sRGB
 
     Raises
     ------
     UserError
-        For a value out of range.
+        If a value is out of range.
 
     """
 
@@ -45,27 +45,27 @@ class Reading:
     def __post_init__(self) -> None:
         if not (self.value_range in ("type", "set", "picture") or is_range(self.value_range)):
             raise UserError(
-                f"value_range={self.value_range!r} must be 'set', 'picture', 'type', or a low and a higher number."
+                f"value_range={self.value_range!r} must be 'set', 'picture', 'type', or two numbers, low and high."
             )
         if not (self.page is None or self.page == "max" or _is_number(self.page)):
-            raise UserError(f"page={self.page!r} must be the number of a page, the first being 0, or 'max'.")
+            raise UserError(f"page={self.page!r} must be the number of a page, counted from 0, or 'max'.")
         if len(self.channels) > 3 or not all(map(_is_number, self.channels)):
             raise UserError(
                 f"channels={self.channels!r} must be 1 (grey), 3 (colour), or the numbers of up to three channels, "
-                "such as (0, 2, 4), the first being 0."
+                "such as (0, 2, 4), counted from 0."
             )
 
     def found(self, kind: str) -> ValueRange:
-        """Return which values become black and white, of "integers" or "floats"."""
+        """Return which values become black and white, for "integers" or "floats"."""
         known: Range | None = getattr(self, kind)
         return self.value_range if known is None else known
 
     def knowing(self, integers: Range | None, floats: Range | None) -> Self:
-        """Return the same with ranges that were found over the set."""
+        """Return the same reading with ranges found over the set."""
         return replace(self, integers=integers, floats=floats)
 
     def over(self, model: Self | None) -> Self:
-        """Return how a model reads these pictures: at its own range of values, and what is not chosen here as it."""
+        """Return how a model reads these pictures: its range of values, and its page and channels unless set here."""
         if model is None:
             return self
         return type(self)(
@@ -83,7 +83,7 @@ class Reading:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return what `to_json` gave; raise `UserError` or `TypeError` for values that it cannot have given."""
+        """Return what `to_json` was given; raise `UserError` or `TypeError` for values that it cannot have returned."""
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -91,7 +91,7 @@ class Reading:
 
 
 def is_range(value: object) -> bool:
-    """Tell whether a value is a low and a higher finite number."""
+    """Tell whether a value is a pair of finite numbers, the first lower than the second."""
     return (
         isinstance(value, tuple)
         and len(value) == 2
@@ -105,25 +105,25 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-ALONE = Reading()  # of a picture by itself
-EARLIER = Reading("type", profiles=False)  # of runs that do not say how they read pictures
+ALONE = Reading()  # for a picture on its own
+EARLIER = Reading("type", profiles=False)  # for runs that do not say how they read pictures
 
 
 class Facts(NamedTuple):
-    """What a file holds beside the upright 8-bit grey or RGB pixels that are made of it, or had to be changed for them.
+    """What a file holds beyond the upright 8-bit grey or RGB pixels made of it, and what was converted for them.
 
     Attributes
     ----------
-    pages : how many the file holds: pages, slices or frames of an animation; small versions of one do not count
-    page : which of them is shown; None stands for the largest values over all of them
-    channels, used : how many the page holds, and which of them are shown; 0 and none where that is all of them
+    pages : how many pages, slices or frames the file holds; reduced versions of a page do not count
+    page : which of them is shown; None for the largest values over all of them
+    channels, used : how many the page holds, and which of them are shown; 0 and none if all are
     depth : type of the values, such as "uint16" or "float32"; "" for 8 bits or fewer
-    low, high : of such values, what became black and white
-    outside : whether none of the values lies within that range
+    low, high : the values of that type that became black and white
+    outside : whether none of the values is within that range
     profile : name of the colour profile that the colours were converted from, "" for none
-    turned : whether the metadata say that the picture is to be turned or mirrored, and it was
+    turned : whether the picture was turned or mirrored, as its metadata demand
     flattened : whether transparent parts were put on white
-    guessed : what the file does not say and had to be guessed, or ""
+    guessed : what the file does not say and had to be guessed, "" for nothing
 
     """
 
@@ -141,15 +141,15 @@ class Facts(NamedTuple):
     guessed: str = ""
 
     def changes(self) -> tuple[str, ...]:
-        """Say what of the file is not shown or was converted, a few words each, details in brackets.
+        """Say what of the file is not shown or was converted, in a few words each, with details in brackets.
 
         >>> Facts(pages=5, depth="uint16").changes()
-        ('first page only (of 5)', 'brought to 8 bits (uint16)')
+        ('first page only (of 5)', 'converted to 8 bits (uint16)')
         """
         said = {
             f"first page only (of {self.pages})": self.pages > 1,
             f"some channels only ({', '.join(map(str, self.used))} of {self.channels})": self.channels > 0,
-            f"brought to 8 bits ({self.depth})": bool(self.depth),
+            f"converted to 8 bits ({self.depth})": bool(self.depth),
             "turned upright": self.turned,
             "transparent parts put on white": self.flattened,
             f"guessed ({self.guessed})": bool(self.guessed),
@@ -161,7 +161,7 @@ PLAIN = Facts()
 
 
 def tell(facts: Iterable[Facts]) -> list[str]:
-    """Say in a line each what of some pictures was not used, was guessed, or shows nothing.
+    """Say, one line each, which pictures have unused parts, had something guessed, or show nothing.
 
     >>> tell([Facts(pages=5), Facts(pages=9), Facts(turned=True)])
     ['2 pictures have more pages than the one used (5 to 9 pages): choose with page=…']
@@ -172,7 +172,7 @@ def tell(facts: Iterable[Facts]) -> list[str]:
         _counted([each.channels for each in known if each.channels > len(each.used)], "channels", "channels=…"),
     ]
     if outside := sum(each.outside for each in known):
-        lines.append(f"{_pictures(outside)} {_lie(outside)} outside of the range of values: choose with value_range=…")
+        lines.append(f"{_pictures(outside)} {_lie(outside)} outside the value range: choose another with value_range=…")
     for guess in sorted({each.guessed for each in known} - {""}):
         count = sum(each.guessed == guess for each in known)
         lines.append(f"{_pictures(count)} {'does' if count == 1 else 'do'} not say how colours are meant: {guess}")

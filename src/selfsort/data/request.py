@@ -1,14 +1,15 @@
-"""What the caller of `load_images` asked for, checked once for all kinds of source."""
+"""What the caller of `load_images` asked for, checked in one place for all kinds of source."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from selfsort.data.input_spec import Resize
-from selfsort.data.limits import MAX_PIXELS
+from selfsort.data.limits import MAX_PIXELS, MAX_SECONDS
 from selfsort.data.reading import Page, Reading, ValueRange
 from selfsort.errors import UserError
 
 MAX_SIZE = 4096
+_MOST_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Request:
     download: bool = False
     cache: bool = True
     max_pixels: int = MAX_PIXELS
+    max_seconds: float = MAX_SECONDS
     progress: bool = False
     exclude: tuple[str, ...] = ()
     classes_from: str | int | None = None
@@ -38,13 +40,15 @@ class Request:
             raise UserError(f"resize={self.resize!r} must be one of {', '.join(get_args(Resize))}.")
         if self.channels not in (None, 1, 3) and not (isinstance(self.channels, tuple) and self.channels):
             raise UserError(f"channels={self.channels!r} must be 1 (grey) or 3 (colour), or a tuple of numbers.")
-        _ = self.reading  # says what is wrong with the rest
+        _ = self.reading  # raises for what is wrong with the rest
         if self.split is not None and not isinstance(self.split, str):
             raise UserError(f"split={self.split!r} must be the name of a split, such as 'train'.")
         if self.fold is not None and not (_is_integer(self.fold) and 0 <= self.fold <= 9):
             raise UserError(f"fold={self.fold!r} must be one of STL-10's ten folds, 0 to 9.")
         if not (_is_integer(self.max_pixels) and self.max_pixels >= 1):
             raise UserError(f"max_pixels={self.max_pixels!r} must be a whole number of at least 1.")
+        if not (_is_number(self.max_seconds) and 0 < self.max_seconds <= _MOST_SECONDS):
+            raise UserError(f"max_seconds={self.max_seconds!r} must be a number above 0, at most {_MOST_SECONDS:,}.")
         if not (self.classes_from is None or isinstance(self.classes_from, str) and self.classes_from) and not (
             _is_integer(self.classes_from) and 1 <= int(self.classes_from or 0)
         ):
@@ -52,7 +56,7 @@ class Request:
                 f"classes_from={self.classes_from!r} must be 'auto', 'parent', 'none', a level from 1 or a folder."
             )
         if self.listing not in (1, 2):
-            raise UserError(f"listing={self.listing!r} must be 1, as by version 0.1, or 2.")
+            raise UserError(f"listing={self.listing!r} must be 1, for files as version 0.1 listed them, or 2.")
 
     @property
     def reading(self) -> Reading:
@@ -62,7 +66,7 @@ class Request:
 
     @property
     def n_channels(self) -> Literal[1, 3] | None:
-        """Return how many channels pixels are to have, None where the pictures decide."""
+        """Return how many channels pixels are to have, None if the pictures decide."""
         if isinstance(self.channels, tuple):
             return 1 if len(self.channels) == 1 else 3
         return self.channels
@@ -74,11 +78,15 @@ class Request:
         return {name: value for name, value in given.items() if value != getattr(defaults, name)} | resolved
 
     def refuse(self, source: str, *names: str) -> None:
-        """Raise `UserError` if one of the arguments called `names`, which mean nothing for `source`, was given."""
+        """Raise `UserError` if an argument called one of `names`, none of which applies to `source`, was given."""
         for name in names:
             if (value := getattr(self, name)) is not None:
                 has = "class folders" if name == "classes_from" else f"{name}s"
                 raise UserError(f"{source} has no {has}, so {name}={value!r} cannot be chosen; leave it out.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_integer(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""TIFF files: their chain of pages, read in bounded time and memory, and what Pillow makes of the unusual ones."""
+"""TIFF files: their chain of pages, read in bounded time and memory, and corrections where Pillow misreads them."""
 
 import ctypes
 import logging
@@ -29,11 +29,11 @@ _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274
 _BITS, _DESCRIPTION, _ROWS, _TILE_WIDTH, _TILE_HEIGHT = 258, 270, 278, 322, 323
 _SUBFILE, _PHOTOMETRIC, _STRIPS, _SAMPLES, _COLOURS, _TILES, _SUB_IFDS, _EXTRA = 254, 262, 273, 277, 320, 324, 330, 338
 _DNG_VERSION, _COLOUR_FILTER = 50706, 32803
-_SMALL_VERSION, _MASK = 1, 4  # bits of the subfile's kind
+_SMALL_VERSION, _MASK = 1, 4  # bits of the subfile type
 
 
 class _Layout(NamedTuple):
-    """How numbers are written, as `struct` names it: the byte order, the number of entries, and offsets."""
+    """How numbers are written, as `struct` codes: the byte order, the number of entries, and offsets."""
 
     order: str
     entries: str
@@ -45,7 +45,7 @@ class _Layout(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """An entry of a page's directory, its value as the bytes that stand in it."""
+    """An entry of a page's directory, its value as raw bytes."""
 
     kind: int
     numbers: int
@@ -57,9 +57,9 @@ class TiffHead(NamedTuple):
 
     Attributes
     ----------
-    pages : place in the file of each page that is no small version of another, and no mask
-    complete : whether the first page says how large it is and where
-    raw : whether it is the preview of a camera's raw picture
+    pages : place in the file of each page that is neither a reduced version of another nor a mask
+    complete : whether the first page gives its size and the place of its pixels
+    raw : whether the file is a camera's raw picture
 
     """
 
@@ -69,9 +69,9 @@ class TiffHead(NamedTuple):
 
 
 def read_head(stream: BinaryIO) -> TiffHead:
-    """Read the directories of a TIFF file; raise `Unreadable` where one is damaged beyond use."""
+    """Read the directories of a TIFF file; raise `Unreadable` if one is damaged beyond use."""
     pages, first, order = [], dict[int, _Entry](), "<"
-    with suppress(struct.error):  # what the file has of a chain that is cut off
+    with suppress(struct.error):  # use as much as there is of a truncated chain
         for place, (order, entries) in enumerate(_directories(stream)):
             if any(entries[tag].numbers > _MOST_PARTS for tag in (_STRIPS, _TILES) if tag in entries):
                 raise Unreadable(f"damaged (it has more than {_MOST_PARTS:,} parts)")
@@ -113,7 +113,7 @@ def _entry(layout: _Layout, data: bytes) -> tuple[int, _Entry]:
 
 
 def _number(entries: dict[int, _Entry], tag: int, order: str) -> int:
-    """Return the first number of a tag whose value stands in its entry, 0 where there is none."""
+    """Return the first number of a tag whose value is stored in its entry, 0 if there is none."""
     entry = entries.get(tag)
     kind = {1: "B", 3: "H", 4: "I"}.get(entry.kind) if entry else None
     if entry is None or kind is None or entry.numbers != 1:
@@ -122,10 +122,10 @@ def _number(entries: dict[int, _Entry], tag: int, order: str) -> int:
 
 
 def stack_of(stream: BinaryIO, head: TiffHead, channels: tuple[int, ...], samples: int) -> NDArray[np.intp]:
-    """Return the places of pages by slice and channel, a single column where a page holds all of its channels.
+    """Return the places of pages by slice and channel, in a single column if a page holds all of its channels.
 
-    That is by the file's own axes, else every page is a slice or, where some are wanted, a channel. `samples` is how
-    many channels a page holds itself. Raises `Unreadable` where only tifffile knows the axes.
+    The file's own axes decide; without them every page is a slice or, if channels are wanted, a channel. `samples` is
+    the number of channels in one page. Raises `Unreadable` if only tifffile knows the axes.
     """
     if len(head.pages) > 1 and (series := _series(stream)) is not None:
         return series
@@ -134,13 +134,13 @@ def stack_of(stream: BinaryIO, head: TiffHead, channels: tuple[int, ...], sample
 
 
 def _series(stream: BinaryIO) -> NDArray[np.intp] | None:
-    """Return the places (slices, channels) of pages whose axes the file names, None where it names none."""
+    """Return the places (slices, channels) of pages whose axes the file names, None if it names none."""
     named = b"<OME" in _description(stream) or b"ImageJ=" in _description(stream)
     if not named:
         return None
     tifffile = _tifffile()
     if tifffile is None:
-        raise Unreadable(f"TIFF with axes of its own; {INSTALL}")
+        raise Unreadable(f"TIFF with unusual axes; {INSTALL}")
     stream.seek(0)
     with tifffile.TiffFile(stream) as file:
         series = file.series[0]
@@ -148,7 +148,7 @@ def _series(stream: BinaryIO) -> NDArray[np.intp] | None:
         places = np.array([-1 if page is None else page.index for page in series.pages], np.intp)
     shape = [length for _, length in axes]
     if places.size != math.prod(shape) or (places < 0).any():
-        raise Unreadable("TIFF whose pages lie in other files (join them in one)")
+        raise Unreadable("TIFF whose pages lie in other files (join them into one)")
     names = [name for name, _ in axes]
     if "C" not in names:
         return places.reshape(-1, 1)
@@ -156,7 +156,7 @@ def _series(stream: BinaryIO) -> NDArray[np.intp] | None:
 
 
 def _description(stream: BinaryIO) -> bytes:
-    """Return what the first page says of itself in words."""
+    """Return the text description of the first page."""
     with suppress(struct.error, StopIteration):
         order, entries = next(_directories(stream))
         if (entry := entries.get(_DESCRIPTION)) is not None and entry.numbers > len(entry.value):
@@ -184,7 +184,7 @@ class TiffPage(NamedTuple):
 
 
 def read_page(stream: BinaryIO, place: int, most_bytes: int) -> TiffPage:
-    """Read a page that Pillow has no mode for; raise `Unreadable` where tifffile is missing or cannot either."""
+    """Read a page that Pillow has no mode for; raise `Unreadable` if tifffile is missing or cannot read it either."""
     tifffile = _tifffile()
     if tifffile is None:
         raise Unreadable(f"TIFF of an unusual kind; {INSTALL}")
@@ -209,12 +209,12 @@ def _tifffile() -> Any:
         import tifffile
     except ImportError:
         return None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong is told by exceptions
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # problems are raised as exceptions
     return tifffile
 
 
 def part_bytes(image: Image.Image) -> int:
-    """Return how many bytes libtiff needs for a strip or tile of an opened picture while it decodes it."""
+    """Return the bytes that libtiff needs to decode a strip or tile of an opened picture."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     if image.info.get("compression") == "raw":
         return 0
@@ -224,7 +224,7 @@ def part_bytes(image: Image.Image) -> int:
 
 
 def with_own_colours(image: Image.Image) -> Image.Image:
-    """Give a decoded TIFF picture the palette that is meant where its colours have 8 bits, 16 being the rule."""
+    """Correct the palette of a decoded TIFF picture whose colours have 8 bits instead of the usual 16."""
     colours = image.tag_v2.get(_COLOURS, (256,))  # type: ignore[attr-defined]
     if image.mode == "P" and max(colours) < 256:
         image.putpalette(np.array(colours, np.uint8).reshape(3, -1).T.tobytes())
@@ -232,7 +232,7 @@ def with_own_colours(image: Image.Image) -> Image.Image:
 
 
 def count_channels(image: Image.Image) -> int:
-    """Count the channels of an opened TIFF picture, also those that Pillow passes over."""
+    """Count the channels of an opened TIFF picture, including those that Pillow ignores."""
     return int(image.tag_v2.get(_SAMPLES, 1))  # type: ignore[attr-defined]
 
 
@@ -242,15 +242,15 @@ def has_alpha(image: Image.Image) -> bool:
 
 
 def is_inverted(image: Image.Image) -> bool:
-    """Tell whether low values of more than eight bits mean white, which Pillow does not heed."""
+    """Tell whether low values of more than eight bits mean white, which Pillow ignores."""
     tags = image.tag_v2  # type: ignore[attr-defined]
     return bool(tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
 @lru_cache(maxsize=1)
 def silence() -> None:
-    """Keep libtiff from writing on standard error what Pillow tells by an exception, where it can be reached."""
-    with suppress(OSError, AttributeError):  # as where it is a part of Pillow's own library
+    """Keep libtiff, if it can be reached, from writing to standard error what Pillow reports by an exception."""
+    with suppress(OSError, AttributeError):  # for example if it is part of Pillow's own library
         library = ctypes.CDLL(_imaging.__file__)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             handler = getattr(library, name)

@@ -1,14 +1,20 @@
-"""Why a picture cannot be read, in the few words that the user is shown."""
+"""Why a picture cannot be read, in the few words shown to the user."""
+
+from selfsort.data.workers import TookTooLong, WorkerDied
+
+CRASHED = "damaged (it made the decoder crash)"
 
 
 class Unreadable(Exception):
-    """A picture cannot be read; the message is the reason that the user is shown."""
+    """A picture cannot be read; the message is the reason shown to the user."""
 
 
 def explain(error: Exception) -> str:
-    """Say in a few words, details in brackets, why a picture could not be opened or decoded."""
+    """Say in a few words, with details in brackets, why a picture could not be opened or decoded."""
     if isinstance(error, Unreadable):
         return str(error)
+    if isinstance(error, WorkerDied):
+        return f"took too long ({error})" if isinstance(error, TookTooLong) else CRASHED
     if isinstance(error, MemoryError):
         return "too large for the memory"
     if isinstance(error, OSError) and error.errno is not None:
@@ -18,10 +24,10 @@ def explain(error: Exception) -> str:
 
 
 def no_page(page: int, pages: int) -> Unreadable:
-    """Say that a file has no such page."""
-    return Unreadable(f"no such page (it has {pages:,}, the first being 0, and not {page:,})")
+    """Return the error for a page that a file does not have."""
+    return Unreadable(f"no such page (it has {pages:,}, counted from 0, so not {page:,})")
 
 
 def no_channel(channel: int, channels: int) -> Unreadable:
-    """Say that a picture has no such channel."""
-    return Unreadable(f"no such channel (it has {channels:,}, the first being 0, and not {channel:,})")
+    """Return the error for a channel that a picture does not have."""
+    return Unreadable(f"no such channel (it has {channels:,}, counted from 0, so not {channel:,})")

@@ -1,10 +1,10 @@
-"""Values of more than eight bits: from the range that becomes black to white to `uint8`.
+"""Values of more than eight bits: find the range from black to white and convert to `uint8`.
 
-Numbers follow conventions: integers fill 0 to 255 or 0 to 65,535, floats 0 to 1 or 0 to 255. But a microscope writes
-12 bits into 16, a thermal camera a few hundred levels around the temperature of the room. So the range of a set is
-looked for: the 0.1 and 99.9 % percentiles of a sample of its values, the same for all pictures, so that a bright one
-stays brighter than a dark one. Where these take more than a quarter of what the numbers stand for by convention, that
-is taken whole, so that pictures which follow it stay as they are.
+By convention integers fill 0 to 255 or 0 to 65,535, and floats 0 to 1 or 0 to 255. But a microscope writes 12 bits into
+16, and a thermal camera a few hundred levels around room temperature. So the range of a set is looked for: the 0.1 and
+99.9 % percentiles of a sample of its values, the same for all pictures, so that a bright one stays brighter than a dark
+one. If these span more than a quarter of the conventional range, the whole of that is used, so that pictures which
+follow a convention stay as they are.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +18,11 @@ from PIL import Image
 from selfsort.data.reading import Range, ValueRange
 from selfsort.data.unreadable import Unreadable
 
-SAMPLE = 1 << 14  # values that are looked at of a picture, to find a range
+SAMPLE = 1 << 14  # values sampled from a picture to find a range
 _QUANTILES = (0.001, 0.999)
-LEAST_SHARE = 0.25  # of what numbers stand for by convention
+LEAST_SHARE = 0.25  # of the conventional range
 _INTEGERS, _FLOATS = "integers", "floats"
-# The largest value of the conventions that numbers may follow, the least of them first.
+# The largest value under each convention, the smallest first.
 _TOPS = {_INTEGERS: (255, 65_535), _FLOATS: (1, 255)}
 _DEEP_MODES = {"I;16": "u2", "I;16L": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
 
@@ -30,17 +30,17 @@ Box = tuple[int, int, int, int]
 
 
 class Values(NamedTuple):
-    """The values of a picture that is no 8-bit image of Pillow's, taken part by part.
+    """The values of a picture that is not an 8-bit Pillow image, read part by part.
 
     Attributes
     ----------
     size : width and height
     dtype : of the values
     part : returns the values (h, w, channels) in a box: left, top, right, bottom
-    channels : how many there are
+    channels : how many channels there are
     alpha : whether the last channel is transparency
     inverted : whether low values are white
-    shown : the channels that are shown, where that is settled
+    shown : the channels that are shown, if that is settled
 
     """
 
@@ -63,7 +63,7 @@ class Values(NamedTuple):
         return self.dtype != np.uint8
 
     def sample(self, channels: tuple[int, ...]) -> NDArray[Any]:
-        """Return about `SAMPLE` values of some channels, those that are no numbers left out."""
+        """Return about `SAMPLE` values of some channels, without those that are not numbers."""
         step = max(1, round((self.size[0] * self.size[1] / SAMPLE) ** 0.5))
         width, height = self.size
         rows = [self.part((0, top, width, top + 1))[0, ::step] for top in range(min(step, height) // 2, height, step)]
@@ -89,7 +89,7 @@ def of_image(image: Image.Image, inverted: bool = False) -> Values:
 
 
 def of_two_bytes(high: Image.Image, low: Image.Image, transparency: bool) -> Values:
-    """Return the 16-bit values of two decoded images, which hold their high and their low bytes."""
+    """Return the 16-bit values of two decoded images, which hold the high and the low bytes."""
 
     def part(box: Box) -> NDArray[Any]:
         found: NDArray[Any] = np.asarray(high.crop(box)).astype(np.uint16) << 8 | np.asarray(low.crop(box))
@@ -100,7 +100,7 @@ def of_two_bytes(high: Image.Image, low: Image.Image, transparency: bool) -> Val
 
 
 def of_pairs(image: Image.Image) -> Values:
-    """Return the 16-bit values of a decoded image of four bytes: the level and the transparency."""
+    """Return the 16-bit values of a decoded image of four bytes per pixel: level and transparency."""
 
     def part(box: Box) -> NDArray[Any]:
         found = np.asarray(image.crop(box)).astype(np.uint16)
@@ -118,7 +118,7 @@ def of_array(array: NDArray[Any], inverted: bool = False) -> Values:
 
 
 def on_white(pixels: NDArray[np.uint8], alpha: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], bool]:
-    """Put pixels (h, w, channels) on white by their 16-bit transparency (h, w, 1); also return whether any had some."""
+    """Put pixels (h, w, channels) on white by their 16-bit transparency (h, w, 1), and tell whether any had some."""
     if alpha.min() == 65_535:
         return pixels, False
     share = alpha.astype(np.float32) / 65_535
@@ -131,7 +131,7 @@ def kind_of(dtype: np.dtype[Any]) -> str:
 
 
 def to_8_bit(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Return values as `uint8`, `low` and what is below becoming 0, `high` and what is above 255.
+    """Return values as `uint8`, mapping `low` and below to 0, `high` and above to 255.
 
     Raises `Unreadable` for NaN and infinity.
     """
@@ -149,7 +149,7 @@ def _table(low: float, high: float) -> NDArray[np.uint8]:
 
 
 def range_of(values: Values, chosen: ValueRange, boxes: Iterable[Box], channels: tuple[int, ...]) -> Range:
-    """Return which values of some channels become black and white; `boxes` are the parts that a picture consists of."""
+    """Return which values of some channels become black and white; `boxes` are the parts of the picture."""
     if isinstance(chosen, tuple):
         return chosen
     if chosen == "type":
@@ -160,7 +160,7 @@ def range_of(values: Values, chosen: ValueRange, boxes: Iterable[Box], channels:
 
 
 def range_by_type(dtype: np.dtype[Any], parts: Iterable[NDArray[Any]]) -> Range:
-    """Return what one picture's values stand for by their type, as version 0.1 took them."""
+    """Return the range that a picture's values stand for by their type, as in version 0.1."""
     if dtype == np.uint16:
         return 0, 65_535
     low, high = np.inf, -np.inf
@@ -171,7 +171,7 @@ def range_by_type(dtype: np.dtype[Any], parts: Iterable[NDArray[Any]]) -> Range:
 
 
 def range_of_set(samples: Sequence[NDArray[Any]], kind: str) -> Range | None:
-    """Return the range of a set's values by samples of some of its pictures, all "integers" or all "floats"."""
+    """Return the range of a set's values from samples of some of its pictures, all "integers" or all "floats"."""
     found = np.concatenate([np.resize(each, SAMPLE) for each in samples if len(each)] or [np.empty(0)])
     if not len(found):
         return None

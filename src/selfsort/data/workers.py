@@ -1,17 +1,18 @@
 """Python processes that work for this one.
 
-They are neither forked, which is unsafe beside torch's threads, nor made by `multiprocessing`, whose other ways run the
-user's script again unless it guards its main part. They end with this process, however it ends: their input closes.
+They are neither forked, which is unsafe with torch's threads, nor started by `multiprocessing`, whose other methods run
+the user's script again unless its main part is guarded. They end with this process, however it ends: their input
+closes.
 """
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Timer
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -20,18 +21,19 @@ _BOOT = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from selfsort.data.workers import serve; serve()"
 )
 _READY = b"+"
+_CLOCK_SECONDS = 6  # for each second of processor time: then work that waits for a disk, or its turn, is given up
 
 
 class WorkerDied(Exception):
-    """A process ended in the middle of its work, as when a C library crashes or memory runs out."""
+    """A process ended in the middle of its work, for example because a C library crashed or memory ran out."""
 
 
 class TookTooLong(WorkerDied):
-    """A process was ended because its work had taken too long."""
+    """A process was killed because its work took too long; the message says how long."""
 
 
 class Workers:
-    """`count` processes that are there for one `with` block and dead after it.
+    """`count` processes that live for one `with` block.
 
     Raises `OSError` if they cannot be started.
     """
@@ -60,29 +62,29 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End all processes, whatever they are doing."""
+        """Kill all processes, whatever they are doing."""
         self._closed = True
         for process in self._processes:
             _end(process)
 
     def run(self, task: Callable[..., Result], *arguments: Any, seconds: float | None = None) -> Result:
-        """Return `task(*arguments)`, computed by the next process that is free; any thread may call this.
+        """Return `task(*arguments)`, computed by the next free process; any thread may call this.
 
         The task, a function of a module, its arguments and its result must be picklable. Raises `WorkerDied`, and
-        `TookTooLong` when it has not answered after so many `seconds`.
+        `TookTooLong` after `seconds` of processor time, or six times as many by the clock: the result must not depend
+        on how busy the machine is.
         """
         process = self._idle.get()
-        clock = _Clock(process, seconds)
         try:
-            with clock:
-                result = _ask(process, task, arguments)
-            if clock.struck:  # just when the answer had come
-                process = self._replace(process)
-            return result
-        # A reply that is cut off within an array is a ValueError.
+            return _ask(process, (seconds or 0.0, task, arguments))
+        # A reply that is cut off within an array raises ValueError.
         except (EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            process = self._replace(process)
-            raise (TookTooLong if clock.struck else WorkerDied) from error
+            ended, process = process, self._replace(process)
+            if seconds is not None and ended.returncode == -signal.SIGPROF:
+                raise TookTooLong(f"more than {seconds:g} seconds of processor time") from error
+            if seconds is not None and ended.returncode == -signal.SIGALRM:
+                raise TookTooLong(f"more than {_CLOCK_SECONDS * seconds:g} seconds by the clock") from error
+            raise WorkerDied from error
         finally:
             self._idle.put(process)
 
@@ -95,38 +97,33 @@ class Workers:
         return process
 
 
-class _Clock:
-    """Ends a process that works for longer than some seconds; None lets it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], seconds: float | None) -> None:
-        self._process, self.struck = process, False
-        self._timer = None if seconds is None else Timer(seconds, self._strike)
-
-    def __enter__(self) -> None:
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _strike(self) -> None:
-        self.struck = True
-        self._process.kill()
-
-
 def serve() -> None:
-    """Answer tasks on standard input until it ends: what a worker process does."""
+    """Answer tasks from standard input until it closes: the main loop of a worker process."""
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not get among the replies
+    os.dup2(2, 1)  # what libraries print must not end up among the replies
     replies.write(_READY)
     replies.flush()
     with suppress(EOFError, BrokenPipeError):
         while True:
-            task, arguments = pickle.load(sys.stdin.buffer)
-            pickle.dump(task(*arguments), replies, protocol=pickle.HIGHEST_PROTOCOL)
+            seconds, task, arguments = pickle.load(sys.stdin.buffer)
+            _limit(seconds)  # what they need is imported by now
+            result = task(*arguments)
+            _limit(0.0)
+            pickle.dump(result, replies, protocol=pickle.HIGHEST_PROTOCOL)
             replies.flush()
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    from joblib import cpu_count  # respects the limits of containers and schedulers
+
+    return int(cpu_count())
+
+
+def _limit(seconds: float) -> None:
+    """Make the system kill this process after so much computing, even within a C library; 0 means no limit."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, _CLOCK_SECONDS * seconds)
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -135,20 +132,21 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in the terminal is for the main process, which ends the others
+        start_new_session=True,  # Ctrl-C in the terminal is for the main process, which ends the workers
     )
-    _send(process, sys.path)
+    with suppress(BrokenPipeError):  # it has died already, which `_await` notices
+        _send(process, sys.path)
     return process
 
 
 def _await(process: subprocess.Popen[bytes]) -> None:
     assert process.stdout is not None
     if process.stdout.read(len(_READY)) != _READY:
-        raise OSError("a Python process to decode pictures in did not start")
+        raise OSError("a Python process for decoding pictures did not start")
 
 
-def _ask(process: subprocess.Popen[bytes], task: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-    _send(process, (task, arguments))
+def _ask(process: subprocess.Popen[bytes], work: tuple[float, Callable[..., Result], tuple[Any, ...]]) -> Result:
+    _send(process, work)
     assert process.stdout is not None
     result: Result = pickle.load(process.stdout)
     return result

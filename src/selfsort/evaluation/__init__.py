@@ -1,4 +1,4 @@
-"""How good clusters, names and embeddings are: functions of arrays and labels; only probes learn here."""
+"""Measure clusters, names and embeddings, as functions of arrays and labels; only probes learn here."""
 
 from selfsort.evaluation.metrics import (
     ClassScore,

@@ -1,212 +1,38 @@
-"""How many of a model's names are right: checked pictures, and a guarantee that holds whatever the model.
+"""Certificates: how many of a model's names are right, inferred from pictures checked at random.
 
-The argument, for a model that names N pictures, of which n are drawn and checked:
-
-- *Classes.* The pictures lie in a row, class by class. The row is cut into n equal slices, and one point is drawn in
-  each, independently and uniformly. The number of points in class c is n_c.
-- *Within a class* the N_c pictures lie in the order of their confidence. Their row is cut anew into n_c equal slices,
-  and the picture at one uniform point of each slice is drawn. One that lies in two slices can be drawn twice; it is
-  checked once and counts twice. So n_c draws are spread over the range of confidence.
-- *Per class*, the number right is a sum of n_c independent yes-or-no variables. Each picture takes up the same share of
-  the row, so their mean probability is the precision exactly. Such a sum is below the mean by more than one, or above
-  it by more than one, no more often than the binomial variable of the same mean (Hoeffding 1956, theorem 4), and the
-  interval of Clopper and Pearson (1934) errs only that far out. Hence it holds here, too.
-- *Overall*, were the draws within a class independent, each of the n points would be right with a probability of its
-  own, independently of the others, and the mean of these is the accuracy exactly: the same argument. Slicing the
-  classes makes the number right smaller still in the convex order (Hoeffding 1956, theorem 3). The tests show by
-  simulation that the interval keeps its promise.
-- *Rejection.* Thresholds are quantiles of confidence, fixed before anybody looks. The pictures that are above one and
-  wrong are counted among all n draws in the same way, and their share of all pictures, divided by the known share above
-  the threshold, is the error above it. Thresholds are tested from the highest down until one fails; each test has a 5 %
-  risk, and so has the whole sequence, since the first wrong acceptance ends it (fixed-sequence testing: Maurer, Hothorn
-  and Lehmacher 1995; for thresholds: Angelopoulos et al. 2021, arXiv:2110.01052).
-
-References: Clopper and Pearson, Biometrika 26 (1934); Hoeffding, On the distribution of the number of successes in
-independent trials, Annals of Mathematical Statistics 27 (1956); Hoeffding, Probability inequalities for sums of bounded
-random variables, JASA 58 (1963).
+The mathematics is in `sequence`, the draw in `draw`; docs/certificate.md explains both. In short: the pictures are in
+two strata, those that the model doubts and the others, and are drawn without replacement. The intervals are valid at
+any time, whenever checking stops. The figures of one name come from the pictures given that name (precision) and from
+the others (recall), in the same strata. Pictures that were checked before the sample was drawn are "known": they count
+as themselves, and the sample stands for the rest.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from numpy.typing import NDArray
 
 from selfsort.errors import UserError
+from selfsort.evaluation.draw import SampleDraw, turns
+from selfsort.evaluation.sequence import Counts, guesses, least_log_wealth, wrong_range
 from selfsort.schema import checked
+from selfsort.spelling import JUNK, counted
 
 CONFIDENCE = 0.95
+_LIMIT = -math.log(1 - CONFIDENCE)  # of the logarithm of the wealth
+_SPLITS = 24  # ways to split that limit between two numbers
 _LEVELS = 20  # thresholds to choose from: the most confident 5 %, 10 %, … of the pictures
-_SLACK = 0.25
-_TILTS = 40  # exponents tried by `stratified_interval`
-_HALVINGS = 40
-
-
-def binomial_interval(right: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the Clopper-Pearson interval of a probability after `right` successes in `n` trials; (0, 1) after none.
-
-    >>> low, high = binomial_interval(95, 100)
-    >>> round(low, 4), round(high, 4)
-    (0.8872, 0.9836)
-    """
-    if not 0 <= right <= n:
-        raise ValueError(f"{right} of {n} cannot be right.")
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(right, n - right + 1, tail)) if right else 0.0
-    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
-    return low, high
-
-
-def stratified_interval(
-    right: ArrayLike, looked_at: ArrayLike, sizes: ArrayLike, confidence: float = CONFIDENCE
-) -> tuple[float, float, float]:
-    """Estimate the share of right pictures among groups of `sizes` (H,) from a fair sample of each; with an interval.
-
-    `right` (H,) of `looked_at` (H,) pictures were right. The estimate is the mean of the groups' shares, weighted by
-    size. The interval is Chernoff's bound on that mean for the least favourable shares, so it holds for any number of
-    pictures looked at in a group, also without replacement (Hoeffding 1963, section 6); where all are right and all
-    groups alike, it equals Clopper and Pearson's. A group looked at as a whole is known exactly; one not looked at may
-    be all right or all wrong, and takes the mean of the others in the estimate.
-
-    >>> [round(value, 3) for value in stratified_interval([9, 8], [9, 9], [300, 100])]
-    [0.972, 0.679, 1.0]
-    """
-    hits, seen, members = (np.atleast_1d(np.asarray(column, dtype=np.float64)) for column in (right, looked_at, sizes))
-    if not len(hits) == len(seen) == len(members) or (hits < 0).any() or (hits > seen).any():
-        raise ValueError("Every group needs a size, and as many pictures looked at as are right or more.")
-    if not seen[members > 0].any():
-        return math.nan, 0.0, 1.0
-    weights = members / members.sum()
-    known, whole = seen > 0, (seen >= members) & (seen > 0)
-    shares = np.divide(hits, seen, out=np.zeros_like(hits), where=known)
-    some = known & ~whole & (members > 0)
-    tail = (1 - confidence) / 2
-    fixed = float(weights[whole] @ shares[whole])
-    low = fixed + _least_mean(shares[some], seen[some], weights[some], tail)
-    lost = float(weights[whole].sum()) - fixed + _least_mean(1 - shares[some], seen[some], weights[some], tail)
-    estimate = min(1.0, float(weights[known] @ shares[known] / weights[known].sum()))
-    return estimate, low, 1.0 - lost
-
-
-def _least_mean(
-    shares: NDArray[np.float64], seen: NDArray[np.float64], weights: NDArray[np.float64], tail: float
-) -> float:
-    """Return a bound below sum(W p) that fails with a probability of at most `tail`.
-
-    For every tilt t > 0, P(sum(W share) >= x) <= exp(-t x) prod(1 + p (exp(t W / n) - 1)) ** n. A mean m is refuted
-    where that is below `tail` for all p with sum(W p) = m. Its logarithm is concave in p, and the worst p for a
-    multiplier u is p = n / (u W) - 1 / (exp(t W / n) - 1), cut to [0, 1]; a larger u gives a smaller m.
-    """
-    if not len(shares):
-        return 0.0
-    each = weights / seen
-    tilts = np.geomspace(0.02, 60, _TILTS)[:, None] / math.sqrt(float(weights @ each) * float(each.max()))
-    with np.errstate(over="ignore"):
-        odds = np.expm1(np.minimum(tilts * each, 700.0))  # (tilts, H)
-    goal = math.log(tail) + tilts[:, 0] * float(weights @ shares)
-
-    def worst(multiplier: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.clip(1 / (multiplier[:, None] * each) - 1 / odds, 0, 1)
-
-    # Where u is so small that all p are 1, and so large that all are 0.
-    least = (odds / (1 + odds) / each).min(axis=1) / 2
-    most = (odds / each).max(axis=1) * 2
-    for _ in range(_HALVINGS):
-        middle = np.sqrt(least * most)
-        likely = (seen * np.log1p(worst(middle) * odds)).sum(axis=1) >= goal
-        least, most = np.where(likely, middle, least), np.where(likely, most, middle)
-    return float(max(0.0, (worst(most) @ weights).max()))
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """The pictures to check, drawn before anybody looks.
-
-    Attributes
-    ----------
-    pictures : (n,) positions of the pictures, in the order of asking; one that was drawn twice is there twice
-    classes : (n,) predicted class of each
-    confidence : (n,) of each prediction
-    sizes : (K,) pictures predicted to be of each class, of all N
-    thresholds : on confidence, from the highest down, that a rejection may choose
-    kept : pictures at or above each threshold
-
-    """
-
-    pictures: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    sizes: NDArray[np.int64]
-    thresholds: NDArray[np.float64]
-    kept: NDArray[np.int64]
-
-    @property
-    def n_images(self) -> int:
-        """Return the number of all pictures."""
-        return int(self.sizes.sum())
-
-    @property
-    def is_everything(self) -> bool:
-        """Tell whether all pictures are in the sample."""
-        return len(np.unique(self.pictures)) == self.n_images
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {name: column.tolist() for name, column in vars(self).items()}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Undo `to_json`."""
-        real = ("confidence", "thresholds")
-        columns: dict[str, Any] = {
-            name: np.array(values, dtype=np.float64 if name in real else np.int64) for name, values in content.items()
-        }
-        return cls(**columns)
-
-
-def draw_sample(
-    predicted: ArrayLike, confidence: ArrayLike, budget: int, random_state: int = 0, *, n_classes: int = 0
-) -> Sample:
-    """Draw `budget` of N pictures to check, spread over the `predicted` classes (N,) and over `confidence` (N,).
-
-    Every picture has the same chance. A budget of N or more takes each picture once. Raises `UserError` for a budget
-    below 1.
-    """
-    classes, sure = np.asarray(predicted, dtype=np.int64), np.asarray(confidence, dtype=np.float64)
-    if budget < 1:
-        raise UserError(f"A budget of {budget} checks nothing: use at least 1.")
-    sizes = np.bincount(classes, minlength=n_classes)
-    rng = np.random.default_rng((random_state, 3))
-    in_order = np.lexsort((sure, classes))
-    chosen = in_order if budget >= len(classes) else in_order[_places(sizes, budget, rng)]
-    rng.shuffle(chosen)
-    ranked = np.sort(sure)[::-1]
-    wanted = np.ceil(np.arange(1, _LEVELS + 1) / _LEVELS * len(sure)).astype(np.int64) - 1
-    thresholds = np.unique(ranked[wanted])[::-1]
-    kept = np.searchsorted(-ranked, -thresholds, side="right")
-    return Sample(chosen, classes[chosen], sure[chosen], sizes, thresholds, kept)
-
-
-def _places(sizes: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw n places in a row that holds classes of these sizes one after the other; see the top of this file."""
-    ends = np.cumsum(sizes)
-    points = (np.arange(n) + rng.random(n)) * (ends[-1] / n)
-    # A sum of floats may be rounded up to the end of the row, where no class is.
-    classes = np.searchsorted(ends, np.minimum(points, ends[-1] - 0.5), side="right")
-    counts = np.bincount(classes, minlength=len(sizes))
-    within = np.arange(n) - (np.cumsum(counts) - counts)[classes]  # number of the slice in its class
-    share = (within + rng.random(n)) / counts[classes]
-    offsets = np.minimum((share * sizes[classes]).astype(np.int64), sizes[classes] - 1)
-    places: NDArray[np.int64] = (ends - sizes)[classes] + offsets
-    return places
+_STARTS = (0.5, 0.75, 1.0)  # shares of pictures whose thresholds each get a third of the risk
+_MOST = 4096  # checks that `fewest_checks` considers
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share of right names: estimate (None if nothing was checked), 95 % interval, and draws that tell."""
+    """A share of right names: estimate (None if nothing was checked), 95 % interval, and relevant checked pictures."""
 
     estimate: float | None
     low: float
@@ -215,28 +41,33 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high <= 1 or not 0 <= (self.estimate or 0) <= 1 or self.n < 0:
-            raise ValueError(f"{self.estimate} between {self.low} and {self.high} of {self.n} is no share")
+            raise ValueError(f"{self.estimate} between {self.low} and {self.high} of {self.n} is not a share")
 
 
 @dataclass(frozen=True)
 class ClassShare(Share):
-    """The precision of one name: the share of right ones among all `pictures` that were given it."""
+    """The precision of one name (the share of right ones among all `pictures` given it) and its `recall`.
+
+    The recall is the share of the pictures that really have the name that were also given it; older certificates have
+    none.
+    """
 
     name: str
     pictures: int
+    recall: Share | None = None
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """Which pictures to name so that a share `target` of the names is right, and which to leave aside.
+    """A confidence threshold above which at least a share `target` of the names is right.
 
     Attributes
     ----------
-    target : share of right names that is asked for
-    threshold : least confidence of the pictures to name; None when nothing could be shown
-    kept : share of all pictures that are at or above the threshold, 0 when there is none
-    low : one-sided 95 % lower bound of the share of right names among them, None when there is none
-    sentence : all that for people
+    target : requested share of right names
+    threshold : least confidence of the pictures to keep; None if nothing could be shown
+    kept : share of all pictures at or above the threshold, 0 if there is none
+    low : 95 % lower bound of the share of right names among them, None if there is no threshold
+    sentence : a sentence for people
 
     """
 
@@ -248,16 +79,84 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class Second:
+    """What a second person said about some of the checked pictures.
+
+    Attributes
+    ----------
+    checked : pictures that both people looked at
+    disagreed : those to which they gave different names
+    accuracy : share of names that both would call right, estimated from these pictures
+
+    """
+
+    checked: int
+    disagreed: int
+    accuracy: Share
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.disagreed <= self.checked:
+            raise ValueError(f"{self.disagreed} of {self.checked} cannot disagree")
+
+    @property
+    def sentence(self) -> str:
+        """Return a sentence for people."""
+        return (
+            f"A second person looked at {self.checked:,} of the pictures and disagreed on {self.disagreed:,}: "
+            f"by these pictures both would call {between(self.accuracy)} of all names right (95 % sure)."
+        )
+
+
+@dataclass(frozen=True)
+class RoundOfChecks:
+    """How many pictures were checked for the model after this number of `refinements`."""
+
+    refinements: int
+    checks: int
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """All that is needed to repeat a draw and its calculation; see `selfsort.evaluation.draw`.
+
+    Attributes
+    ----------
+    seed : of the draw
+    earlier : number of samples drawn before for this run
+    rounds : checks of this sample, by the model for which they were made; the last model is the certified one
+    strata_of : number of refinements of the model whose doubt defined the strata
+    doubtful : which of all pictures are in the doubtful stratum, `packed`
+    known : id and right name of each picture that was checked before the sample was drawn
+    checks : id and right name of each picture of the sample, in the order of the draw
+    second : id and name of each picture that a second person looked at, as given by that person
+
+    """
+
+    seed: int
+    earlier: int
+    rounds: tuple[RoundOfChecks, ...]
+    strata_of: int
+    doubtful: str
+    known: tuple[tuple[str, str], ...] = ()
+    checks: tuple[tuple[str, str], ...] = ()
+    second: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Certificate:
-    """What the checked pictures say about all.
+    """What the checked pictures say about all pictures.
 
     Attributes
     ----------
     accuracy : share of right names
-    per_class : precision of each name
-    rejection : a threshold on confidence, if one was asked for
+    per_class : precision and recall of each name, and of junk (what was thrown away); see `names` and `junk`
+    rejection : a threshold on confidence, if one was requested
     pictures : number of all pictures
-    checked : number of different pictures checked
+    checked : number of pictures checked, each counted once
+    right : how many of the names drawn in the sample were right; None in older certificates
+    known : how many of the checked pictures were checked before the sample was drawn
+    second : what a second person said, if one looked
+    sample : how the pictures were drawn; None in older certificates
 
     """
 
@@ -266,124 +165,309 @@ class Certificate:
     rejection: Rejection | None
     pictures: int
     checked: int
+    right: int | None = None
+    known: int = 0
+    second: Second | None = None
+    sample: SampleFacts | None = None
 
     @property
     def sentence(self) -> str:
-        """Return the accuracy for people."""
+        """Return a sentence about the accuracy for people."""
         share = self.accuracy
         if self.checked == self.pictures:
-            return f"All {self.pictures:,} pictures were checked: {percent(share.estimate)} of the names are right."
-        between = f"{percent(share.low, down=True)} and {percent(share.high, up=True)}"
+            all_of_them = "The only picture was" if self.pictures == 1 else f"All {self.pictures:,} pictures were"
+            return f"{all_of_them} checked: {percent(share.estimate)} of the names are right."
+        drawn = self.checked - self.known
+        seen = f"{percent(share.estimate)} of them" if self.right is None else f"{self.right:,}"
+        before = f"; {self.known:,} more were known from earlier checks" if self.known else ""
         return (
-            f"Of {self.pictures:,} pictures, between {between} have the right name (95 % sure); {self.checked:,} were "
-            f"drawn at random and checked, and {percent(share.estimate)} of these names were right."
+            f"Of {counted(self.pictures, 'picture')}, between {percent(share.low, down=True)} and "
+            f"{percent(share.high, up=True)} have the right name (95 % sure); of the {drawn:,} drawn at random and "
+            f"checked, {seen} had it{before}."
         )
 
+    @property
+    def names(self) -> tuple[ClassShare, ...]:
+        """Return the figures of every name."""
+        return tuple(row for row in self.per_class if row.name != JUNK)
+
+    @property
+    def junk(self) -> ClassShare | None:
+        """Return the figures of what was thrown away, which is not a name; None if nothing was."""
+        return next((row for row in self.per_class if row.name == JUNK), None)
+
+    @property
+    def rows(self) -> tuple[ClassShare, ...]:
+        """Return the rows of a table for people: the names, then what was thrown away, if anything was."""
+        thrown = () if self.junk is None else (replace(self.junk, name=f"{JUNK} (thrown away)"),)
+        return (*self.names, *thrown)
+
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold; shares are fractions from 0 to 1."""
+        """Return plain values for JSON; shares are fractions from 0 to 1."""
         return asdict(self) | {"sentence": self.sentence, "confidence": CONFIDENCE}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Undo `to_json`; raises `Invalid` for what it cannot have returned."""
+        """Undo `to_json`; raise `Invalid` for values that it cannot have returned."""
         return checked(cls, dict(content))
 
 
-def certify(sample: Sample, right: ArrayLike, names: Sequence[str], *, target: float | None = None) -> Certificate:
-    """Say what a checked sample shows: `right` (n,) tells which of its names are right.
+@dataclass(frozen=True, eq=False)
+class NamedPredictions:
+    """A model's predictions for N pictures: K `names`, positions `predicted` (N,) in them, and `confidence` (N,)."""
 
-    Each interval holds with 95 % by itself, not all of them at once. `target` asks for a rejection threshold.
+    names: tuple[str, ...]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+
+    @property
+    def doubt(self) -> NDArray[np.float32]:
+        """Return (N,) the chance that each prediction is wrong, according to the model."""
+        doubt: NDArray[np.float32] = 1 - self.confidence
+        return doubt
+
+
+def certify(
+    predictions: NamedPredictions,
+    draw: SampleDraw,
+    truth: Mapping[int, str],
+    *,
+    target: float | None = None,
+    second: Mapping[int, str] | None = None,
+) -> Certificate:
+    """Infer from checked pictures how many of all names are right.
+
+    `truth` gives the right names of all `draw.known` pictures and of the first ones in `draw.order`. Each interval
+    holds with 95 % on its own, not all of them at once. `target` requests a rejection threshold. `second` gives the
+    names that a second person gave to some of the same pictures.
+
+    Raises
+    ------
+    ValueError
+        If `truth` is of other pictures.
+
     """
-    hits = np.asarray(right, dtype=bool)
-    if len(hits) != len(sample.pictures) or len(names) != len(sample.sizes):
-        raise ValueError(f"{len(hits)} answers and {len(names)} names do not fit the sample.")
-    rows = [np.flatnonzero(sample.classes == number) for number in range(len(names))]
-    per_class = [
-        ClassShare(*_share(sample.pictures[own], hits[own], int(size)), name, int(size))
-        for own, name, size in zip(rows, names, sample.sizes, strict=True)
-    ]
+    population = Population(predictions, draw, truth)
     return Certificate(
-        Share(*_share(sample.pictures, hits, sample.n_images)),
-        tuple(per_class),
-        None if target is None else rejection_threshold(sample, hits, target),
-        sample.n_images,
-        len(np.unique(sample.pictures)),
+        population.accuracy(),
+        population.per_class(),
+        None if target is None else rejection_threshold(population, target),
+        len(draw.doubtful),
+        len(truth),
+        int(population.right[population.drawn].sum()),
+        int(draw.known.sum()),
+        _second(population, truth, second or {}),
     )
 
 
-def _share(pictures: NDArray[np.int64], right: NDArray[np.bool_], size: int) -> tuple[float | None, float, float, int]:
-    if not len(pictures):
-        return None, 0.0, 1.0, 0
-    different, first = np.unique(pictures, return_index=True)
-    if len(different) == size:  # nothing is left to chance
-        exact = float(right[first].mean())
-        return exact, exact, exact, len(different)
-    return float(right.mean()), *binomial_interval(int(right.sum()), len(right)), len(right)
+class Population:
+    """All pictures, and the right names of the checked ones."""
+
+    def __init__(self, predictions: NamedPredictions, draw: SampleDraw, truth: Mapping[int, str]):
+        self.predictions, self.draw = predictions, draw
+        n, n_known = len(draw.doubtful), int(draw.known.sum())
+        self.drawn = draw.order[: len(truth) - n_known]
+        places = np.concatenate([np.flatnonzero(draw.known), self.drawn])
+        if len(predictions.predicted) != n or set(places.tolist()) != set(truth):
+            raise ValueError(f"The right names of {counted(len(truth), 'picture')} do not fit the sample.")
+        # The number of each checked picture's right name; names unknown to the model come after its own.
+        number = {name: place for place, name in enumerate(predictions.names)}
+        self.truth = np.full(n, -1)
+        for place in places.tolist():
+            self.truth[place] = number.setdefault(truth[place], len(number))
+        self.checked = self.truth >= 0
+        self.right = self.checked & (self.truth == predictions.predicted)
+        self.stratum = np.where(draw.known, 2, draw.doubtful.astype(np.int64))
+        parts = [predictions.doubt[draw.doubtful == stratum] for stratum in (False, True)]
+        self.expected = np.array([part.mean(dtype=np.float64) if len(part) else 0.1 for part in parts])
+        self.log_weights = guesses(self.expected)
+
+    def accuracy(self) -> Share:
+        """Return the share of right names among all pictures."""
+        everything = np.zeros(len(self.right), np.int64)
+        return self.shares(self.table(everything, self.checked & ~self.right, 1))[0]
+
+    def per_class(self) -> tuple[ClassShare, ...]:
+        """Return precision and recall of each name."""
+        names = self.predictions.names
+        table = self.table(self.predictions.predicted, self.checked & ~self.right, len(names))
+        sizes = table[:, 2].sum(1).tolist()
+        rows = zip(names, self.shares(table), sizes, self.recalls(table), strict=True)
+        return tuple(
+            ClassShare(share.estimate, share.low, share.high, share.n, name, size, recall)
+            for name, share, size, recall in rows
+        )
+
+    def recalls(self, precision: NDArray[np.int64]) -> list[Share]:
+        """Return the recall of each name, found / (found + missed), given the table of the precision.
+
+        Each picture drawn bears on only one of the two numbers, so their wealths multiply; the possible recalls are
+        those of all pairs of numbers whose joint wealth is below the limit. The limit is split between the two in
+        steps: where one number takes up to a step, the other gets what the step before left.
+        """
+        others = precision.sum(0) - precision
+        others[:, 0] = self.missed(len(precision))
+        rates = guesses(self.expected / max(1, len(precision) - 1))
+        lost, missed, known = _drawn(precision), _drawn(others), precision[:, 0, 2]
+        least = least_log_wealth(lost, self.log_weights)
+        most = _LIMIT - least_log_wealth(missed, rates)
+        steps = least + np.linspace(0, 1, _SPLITS + 1)[:, None] * (most - least)
+        few, many = wrong_range(_each(lost, _SPLITS), self.log_weights, steps[1:])
+        none, some = wrong_range(_each(missed, _SPLITS), rates, _LIMIT - steps[:-1])
+        sizes, more = precision[:, 2].sum(1), others[:, 0, 2]
+        low = _ratio(sizes - known - many, more + some, 0.0).min(0)
+        high = _ratio(sizes - known - few, more + none, 1.0).max(0)
+        found = sizes * (1 - _rate(precision))
+        estimate = _ratio(found, others[:, 2].sum(1) * _rate(others), 0.0).clip(low, high)
+        n = np.bincount(self.truth[self.checked], minlength=len(precision))[: len(precision)]
+        rows = zip(estimate.tolist(), low.tolist(), high.tolist(), n.tolist(), strict=True)
+        return [Share(value if count else None, least, most, count) for value, least, most, count in rows]
+
+    def missed(self, n_names: int) -> NDArray[np.int64]:
+        """Return (K, 3): how many checked pictures of each stratum have each name without being given it."""
+        missed = self.checked & ~self.right & (self.truth < n_names)
+        cells = self.truth[missed] * 3 + self.stratum[missed]
+        return np.bincount(cells, minlength=3 * n_names).reshape(n_names, 3)
+
+    def table(self, part: NDArray[np.int64], wrong: NDArray[np.bool_], n_parts: int) -> NDArray[np.int64]:
+        """Return (P, 3, 3): numbers of wrong, checked and all pictures of each `part` (N,), by stratum.
+
+        The strata are sure, doubtful and known pictures.
+        """
+        cell = part * 3 + self.stratum
+        counts = [
+            np.bincount(cell[which], minlength=3 * n_parts).reshape(n_parts, 3)
+            for which in (wrong, self.checked, np.ones_like(wrong))
+        ]
+        table: NDArray[np.int64] = np.stack(counts, 1).astype(np.int64)
+        return table
+
+    def shares(self, table: NDArray[np.int64]) -> list[Share]:
+        """Return the share of right pictures in each part of a `table`."""
+        seen, sizes = table[:, 1].sum(1), table[:, 2].sum(1)
+        low, high = self.wrong_range(table)
+        whole = np.maximum(sizes, 1)
+        least, most = np.where(sizes, 1 - high / whole, 0.0), 1 - low / whole
+        estimate = np.clip(1 - _rate(table), least, most)
+        rows = zip(estimate.tolist(), least.tolist(), most.tolist(), seen.tolist(), strict=True)
+        return [Share(value if n else None, low, high, n) for value, low, high, n in rows]
+
+    def wrong_range(
+        self, table: NDArray[np.int64], log_limit: float = _LIMIT
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the least and largest possible number of wrong pictures in each part of a `table`."""
+        low, high = wrong_range(_drawn(table), self.log_weights, log_limit)
+        return low + table[:, 0, 2], high + table[:, 0, 2]
 
 
-def rejection_threshold(sample: Sample, right: ArrayLike, target: float) -> Rejection:
-    """Find the lowest threshold on confidence at which a share `target` of the names is shown to be right.
+def _drawn(table: NDArray[np.int64]) -> Counts:
+    return Counts(*(table[:, row, :2] for row in range(3)))
 
-    The risk that it is not is at most 5 %. Raises `UserError` for a target that is not between 0 and 1.
+
+def _each(counts: Counts, n: int) -> Counts:
+    return Counts(*(np.broadcast_to(part, (n, *part.shape)) for part in counts))
+
+
+def _rate(table: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the estimated share of wrong pictures in each part, weighting strata with any checks by their size."""
+    wrong, seen, sizes = table[:, 0], table[:, 1], table[:, 2]
+    rates = np.divide(wrong, seen, out=np.zeros(wrong.shape), where=seen > 0)
+    weights = np.where(seen > 0, sizes, 0)
+    found: NDArray[np.float64] = (rates * weights).sum(1) / np.maximum(weights.sum(1), 1)
+    return found
+
+
+def _ratio(part: NDArray[Any], rest: NDArray[Any], neither: float) -> NDArray[np.float64]:
+    both = part + rest
+    found: NDArray[np.float64] = np.divide(part, both, out=np.full(both.shape, neither), where=both > 0)
+    return found
+
+
+def _second(population: Population, truth: Mapping[int, str], second: Mapping[int, str]) -> Second | None:
+    """Infer what both people agree on: the second follows the order of the draw, too, so both saw a shorter sample."""
+    drawn = population.drawn.tolist()
+    both = list(takewhile(second.__contains__, drawn))
+    if not both:
+        return None
+    differ = [place for place in both if second[place] != truth[place]]
+    left_out = set(drawn[len(both) :])
+    # Where they differ, a name that no picture has, so that the prediction counts as wrong.
+    agreed = {place: name for place, name in truth.items() if place not in left_out} | dict.fromkeys(differ, "")
+    shorter = Population(population.predictions, population.draw, agreed)
+    return Second(len(both), len(differ), shorter.accuracy())
+
+
+def rejection_threshold(population: Population, target: float) -> Rejection:
+    """Find the lowest threshold on confidence above which a share `target` of the names is shown to be right.
+
+    The risk that it is not is at most 5 %, whenever checking stops. Thresholds are quantiles of confidence, fixed
+    before anybody looks. The thresholds for the more confident half, for three quarters and for all pictures each
+    start with a third of the risk, and one that is shown to be true passes its risk on to the next lower one. So the
+    risks of those that are false never add up to more than the total (the fallback procedure: Wiens 2003; for
+    thresholds, in a fixed sequence: Angelopoulos et al. 2021, arXiv:2110.01052). Raises `UserError` for a target that
+    is not between 0 and 1.
     """
     if not 0 < target < 1:
-        raise UserError(f"A target of {target} cannot be shown: choose one between 0 and 1, such as 0.99.")
-    hits = np.asarray(right, dtype=bool)
-    wrong = (~hits & (sample.confidence >= sample.thresholds[:, None])).sum(axis=1)
-    bounds = _bounds(sample, wrong)
-    first = _first_candidate(sample, target)
-    if first is None:
-        return Rejection(target, None, 0.0, None, _too_few(sample, target))
-    shown = bounds >= target
-    if not sample.is_everything:
-        shown[:first] = False
-        shown[first:] = np.logical_and.accumulate(shown[first:])
-    if not shown.any():
-        sentence = f"No threshold was shown to make {percent(target)} of the names right: check more, or ask for less."
-        return Rejection(target, None, 0.0, None, sentence)
-    best = int(np.flatnonzero(shown)[-1])
-    threshold, kept = float(sample.thresholds[best]), int(sample.kept[best])
+        raise UserError(f"A target of {target} is not a share: choose one between 0 and 1, such as 0.99.")
+    thresholds, table = _above(population)
+    kept, n = table[:, 2].sum(1), len(population.right)
+    own = np.bincount(np.searchsorted(kept, np.array(_STARTS) * n), minlength=len(kept)) / len(_STARTS)
+    best, low, risk = None, 0.0, 0.0
+    for place, part in enumerate(own):
+        risk += part
+        if risk == 0:
+            continue
+        row = table[place : place + 1]
+        bound = float(1 - population.wrong_range(row, _LIMIT - math.log(risk))[1][0] / kept[place])
+        if bound >= target:
+            best, low = place, bound
+        else:
+            risk = 0.0
+    if best is None:
+        return Rejection(target, None, 0.0, None, _nothing_shown(population, target))
+    threshold, count = float(thresholds[best]), int(kept[best])
     sentence = (
-        f"Of the {kept:,} pictures ({percent(kept / sample.n_images)}) with a confidence of at least {threshold:.4g}, "
-        f"at least {percent(target)} have the right name (95 % sure); leave the others aside."
+        f"Of the {counted(count, 'picture')} ({percent(count / n)}) with a confidence of at least {threshold:.4g}, "
+        f"at least {percent(target)} have the right name (95 % sure); do not rely on the others."
     )
-    return Rejection(target, threshold, kept / sample.n_images, float(bounds[best]), sentence)
+    return Rejection(target, threshold, count / n, low, sentence)
 
 
-def _bounds(sample: Sample, wrong: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the lower bound of the accuracy above each threshold, where (T,) draws above it were `wrong`."""
-    if sample.is_everything:
-        return 1 - wrong / sample.kept
-    n = len(sample.pictures)
-    most = np.where(wrong < n, betaincinv(wrong + 1, np.maximum(n - wrong, 1), CONFIDENCE), 1.0)
-    bounds: NDArray[np.float64] = 1 - most * sample.n_images / sample.kept
-    return bounds
+def _above(population: Population) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the thresholds, highest first, and the table of the pictures at or above each."""
+    sure = population.predictions.confidence.astype(np.float64)
+    ranked = np.sort(sure)[::-1]
+    wanted = -(-np.arange(1, _LEVELS + 1) * len(sure) // _LEVELS) - 1
+    thresholds = np.unique(ranked[wanted])[::-1]
+    level = np.searchsorted(-thresholds, -sure, side="left")
+    table = population.table(level, population.checked & ~population.right, len(thresholds))
+    return thresholds, table.cumsum(0)
 
 
-def _first_candidate(sample: Sample, target: float) -> int | None:
-    """Return where to begin, which must not depend on the answers; None where not even perfect answers show anything.
-
-    That is where some errors may be seen without failing, a quarter of those that the target allows: one error among
-    few draws would end the sequence at once. Where that is nowhere, no error may be seen.
-    """
-    allowed = np.ceil(len(sample.pictures) * sample.kept / sample.n_images * (1 - target) * _SLACK).astype(np.int64)
-    for errors in (allowed, np.zeros_like(allowed)):
-        possible = np.flatnonzero(_bounds(sample, errors) >= target)
-        if len(possible):
-            return int(possible[0])
-    return None
+def _nothing_shown(population: Population, target: float) -> str:
+    needed, n = fewest_checks(population, target), int(population.checked.sum())
+    if n < needed:
+        return (
+            f"{n:,} checked pictures cannot show that {percent(target)} are right, even without an error: that takes "
+            f"about {needed:,}."
+        )
+    return f"No threshold was shown to make {percent(target)} of the names right: check more, or ask for less."
 
 
-def _too_few(sample: Sample, target: float) -> str:
-    needed = min(math.ceil(math.log(1 - CONFIDENCE) / math.log(target)), sample.n_images)
-    return (
-        f"{len(sample.pictures):,} checked pictures cannot show that {percent(target)} are right, not even without "
-        f"an error: it takes at least {needed:,}."
-    )
+def fewest_checks(population: Population, target: float) -> int:
+    """Return how many checks without an error would show that a share `target` of all names is right."""
+    doubtful = population.draw.doubtful
+    sizes = np.array([(~doubtful).sum(), doubtful.sum()])
+    n = np.arange(1, min(len(doubtful), _MOST))
+    seen = np.minimum(turns(n), sizes)
+    counts = Counts(np.zeros_like(seen), seen, np.broadcast_to(sizes, seen.shape))
+    most = wrong_range(counts, population.log_weights, _LIMIT + math.log(len(_STARTS)))[1]
+    enough = np.flatnonzero(1 - most / len(doubtful) >= target)
+    return int(n[enough[0]]) if len(enough) else len(doubtful)
 
 
 def percent(share: float | None, *, down: bool = False, up: bool = False) -> str:
-    """Write a share in per cent, rounded down or up where a bound must not be promised too tightly.
+    """Write a share in per cent; round bounds down or up, so that they do not claim too much.
 
     >>> percent(0.97891), percent(0.97891, down=True), percent(0.99999), percent(1.0), percent(0.995)
     ('97.9 %', '97.8 %', '99.9 %', '100.0 %', '99.5 %')
@@ -394,3 +478,10 @@ def percent(share: float | None, *, down: bool = False, up: bool = False) -> str
     if 0 < share < 1 and not (down or up):
         whole = min(max(whole, 1), 999)
     return f"{whole / 10:.1f} %"
+
+
+def between(share: Share) -> str:
+    """Write the interval of a share for people; a share that is known exactly is one number."""
+    if share.low == share.high:
+        return percent(share.low)
+    return f"{percent(share.low, down=True).removesuffix(' %')} to {percent(share.high, up=True)}"

@@ -1,4 +1,4 @@
-"""Figures of merit for clusters, with labels and without, and the gauge that shows a collapsed embedding."""
+"""Metrics of clusters, with and without labels, and the gauge that detects a collapsed embedding."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
 
-# Differences between embeddings below this share of their size are the rounding of a float32 network.
+# Differences between embeddings below this share of their size are rounding errors of a float32 network.
 _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is found, as fractions; `cluster` is the cluster that stands for it, None if none does."""
+    """How well one class is found, as fractions; `cluster` is the cluster matched with it, None if there is none."""
 
     name: str
     n: int
@@ -27,17 +27,19 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False)
 class ClusteringScores:
-    """How well clusters agree with labels; every score is a fraction (1 is perfect), none is in percent.
+    """How well clusters agree with labels; every score is a fraction (1 is perfect), none is a percentage.
 
-    accuracy : share of the n labelled pictures in their class's cluster, with one cluster to a class (Hungarian method)
+    accuracy : share of the n labelled pictures in their class's cluster, matched one to one (Hungarian method)
+    purity : share whose label is the most frequent in their cluster (many-to-one); grows with the number of clusters
     nmi, ami, ari : normalised (by the arithmetic mean) and adjusted mutual information, adjusted Rand index
     n, n_unlabelled : pictures that count, and pictures without a label, which do not
     per_class : one row per class
     confusion : pictures of each class in each cluster, (classes, clusters) int64
-    mapping : the class that each cluster stands for, None for a cluster left over
+    mapping : the class that each cluster stands for, None for an unmatched cluster
     """
 
     accuracy: float
+    purity: float
     nmi: float
     ami: float
     ari: float
@@ -51,6 +53,7 @@ class ClusteringScores:
         """Return everything as plain numbers, lists and dictionaries; scores are fractions from 0 to 1."""
         return {
             "accuracy": self.accuracy,
+            "purity": self.purity,
             "nmi": self.nmi,
             "ami": self.ami,
             "ari": self.ari,
@@ -65,8 +68,8 @@ class ClusteringScores:
 def clustering_scores(labels: ArrayLike, clusters: ArrayLike, *, label_names: Sequence[str] = ()) -> ClusteringScores:
     """Compare clusters (N,) with labels (N,), both counted from 0; rows with label -1 do not count.
 
-    Classes and clusters may differ in number; whoever is left without a partner counts as wrong.
-    Raises UserError when the lengths differ or no row has a label.
+    Classes and clusters may differ in number; pictures of those left unmatched count as wrong.
+    Raises UserError if the lengths differ or no row has a label.
 
     >>> scores = clustering_scores([0, 0, 1, 1, -1], [1, 1, 0, 1, 0], label_names=("cat", "dog"))
     >>> scores.accuracy, scores.mapping, scores.n_unlabelled
@@ -77,7 +80,7 @@ def clustering_scores(labels: ArrayLike, clusters: ArrayLike, *, label_names: Se
     all_labels, all_clusters = _same_length(labels, clusters)
     labelled = all_labels >= 0
     if not labelled.any():
-        raise UserError("No picture has a label, so clusters cannot be compared with classes: give a labelled source.")
+        raise UserError("No picture has a label to compare clusters with: give a labelled source.")
     true, found = all_labels[labelled], all_clusters[labelled]
     confusion = confusion_matrix(true, found, n_classes=len(label_names))
     cluster_of = _match(confusion)
@@ -85,6 +88,7 @@ def clustering_scores(labels: ArrayLike, clusters: ArrayLike, *, label_names: Se
     class_of = {cluster: names[label] for label, cluster in cluster_of.items()}
     return ClusteringScores(
         accuracy=float(sum(confusion[pair] for pair in cluster_of.items()) / len(true)),
+        purity=float(confusion.max(axis=0).sum() / len(true)),
         nmi=float(normalized_mutual_info_score(true, found)),
         ami=float(adjusted_mutual_info_score(true, found)),
         ari=float(adjusted_rand_score(true, found)),
@@ -99,7 +103,9 @@ def clustering_scores(labels: ArrayLike, clusters: ArrayLike, *, label_names: Se
 def _same_length(labels: ArrayLike, clusters: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     first, second = np.asarray(labels, dtype=np.int64), np.asarray(clusters, dtype=np.int64)
     if first.shape != second.shape or first.ndim != 1:
-        raise UserError(f"{first.shape} labels cannot be compared with {second.shape} clusters: give one per picture.")
+        raise UserError(
+            f"labels of shape {first.shape} and clusters of shape {second.shape} do not match: give one per picture."
+        )
     return first, second
 
 
@@ -110,13 +116,13 @@ def confusion_matrix(
     from sklearn.metrics import confusion_matrix as square
 
     rows, columns = max(n_classes, int(true.max()) + 1), max(n_clusters, int(found.max()) + 1)
-    side = max(rows, columns, 2)  # it warns of a single label
+    side = max(rows, columns, 2)  # scikit-learn warns about a single label
     counts: NDArray[np.int64] = square(true, found, labels=np.arange(side))[:rows, :columns]
     return counts
 
 
 def _match(confusion: NDArray[np.int64]) -> dict[int, int]:
-    """Return the cluster of each class that gets one, so that the most pictures agree (Kuhn 1955)."""
+    """Return the matching of classes to clusters in which most pictures agree (Kuhn 1955)."""
     from scipy.optimize import linear_sum_assignment
 
     classes, clusters = linear_sum_assignment(confusion, maximize=True)
@@ -124,14 +130,14 @@ def _match(confusion: NDArray[np.int64]) -> dict[int, int]:
 
 
 def class_names(label_names: Sequence[str], n_classes: int) -> list[str]:
-    """Return a name for every class: its own, or its number where none is given."""
+    """Return a name for every class: its own, or its number if none is given."""
     return [*label_names, *map(str, range(len(label_names), n_classes))]
 
 
 def class_table(
     confusion: NDArray[np.int64], names: Sequence[str], cluster_of: dict[int, int]
 ) -> tuple[ClassScore, ...]:
-    """Return each class's precision, recall and F1, given the column of `confusion` that stands for it."""
+    """Return each class's precision, recall and F1, given the column of `confusion` matched with it."""
     sizes, found = confusion.sum(axis=1), confusion.sum(axis=0)
     rows = []
     for label, name in enumerate(names):
@@ -145,9 +151,9 @@ def class_table(
 
 
 def silhouette(points: ArrayLike, clusters: ArrayLike, *, sample: int = 2000, random_state: int = 0) -> float | None:
-    """Return the mean silhouette (Rousseeuw 1987), from -1 to 1, of at most `sample` points (N, D), seeded.
+    """Return the mean silhouette (Rousseeuw 1987), from -1 to 1, of points (N, D), or of a random `sample` of them.
 
-    It needs no labels, and says how far clusters lie apart, not whether they mean anything. A cluster's only point
+    It needs no labels, and says how well clusters are separated, not whether they mean anything. A cluster's only point
     counts as 0; with a single cluster there is no silhouette, and the result is None.
     """
     from sklearn.metrics import silhouette_score
@@ -161,15 +167,15 @@ def silhouette(points: ArrayLike, clusters: ArrayLike, *, sample: int = 2000, ra
         return None
     if n_clusters == len(members):  # scikit-learn does not define it
         return 0.0
-    # Far from the origin, the distances lose digits.
+    # Far from the origin, distances lose precision.
     return float(silhouette_score(array - array.mean(axis=0), members))
 
 
 def effective_rank(embedding: ArrayLike) -> float:
-    """Return how many dimensions an embedding (N, D) uses: exp of the entropy of its singular values' shares.
+    """Return the effective rank of an embedding (N, D): how many dimensions it uses.
 
-    Roy and Vetterli (2007), on the embedding minus its mean. It is at most min(N - 1, D), 1 when all points lie on a
-    line, and 0 when they are equal up to rounding.
+    It is exp of the entropy of the shares of the singular values (Roy and Vetterli 2007), after subtracting the mean:
+    at most min(N - 1, D), 1 if all points are on a line, and 0 if they are equal up to rounding.
 
     >>> round(effective_rank([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 6)
     2.0
@@ -179,8 +185,8 @@ def effective_rank(embedding: ArrayLike) -> float:
     points = np.asarray(embedding, dtype=np.float64)
     size = float(np.sqrt((points**2).sum()))
     points = points - points.mean(axis=0)
-    # float64, since the square root of a Gram matrix's rounding error is what the small singular values drown in.
-    with threadpool_limits(1):  # threads gain nothing at this size, and lose a second where the cores are busy
+    # float64, as the square root of the Gram matrix's rounding error would drown small singular values.
+    with threadpool_limits(1):  # at this size threads gain nothing, and cost a second if the cores are busy
         gram = points.T @ points if len(points) > points.shape[1] else points @ points.T
         singular = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
     singular = singular[singular > _ROUNDING * size]
@@ -192,7 +198,7 @@ def effective_rank(embedding: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class ClassUse:
-    """How evenly classes are used: entropy from 0 (one class) to 1 (all alike), largest and smallest share."""
+    """How evenly classes are used: entropy from 0 (one class) to 1 (all equal), largest and smallest share."""
 
     entropy: float
     largest: float
@@ -200,7 +206,7 @@ class ClassUse:
 
 
 def class_use(clusters: ArrayLike, n_classes: int) -> ClassUse:
-    """Measure how evenly N pictures fall into `n_classes` >= 2, from clusters (N,) or probabilities (N, n_classes).
+    """Measure how evenly `n_classes` >= 2 classes are used, from clusters (N,) or probabilities (N, n_classes).
 
     >>> class_use([0, 0, 1, 1], 2)
     ClassUse(entropy=1.0, largest=0.5, smallest=0.5)

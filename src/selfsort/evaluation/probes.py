@@ -1,4 +1,4 @@
-"""Probes: how well a simple classifier reads the classes off a frozen embedding."""
+"""Probes: how well a simple classifier can read the classes from a frozen embedding."""
 
 import math
 import warnings
@@ -15,19 +15,19 @@ from selfsort.evaluation.metrics import ClassScore, class_names, class_table, co
 ProbeKind = Literal["linear", "svm", "knn", "centroid"]
 
 _NEIGHBORS = 20
-_LIBLINEAR_WORK = 150_000_000  # pictures x features x classes, which take LIBLINEAR about 15 s
+_LIBLINEAR_WORK = 150_000_000  # pictures x features x classes; takes LIBLINEAR about 15 s
 _BATCH = 256
 _LEAST_EPOCHS = 30
 _LEAST_STEPS = 5000
 _QUICK_STEPS = 200
-_NUMBERS_AT_ONCE = 1 << 22  # of unlabelled features, which are several times as large in double precision
+_NUMBERS_AT_ONCE = 1 << 22  # of unlabelled features, which take several times the memory in double precision
 
-_Fit = tuple[NDArray[np.int64], dict[str, Any]]  # predictions for the test set, and how they were made
+_Fit = tuple[NDArray[np.int64], dict[str, Any]]  # predictions for the test set, and details of the classifier
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How many test pictures a probe got right, as fractions: overall and per class, and how it was trained."""
+    """Accuracy of a probe on test pictures, overall and per class, as fractions; and how it was trained."""
 
     kind: ProbeKind
     accuracy: float
@@ -44,7 +44,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class FewShotResult:
-    """Share of test pictures right by centroids of `shots` pictures of each class: mean and deviation over draws."""
+    """Accuracy with centroids of `shots` pictures per class: mean and standard deviation over draws."""
 
     shots: int
     accuracy: float
@@ -64,21 +64,21 @@ def probe(
 ) -> ProbeResult:
     """Train a classifier on embeddings train_x (N, D) with labels train_y (N,), and test it on others.
 
-    linear : one-vs-rest logistic regression by LIBLINEAR (paper 1; Fan et al. 2008); where pictures x features x
+    linear : one-vs-rest logistic regression by LIBLINEAR (paper 1; Fan et al. 2008); if pictures x features x
         classes exceed 150 million, multinomial logistic regression by Adam on mini-batches
     svm : one-vs-all linear support vector machine by LIBLINEAR
-    knn : majority of the 20 training pictures of highest cosine similarity, a tie going to the more similar class
-    centroid : the class whose mean is nearest, of embeddings less the training mean and scaled to unit length (Wang et
-        al., "SimpleShot", 2019); see also `few_shot`
+    knn : majority vote of the 20 training pictures with highest cosine similarity; ties go to the more similar class
+    centroid : the class with the nearest mean, of embeddings centred by the training mean and scaled to unit length
+        (Wang et al., "SimpleShot", 2019); see also `few_shot`
 
-    linear and svm see each feature standardised by its training mean and deviation; knn sees it as it is.
+    linear and svm use features standardised by their training mean and standard deviation; knn uses them as they are.
     Rows with label -1 are left out. Nothing is tuned on the test set. The same seed gives the same result.
 
     Raises UserError for an unknown kind, fewer than two classes to train on, nothing to test on, arrays that do not
     fit together, or features that are not finite.
     """
     if kind not in get_args(ProbeKind):
-        raise UserError(f"{kind!r} is no probe: choose one of {', '.join(get_args(ProbeKind))}.")
+        raise UserError(f"{kind!r} is not a probe: choose one of {', '.join(get_args(ProbeKind))}.")
     train, train_labels = _labelled(train_x, train_y, "train")
     test, test_labels = _labelled(test_x, test_y, "test")
     _check_fit(train, train_labels, test)
@@ -100,11 +100,11 @@ def few_shot(
 ) -> tuple[FewShotResult, ...]:
     """Classify test pictures (M, D) by the nearest centroid of a few labelled pictures per class, drawn from (N, D).
 
-    As `probe("centroid", ...)`, but each centroid is that of `shots` pictures, drawn anew `draws` times; the mean that
-    is taken away, for which no label is needed, is that of all training pictures. Rows with label -1 are left out. The
+    Like `probe("centroid", ...)`, but with centroids of `shots` pictures, redrawn `draws` times; embeddings are still
+    centred by the mean of all training pictures, which needs no labels. Rows with label -1 are left out. The
     same seed draws the same pictures.
 
-    Raises UserError for a class with fewer training pictures than shots, and for what `probe` does.
+    Raises UserError for a class with fewer training pictures than shots, and in the same cases as `probe`.
     """
     train, labels = _labelled(train_x, train_y, "train")
     test, truth = _labelled(test_x, test_y, "test")
@@ -129,18 +129,18 @@ def _check_shots(shots: Sequence[int], labels: NDArray[np.int64], members: Seque
         raise UserError(f"shots={tuple(shots)}: ask for at least 1 labelled picture per class.")
     if max(shots) > len(rows):
         raise UserError(
-            f"Class {labels[rows[0]]} has {len(rows)} training pictures, fewer than the {max(shots)} asked for."
+            f"Class {labels[rows[0]]} has {len(rows)} training pictures, fewer than {max(shots)} shots: ask for fewer."
         )
 
 
 @dataclass(frozen=True)
 class SVMLabels:
-    """What a linear support vector machine calls unlabelled pictures.
+    """Labels that a linear support vector machine gives to unlabelled pictures.
 
     Attributes
     ----------
     labels : (N,) int64
-    margins : (N,) float32, by how much the class's score is above that of the next
+    margins : (N,) float32, the difference between the best and the second-best score
 
     """
 
@@ -148,7 +148,7 @@ class SVMLabels:
     margins: NDArray[np.float32]
 
     def surest(self, share: float) -> NDArray[np.int64]:
-        """Return the ascending rows of that share of each class's pictures whose margin is largest."""
+        """Return the rows, in ascending order, of the given share of each class with the largest margins."""
         if not 0 < share <= 1:
             raise UserError(f"The share {share} of pictures to keep must be above 0 and at most 1.")
         kept = []
@@ -160,9 +160,9 @@ class SVMLabels:
 
 
 def svm_labels(train_x: ArrayLike, train_y: ArrayLike, features: ArrayLike, *, random_state: int = 0) -> SVMLabels:
-    """Label pictures by their features (N, D) with the "svm" probe of labelled ones (paper 3, section 4.2).
+    """Label pictures from their features (N, D) by an "svm" probe of labelled ones (paper 3, section 4.2).
 
-    Raises UserError for what `probe` does.
+    Raises UserError in the same cases as `probe`.
     """
     from sklearn.svm import LinearSVC
 
@@ -179,18 +179,18 @@ def svm_labels(train_x: ArrayLike, train_y: ArrayLike, features: ArrayLike, *, r
 
 
 def _margins(scores: NDArray[np.float64]) -> NDArray[np.float32]:
-    if scores.ndim == 1:  # of two classes, one score stands for both
+    if scores.ndim == 1:  # two classes share one score
         return np.abs(scores).astype(np.float32)
     highest = np.partition(scores, -2, axis=1)[:, -2:]
     return (highest[:, 1] - highest[:, 0]).astype(np.float32)
 
 
 def quick_linear(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> float:
-    """Return the share of test pictures (M, D) that a linear probe fitted on (N, D) training pictures gets right.
+    """Return the accuracy on test pictures (M, D) of a quick linear probe fitted to training pictures (N, D).
 
-    To follow a network while it learns: multinomial logistic regression on standardised features by at most 200 steps
-    of L-BFGS, which takes seconds on 60,000 x 300 features where LIBLINEAR takes minutes. It starts from zero, for the
-    same network must score the same, whether or not its training was stopped on the way.
+    It monitors a network during training: multinomial logistic regression on standardised features with at most 200
+    steps of L-BFGS takes seconds on 60,000 x 300 features, where LIBLINEAR takes minutes. It starts from zero, so that
+    the same network gets the same score even if its training was interrupted.
 
     Raises UserError for fewer than two classes, arrays that do not fit together, or features that are not finite.
     """
@@ -207,9 +207,9 @@ def quick_linear(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test
 def stratified_split(
     labels: ArrayLike, test_share: float = 0.3, random_state: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ascending indices of training and test rows, with `test_share` of every class for testing.
+    """Return the indices of training and test rows in ascending order, with `test_share` of every class for testing.
 
-    Each class keeps at least one row on either side; rows with label -1 are in neither. Raises UserError for a share
+    Each class has at least one row on either side; rows with label -1 are in neither. Raises UserError for a share
     that is not between 0 and 1, a class with a single row, or no label at all.
 
     >>> stratified_split([0, 0, 0, 0, 1, 1, -1], 0.25)[1].size
@@ -226,7 +226,7 @@ def stratified_split(
         rows = rng.permutation(np.flatnonzero(array == label))
         if len(rows) < 2:
             raise UserError(
-                f"Class {label} has one labelled picture, too few to train and to test on: add or remove one."
+                f"Class {label} has only one labelled picture, too few to train and test on: add one, or remove it."
             )
         test.append(rows[: min(max(round(test_share * len(rows)), 1), len(rows) - 1)])
     test_rows = np.sort(np.concatenate(test))
@@ -236,13 +236,15 @@ def stratified_split(
 def _labelled(features: ArrayLike, labels: ArrayLike, side: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     array, classes = np.asarray(features, dtype=np.float32), np.asarray(labels, dtype=np.int64)
     if array.ndim != 2 or classes.shape != array.shape[:1]:
-        raise UserError(f"The {side} set's features {array.shape} and labels {classes.shape} do not fit: one row each.")
-    if not (known := classes >= 0).all():  # features may be large: no copy where all are wanted
+        raise UserError(
+            f"The {side} set's features {array.shape} and labels {classes.shape} do not match: give a row per picture."
+        )
+    if not (known := classes >= 0).all():  # features may be large: do not copy them if all are labelled
         array, classes = array[known], classes[known]
     if not len(array):
         raise UserError(f"The {side} set has no labelled picture, so nothing can be probed: give a labelled source.")
-    if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # the extremes pass NaN on
-        raise UserError(f"The {side} set's features hold NaN or infinity: train again with a lower learning rate.")
+    if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # both propagate NaN
+        raise UserError(f"The {side} set's features contain NaN or infinity: train again with a lower learning rate.")
     return array, classes
 
 
@@ -251,7 +253,8 @@ def _check_fit(train: NDArray[np.float32], train_labels: NDArray[np.int64], test
         raise UserError(f"All training pictures are of class {train_labels[0]}: a probe needs at least two classes.")
     if train.shape[1] != test.shape[1]:
         raise UserError(
-            f"Training pictures have {train.shape[1]} features, test pictures {test.shape[1]}: embed both alike."
+            f"Training pictures have {train.shape[1]} features but test pictures {test.shape[1]}: embed both with the "
+            "same model."
         )
 
 
@@ -263,9 +266,9 @@ def _standardised(
 
 
 def _scaling(train: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return each feature's mean and the inverse of its deviation, 0 where it is constant."""
+    """Return each feature's mean and the inverse of its standard deviation, 0 for a constant feature."""
     mean, deviation = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-    deviation[deviation < 1e-6 * np.abs(mean)] = 0.0  # equal up to rounding: not to be blown up to a deviation of 1
+    deviation[deviation < 1e-6 * np.abs(mean)] = 0.0  # equal up to rounding: do not scale rounding errors up
     return mean, np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
 
@@ -290,7 +293,7 @@ def _mini_batch(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDA
 
     batch_size = min(_BATCH, len(train))
     epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS * batch_size / len(train)))
-    # A perceptron without a hidden layer is multinomial logistic regression.
+    # A perceptron without hidden layers is multinomial logistic regression.
     classifier = MLPClassifier((), batch_size=batch_size, max_iter=epochs, random_state=seed)
     predicted, details = _fitted(classifier, train, labels, test, {"solver": "adam", "loss": "multinomial logistic"})
     return predicted, details | {"batch_size": batch_size, "epochs": classifier.n_iter_}
@@ -330,7 +333,7 @@ def _knn(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np
     k = min(_NEIGHBORS, len(train))
     similarity, indices = faiss.knn(_unit(test), _unit(train), k, metric=faiss.METRIC_INNER_PRODUCT)
     classes, members = np.unique(labels, return_inverse=True)
-    # Similarities sum to at most k, so that their share decides between equal counts only.
+    # Similarities sum to at most k, so that their share only breaks ties between equal counts.
     weights = 1 + similarity / (2 * k + 2)
     cells = np.arange(len(test))[:, None] * len(classes) + members[indices]
     votes = np.bincount(cells.ravel(), weights.ravel(), minlength=len(test) * len(classes))
@@ -344,7 +347,7 @@ def _centroid(train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArr
 
 
 def _centred(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return both sides less the training mean, scaled to unit length."""
+    """Subtract the training mean from both sides and scale them to unit length."""
     mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
     return _unit(train - mean), _unit(test - mean)
 
@@ -352,7 +355,7 @@ def _centred(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[NDA
 def _nearest_centroid(
     train: NDArray[np.float32], labels: NDArray[np.int64], test: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    # Not its NearestCentroid, which divides by the spread within the classes, 0 with one picture of each.
+    # Not scikit-learn's NearestCentroid, which divides by the spread within classes: 0 with one picture of each.
     from sklearn.metrics import pairwise_distances_argmin
 
     classes = np.unique(labels)

@@ -1,1 +1,1 @@
-"""What leaves a run: tables of predictions (a format is one file), sorted folders, links; nothing trains here."""
+"""Exports from a run: tables of predictions, named pictures (one file per format), sorted folders, and links."""

@@ -1,4 +1,4 @@
-"""Folders of symbolic links, such as that of the pictures which an audit keeps."""
+"""Folders of symbolic links, for example to the pictures that an audit keeps."""
 
 import errno
 from pathlib import Path
@@ -13,11 +13,11 @@ from selfsort.files import atomic_path
 def check_linkable(source: str, has_files: bool) -> None:
     """Raise `UserError` unless the pictures of a source are files of their own, to which `link_kept` can link."""
     if not has_files:
-        raise UserError(f"The pictures of {source!r} are no single files to link to; unpack or save them first.")
+        raise UserError(f"The pictures of {source!r} are not separate files to link to: unpack or save them first.")
 
 
 def link_kept(audit: Audit, out: str | Path) -> int:
-    """Make a folder of symbolic links to the pictures that an audit keeps, below the folders that they came in.
+    """Make a folder of symbolic links to the pictures that an audit keeps, in the same subfolders as in their source.
 
     Returns how many. Raises `UserError` if `out` holds anything or cannot be written, or if there are no files to link
     to.
@@ -31,27 +31,27 @@ def link_kept(audit: Audit, out: str | Path) -> int:
         for picture in kept:
             target = partial.joinpath(*audit.id(picture).split("/"))
             target.parent.mkdir(parents=True, exist_ok=True)
-            link(Path(audit.file(picture)), target, "choose another place")
+            link(Path(audit.file(picture)), target, "choose another folder")
     return len(kept)
 
 
 def check_target(out: Path) -> None:
-    """Raise UserError if a folder to be made exists and holds anything."""
+    """Raise `UserError` if an output folder exists and is not empty."""
     try:
         taken = out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None)
     except OSError as error:
-        raise UserError(f"Cannot look into {str(out)!r}: {error.strerror}; choose another folder.") from error
+        raise UserError(f"Cannot read {str(out)!r} ({error.strerror}): choose another folder.") from error
     if taken:
-        raise UserError(f"{str(out)!r} exists and is not an empty folder; choose a new one, nothing is overwritten.")
+        raise UserError(f"{str(out)!r} exists and is not an empty folder: choose a new one, as nothing is overwritten.")
 
 
 def link(source: Path, target: Path, way_out: str = "use mode='copy'") -> None:
-    """Make a symbolic link to a file that is there."""
+    """Make a symbolic link to an existing file."""
     source.stat()
     try:
         target.symlink_to(source)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP):
-            message = f"The file system of {str(target.parents[2])!r} takes no symbolic links; {way_out}."
+            message = f"The file system of {str(target.parents[2])!r} does not support symbolic links: {way_out}."
             raise UserError(message) from error
         raise

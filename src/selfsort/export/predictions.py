@@ -1,4 +1,4 @@
-"""Tables of predictions, in the format that the file's suffix tells."""
+"""Tables of predictions, in the format given by the file's suffix."""
 
 import os
 import pkgutil
@@ -26,17 +26,17 @@ def formats() -> dict[str, ModuleType]:
 
 
 def check_table(path: str | Path) -> None:
-    """Raise `UserError` if `path` is a folder or ends in a suffix that `write_predictions` cannot write."""
+    """Raise `UserError` if `path` is a folder or has a suffix that `write_predictions` cannot write."""
     suffix = Path(path).suffix.lower()
     if suffix not in formats():
         known = " or ".join(formats())
-        raise UserError(f"Cannot tell the format of {str(path)!r} from its name; end it in {known}.")
+        raise UserError(f"Cannot tell the format of {str(path)!r} from its name: end it in {known}.")
     library = getattr(formats()[suffix], "LIBRARY", None)
     if library and find_spec(library) is None:
-        way = f"pip install 'selfsort[{formats()[suffix].EXTRA}]', or write a .csv"
+        way = f"pip install 'selfsort[{formats()[suffix].EXTRA}]', or write a .csv file"
         raise UserError(f"{str(path)!r} needs the library {library!r}: {way}.")
     if os.path.isdir(path):
-        raise UserError(f"{str(path)!r} is a folder; choose the name of a file.")
+        raise UserError(f"{str(path)!r} is a folder: choose the name of a file.")
 
 
 def write_predictions(
@@ -49,8 +49,8 @@ def write_predictions(
 ) -> None:
     """Write id, cluster, confidence and p0 … p{K-1} for probabilities (N, K), in the format of the suffix.
 
-    With the `names` (K,) of the clusters, there is a column `name` after `cluster`. A CSV file begins with a `bom` if
-    asked for, by which Excel knows UTF-8; `selfsort.tables.read_table` gives ids and names back as they were.
+    With the `names` (K,) of the clusters, there is a column `name` after `cluster`. With a `bom`, Excel reads a CSV
+    file as UTF-8. `selfsort.tables.read_table` restores ids and names exactly.
 
     Raises
     ------
@@ -61,5 +61,5 @@ def write_predictions(
     path = Path(path)
     check_table(path)
     if len(ids) != len(probabilities):
-        raise ValueError(f"{len(ids)} ids do not fit {len(probabilities)} rows of probabilities.")
+        raise ValueError(f"{len(ids)} ids do not match {len(probabilities)} rows of probabilities.")
     formats()[path.suffix.lower()].write(path, Predictions(ids, probabilities, names, bom))

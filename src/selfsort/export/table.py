@@ -1,4 +1,4 @@
-"""What a table of predictions holds, whatever its format."""
+"""The content of a table of predictions, whatever its format."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 
 class Predictions(NamedTuple):
-    """What a model says of pictures: their N ids, (N, K) probabilities, and the K names of the clusters, if any.
+    """A model's predictions: the N ids, (N, K) probabilities, and the K names of the clusters, if any.
 
-    A text format begins with a `bom` if so, by which Excel knows UTF-8.
+    With a `bom`, text formats start with a byte order mark, so that Excel reads them as UTF-8.
     """
 
     ids: Sequence[str]
@@ -19,6 +19,6 @@ class Predictions(NamedTuple):
     bom: bool = False
 
     def columns(self) -> list[str]:
-        """Return the names of a table's columns."""
+        """Return the names of the table's columns."""
         named = ["name"] if self.names else []
         return ["id", "cluster", *named, "confidence", *(f"p{k}" for k in range(self.probabilities.shape[1]))]

@@ -1,1 +1,1 @@
-"""Features of a pre-trained network: computed once for each picture, kept and reused; no training, no clustering."""
+"""Features from a pre-trained network: computed once per picture, kept and reused; no training, no clustering."""

@@ -1,4 +1,4 @@
-"""What comes to the cut of a network for several views of each picture, computed once, from which its tail learns."""
+"""The activations at a network's cut for several views of each picture, computed once; its tail learns from them."""
 
 import tempfile
 from collections.abc import Callable
@@ -35,10 +35,10 @@ def at_cut(
     random_state: int = 0,
     progress: bool = False,
 ) -> NDArray[np.float16]:
-    """Return (N, n_views, ...) of what `front` gives: first for each picture as it is, then for random views of it.
+    """Return the (N, n_views, ...) outputs of `front`: first for each picture as it is, then for random views of it.
 
-    It lies in a temporary file, mapped into memory, and goes with the array. Raises UserError where a picture cannot be
-    read any more or there is no room.
+    The array lies in a temporary file, mapped into memory, which disappears with the array. Raises UserError if a
+    picture can no longer be read or there is no room.
     """
     compute = _FastFront(front, spec, pick_device(device), precision)
     shape: tuple[int, ...] = ()
@@ -51,7 +51,7 @@ def at_cut(
         for block in images.blocks(spec):
             if block.failures:
                 position, reason = block.failures[0]
-                raise UserError(f"{images.ids[position]!r} cannot be read any more: {reason}; put it back.")
+                raise UserError(f"{images.ids[position]!r} can no longer be read: {reason}; put it back.")
             for start in range(0, len(block.images), _BATCH):
                 pictures = compute.pictures(block.images[start : start + _BATCH])
                 views = chain([pictures], (make_view(pictures) for _ in range(n_views - 1)))
@@ -63,7 +63,7 @@ def at_cut(
 
 
 class _FastFront:
-    """The first part of a network as it runs fastest."""
+    """The front of a network, set up to run as fast as possible."""
 
     def __init__(self, front: nn.Module, spec: InputSpec, device: torch.device, precision: Precision):
         keep_freed_memory()
@@ -79,7 +79,7 @@ class _FastFront:
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> NDArray[np.float16]:
-        """Return what comes to the cut for (n, C, H, W) pictures in [0, 1]."""
+        """Return the activations at the cut for (n, C, H, W) pictures in [0, 1]."""
         normalised = ((pictures - self.mean) / self.std).to(self.dtype, memory_format=torch.channels_last)
         return np.asarray(self.net(normalised).half().cpu().contiguous().numpy())
 

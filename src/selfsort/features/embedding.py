@@ -1,4 +1,4 @@
-"""Features of all pictures of a source by a pre-trained network, computed once and kept as a memory map."""
+"""Features of all pictures of a source from a pre-trained network, computed once and kept as a memory map."""
 
 import hashlib
 import logging
@@ -33,14 +33,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a pre-trained network gives for pictures.
+    """The output of a pre-trained network for pictures.
 
     Attributes
     ----------
-    values : (N, D) float32 features, a read-only memory map where they could be kept
+    values : (N, D) float32 features, a read-only memory map if they could be kept
     images : the N pictures that could be read; the others are in `images.skipped`
     card : the network, its input, licence and source
-    computed : how many of the pictures went through the network now; the features of the others were kept
+    computed : how many of the pictures went through the network this time; those of the others were kept
 
     """
 
@@ -67,22 +67,21 @@ def embed(
     progress: bool = False,
     **options: Any,
 ) -> Features:
-    """Return the features of all pictures of a source by a pre-trained network.
+    """Return the features of all pictures of a source from a pre-trained network.
 
-    They are decoded from their files at the network's input size, on all cores, and streamed through the network. The
-    features are kept: the next time only pictures that are new or have changed are computed, and what was interrupted
-    goes on. A picture's features do not depend on the pictures beside it.
+    Pictures are decoded from their files at the network's input size, on all cores, and streamed through the network.
+    The features are kept: next time only new or changed pictures are computed, and interrupted work is resumed. A
+    picture's features do not depend on the other pictures.
 
     `source` and `options` are those of `list_images`: a folder, a file, a data set, an array or an `ImageSet`.
-    `backbone` is a name of `selfsort.models.pretrained`, `input_spec` what the pictures are brought to instead of what
-    the network was trained with. `device` and `precision` "auto" take CUDA and bfloat16 where the hardware has them.
-    `batch_size` pictures go through the network at a time. Without `cache` nothing is kept on disk. `progress` draws a
-    bar on standard error.
+    `backbone` is a name from `selfsort.models.pretrained`; `input_spec` replaces the input that the network was trained
+    with. `device` and `precision` "auto" use CUDA and bfloat16 if the hardware has them. `batch_size` pictures go
+    through the network at a time. Without `cache` nothing is kept on disk. `progress` draws a bar on standard error.
 
     Raises
     ------
     UserError
-        When the source or the network cannot be had, no picture can be read, or the disk is full.
+        If the source or the network cannot be obtained, no picture can be read, or the disk is full.
 
     """
     images = source if isinstance(source, ImageSet) and not options else list_images(source, **options)
@@ -102,7 +101,7 @@ class _Job:
         self.images, self.extract, self.progress = images, extract, progress
 
     def kept(self, network: networks.Pretrained) -> Features:
-        """Return features from the cache, where those that are missing are put first."""
+        """Return features from the cache, after adding those that are missing."""
         stamps = self._stamps()
         try:
             with store.opened(self._key(network, stamps), self.extract.width) as entry:
@@ -112,7 +111,7 @@ class _Job:
             return self.in_memory(network.card)
 
     def in_memory(self, card: networks.Card) -> Features:
-        """Return features that nothing is kept of."""
+        """Return features without keeping any."""
         rows: list[NDArray[np.float32]] = []
         failures: list[decoding.Failure] = []
         facts: dict[int, Facts] = {}
@@ -140,7 +139,7 @@ class _Job:
         return Features(entry.rows(places), images, card, computed)
 
     def _compute(self, entry: Entry, missing: NDArray[np.intp], stamps: Sequence[str]) -> int:
-        """Put the features of pictures that an entry lacks into it, and return how many went through the network."""
+        """Add the features of pictures that an entry lacks, and return how many went through the network."""
         part, computed = self.images.subset(missing), 0
         with self._bar(len(missing)) as bar:
             for block in in_batches(part.blocks(self.extract.spec), self.extract.batch_size):
@@ -163,14 +162,14 @@ class _Job:
         return rows, int(new.sum())
 
     def _stamps(self) -> list[str]:
-        """Return a text for each picture that changes when it does: its content's hash if nothing else tells."""
+        """Return a text for each picture that changes when it does: the hash of its content if there is no other."""
         if self.images.originals.stamps is not None:
             return list(self.images.originals.stamps)
         found = decoding.content_hashes(self.images.originals)
         return [each or f"unreadable {name}" for each, name in zip(found, self.images.ids, strict=True)]
 
     def _key(self, network: networks.Pretrained, stamps: Sequence[str]) -> str:
-        """Name the entry: by the network and its weights, its input, how it is computed, and the source."""
+        """Return the entry's name, made from the network and its weights, its input, how it runs, and the source."""
         extract, images = self.extract, self.images
         how: tuple[object, ...] = (
             store.FORMAT,
@@ -194,7 +193,7 @@ class _Job:
 
 
 class _Rate:
-    """A progress bar that tells the rate."""
+    """A progress bar that shows the rate."""
 
     def __init__(self, total: int, shown: bool):
         self.bar, self.began = ProgressBar("Computing features", total, shown=shown), time.monotonic()
@@ -219,7 +218,7 @@ def _facts_of(block: Block) -> dict[int, Facts]:
 
 
 def in_batches(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Cut and join blocks so that all but the last have `size` readable pictures or a multiple of it."""
+    """Cut and join blocks so that all but the last have `size` readable pictures, or a multiple of it."""
     waiting: list[Block] = []
     for block in blocks:
         waiting.append(block)

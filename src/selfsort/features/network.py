@@ -1,6 +1,7 @@
-"""A pre-trained network as it runs fastest here, and so that a picture's features never depend on its neighbours."""
+"""A pre-trained network set up to run fast, and so that a picture's features never depend on its neighbours."""
 
 import copy
+import threading
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -16,18 +17,21 @@ from selfsort.models.pretrained import Pretrained
 from selfsort.training.recipe import Device, Precision, pick_device, pick_precision
 
 _CLOSE = 1e-3  # relative; folding reorders sums in float32
+_KEPT = 2  # networks kept ready: to convert one takes seconds, which would be most of the time that few pictures take
+_ready: dict[tuple[object, ...], openvino.Run] = {}
+_making = threading.Lock()
 
 
 class Extractor:
-    """Gives the (n, width) float32 features of (n, H, W, C) uint8 pictures.
+    """Computes the (n, width) float32 features of (n, H, W, C) uint8 pictures.
 
-    Every batch has the same size, with blank pictures behind the last ones, since kernels may differ with it. On a
-    processor OpenVINO computes them where it is installed, else PyTorch.
+    Every batch has the same size, the last one filled up with blank pictures, because kernels may differ with it. On a
+    CPU it runs in OpenVINO if that is installed, otherwise in PyTorch.
 
     Parameters
     ----------
     pretrained : the network
-    device, precision : as for training; "auto" takes CUDA and bfloat16 where the hardware has them
+    device, precision : as for training; "auto" uses CUDA and bfloat16 if the hardware has them
     batch_size : pictures at a time
 
     """
@@ -42,10 +46,22 @@ class Extractor:
         self.std = torch.tensor(self.spec.std, device=self.device).view(-1, 1, 1)
         self._module = pretrained.module
         self.engine = "openvino" if self.device.type == "cpu" and openvino.is_installed() else "torch"
+        what = (pretrained.card.network, pretrained.sha256, repr(self.spec))
+        how = (self.device, self.dtype, self.engine, batch_size, torch.get_num_threads())
+        self._key = (*what, *how)
 
     @cached_property
     def _run(self) -> openvino.Run:
-        """Return what computes a whole batch; made when first asked for, since often all features are kept already."""
+        """Return what computes a whole batch; made on first use, since often all features are kept already."""
+        with _making:
+            run = _ready.pop(self._key, None) or self._made()
+            if self._key[1]:  # without the hash of its weights, a network is not known again
+                _ready[self._key] = run
+            while len(_ready) > _KEPT:
+                del _ready[next(iter(_ready))]
+        return run
+
+    def _made(self) -> openvino.Run:
         keep_freed_memory()
         net = with_folded_norms(self._module, self.spec.image_shape)
         shape = (self.batch_size, *self.spec.image_shape)
@@ -56,19 +72,19 @@ class Extractor:
         return net.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features of pictures as the network's input wants them, not normalised."""
+        """Return the features of pictures that have the shape of the network's input and are not normalised."""
         parts = [self.of_batch(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
         return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
 
     def of_batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features of one batch of pictures or less."""
+        """Return the features of at most one batch of pictures."""
         batch = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
         batch[: len(images)] = images
         return self._run(batch)[: len(images)]
 
     @torch.inference_mode()
     def _by_torch(self, net: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # (B, H, W, C) in memory is what channels_last wants, so nothing is moved.
+        # (B, H, W, C) in memory is the channels_last layout, so nothing is copied.
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         normalised = pixels.mul_(1 / 255).sub_(self.mean).div_(self.std).to(self.dtype)
         return cast(Tensor, net(normalised)).float().cpu().numpy()
@@ -77,7 +93,7 @@ class Extractor:
 def with_folded_norms(module: nn.Module, image_shape: tuple[int, int, int]) -> nn.Module:
     """Return a copy of a frozen network with its batch norms folded into the convolutions before them.
 
-    Which ones these are is seen by running it once; where the result is not the same, nothing is folded.
+    They are found by running it once; if the result is not the same afterwards, nothing is folded.
     """
     folded = copy.deepcopy(module).eval()
     height, width, channels = image_shape
@@ -95,10 +111,10 @@ def with_folded_norms(module: nn.Module, image_shape: tuple[int, int, int]) -> n
 
 
 def _convolutions_before_norms(net: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Return the names of convolutions and of the batch norms that take what they give."""
+    """Return the names of convolutions, each with the batch norm that takes its output."""
     source: dict[int, str] = {}
     pairs: list[tuple[str, str]] = []
-    alive: list[Tensor] = []  # so that no two tensors of the run have the same id
+    alive: list[Tensor] = []  # keeps them alive, so that no two tensors have the same id
 
     def note(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -125,6 +141,6 @@ def _fold(net: nn.Module, convolution: str, norm: str) -> None:
     fused = fuse_conv_bn_eval(own, after)
     own.weight, own.bias = fused.weight, fused.bias
     parent, _, last = norm.rpartition(".")
-    # timm's batch norms also hold the activation that follows.
+    # timm's batch norms include the activation that follows.
     rest = [getattr(after, name) for name in ("drop", "act") if isinstance(getattr(after, name, None), nn.Module)]
     setattr(net.get_submodule(parent), last, nn.Sequential(*rest))

@@ -1,4 +1,4 @@
-"""How many pictures a network takes per second on this machine, measured once and kept."""
+"""How many pictures per second a network processes on this machine, measured once and kept."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _SECONDS = 3.0
 
 
 def known(card: Card) -> float | None:
-    """Return the pictures per second that were measured here for a network, or None."""
+    """Return the pictures per second measured on this machine for a network, or None."""
     return _read().get(_key(card))
 
 
@@ -34,7 +34,7 @@ def measure(card: Card) -> float:
         extract(images)
         count += len(images)
     rate = round(count / seconds, 1)
-    with suppress(UserError):  # where nothing can be kept it is measured anew
+    with suppress(UserError):  # if nothing can be kept, it is measured again next time
         write_json(_path(), _read() | {_key(card): rate})
     return rate
 

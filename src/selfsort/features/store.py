@@ -1,8 +1,8 @@
-"""Features on disk: rows of float32 that are only ever appended, and a journal of which picture each belongs to.
+"""Features on disk: an append-only file of float32 rows, and a journal of which picture each row belongs to.
 
-There is one entry for a network and a source. A chunk's line in the journal is written after its rows and holds their
-checksum: what was interrupted, or damaged since, is found out and computed again. Arrays that are mapped into a running
-process stay valid on POSIX systems when an entry is cleared.
+There is one entry for each network and source. The journal's line for a chunk is written after its rows and holds their
+checksum, so rows left incomplete by an interruption, or damaged later, are detected and computed again. Arrays mapped
+into a running process stay valid on POSIX systems when an entry is deleted.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from selfsort.data import cache
 from selfsort.data.reading import Facts
 from selfsort.files import atomic_path, bytes_in, remove
 
-FORMAT = 2  # raise it whenever features are computed or kept differently
+FORMAT = 2  # increase it whenever features are computed or kept differently
 
 _WHAT = "features"
 _BLOCK = 4096
@@ -31,9 +31,10 @@ Rows = NDArray[np.float32]
 
 
 class Chunk(NamedTuple):
-    """Rows of features (n, D), with the stamp and the content hash of each picture, and what else is known by stamp.
+    """Rows of features (n, D), the stamp and content hash of each picture, and what else is known by stamp.
 
-    `failures` are (stamp, reason) of pictures that could not be read, `facts` (stamp, facts) of those that have any.
+    `failures` are (stamp, reason) of pictures that could not be read, `facts` are (stamp, facts) of those that have
+    any.
     """
 
     rows: Rows
@@ -44,7 +45,7 @@ class Chunk(NamedTuple):
 
 
 def location() -> Path:
-    """Return the folder of all features, which need not exist."""
+    """Return the folder of all features, it need not exist."""
     return cache.root() / f"features-{FORMAT}"
 
 
@@ -55,7 +56,7 @@ def usage() -> tuple[int, int]:
 
 
 def clear() -> int:
-    """Delete all features but those that are being computed, and return the number of bytes freed."""
+    """Delete all features except those being computed, and return the number of bytes freed."""
     freed = 0
     for entry in _entries():
         with suppress(Timeout, OSError), FileLock(_lock_of(entry)).acquire(timeout=0):
@@ -65,19 +66,19 @@ def clear() -> int:
 
 
 class Entry:
-    """The features that are kept for a network and a source.
+    """The features kept for one network and one source.
 
     Parameters
     ----------
     folder : of the entry
-    width : number of features of a picture
+    width : number of features per picture
 
     Attributes
     ----------
     by_stamp : row of each stamp
     by_hash : row of each content hash
-    failures : reason of each stamp of a picture that could not be read
-    facts : of each stamp of a picture whose file was changed or not shown in full
+    failures : reason for each stamp of a picture that could not be read
+    facts : facts for each stamp of a picture whose file was changed or not shown in full
 
     """
 
@@ -89,10 +90,10 @@ class Entry:
         self.facts: dict[str, Facts] = {}
         self.count = 0
         if self._read():
-            _log.warning("Some of the features kept in %s were damaged; they are computed again.", folder)
+            _log.warning("Some of the features kept in %s are damaged and will be computed again.", folder)
 
     def append(self, chunk: Chunk) -> None:
-        """Keep more features; killed at any moment, this leaves those before it."""
+        """Keep more features; if the process is killed meanwhile, earlier ones are not affected."""
         data = np.ascontiguousarray(chunk.rows, np.float32)
         line: dict[str, Any] = {
             "first": self.count,
@@ -116,7 +117,7 @@ class Entry:
         return np.fromfile(self._rows, np.float32, self.width, offset=place * 4 * self.width)
 
     def rows(self, wanted: NDArray[np.int64]) -> Rows:
-        """Return the rows at some places as a read-only memory map, without copying them if they follow one another."""
+        """Return the rows at some places as a read-only memory map, without a copy if they are consecutive."""
         shape = (self.count, self.width)
         kept = np.memmap(self._rows, np.float32, mode="r", shape=shape)
         if np.array_equal(wanted, np.arange(wanted[0], wanted[0] + len(wanted))):
@@ -124,7 +125,7 @@ class Entry:
         return self._view(kept, wanted)
 
     def _view(self, kept: Rows, wanted: NDArray[np.int64]) -> Rows:
-        """Return rows in another order, as a file of their own; only the last such file is kept."""
+        """Return rows in another order, as a separate file; only the last such file is kept."""
         name = hashlib.blake2b(wanted.tobytes() + str(self.folder).encode(), digest_size=16).hexdigest()
         path = self.folder / f"view-{name}"
         with cache.writing(self.folder, _WHAT):
@@ -144,13 +145,13 @@ class Entry:
         return self.folder / "journal"
 
     def _read(self) -> bool:
-        """Take up what is kept, and tell whether something of it is damaged."""
+        """Load what is kept, and tell whether any of it is damaged."""
         texts = self._texts()
         lines = [line for line in map(_parsed, texts[:-1]) if line is not None]
         good = list(filter(self._is_whole, lines))
         for line in good:
             self._note(line)
-        if len(good) < len(texts) - 1 or texts[-1]:  # the last line may have been torn off as it was written
+        if len(good) < len(texts) - 1 or texts[-1]:  # the last line may have been cut off while being written
             self._rewrite(good)
         return len(good) < len(texts) - 1
 
@@ -161,7 +162,7 @@ class Entry:
             return [b""]
 
     def _is_whole(self, line: Mapping[str, Any]) -> bool:
-        """Tell whether the rows that a line of the journal is about are those that were written."""
+        """Tell whether the rows that a journal line describes are still as they were written."""
         size = 4 * self.width
         with suppress(OSError), open(self._rows, "rb") as file:
             file.seek(line["first"] * size)
@@ -183,13 +184,13 @@ class Entry:
 
 
 def _checksum(line: Mapping[str, Any], rows: bytes | memoryview) -> int:
-    """Return a checksum of rows and of what a line of the journal says about them."""
+    """Return a checksum of rows and of what their journal line says."""
     said = [line[name] for name in ("first", "count", "stamps", "hashes", "failures", "facts")]
     return zlib.crc32(rows, zlib.crc32(json.dumps(said).encode("ascii")))
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
-    """Return a line of the journal, or None for one that is damaged."""
+    """Return a line of the journal, or None if it is damaged."""
     with suppress(ValueError, KeyError, TypeError):
         line: dict[str, Any] = json.loads(text)
         fits = len(line["stamps"]) == len(line["hashes"]) == line["count"] and line["first"] >= 0
@@ -201,12 +202,12 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
 
 @contextmanager
 def opened(key: str, width: int) -> Iterator[Entry]:
-    """Open the entry of a key, a file name, alone: another process that wants it waits.
+    """Open the entry for a key, a file name, exclusively: another process that wants it waits.
 
     Raises
     ------
     Unavailable
-        Where nothing can be kept.
+        If nothing can be kept.
 
     """
     folder = location() / key
@@ -214,7 +215,7 @@ def opened(key: str, width: int) -> Iterator[Entry]:
         folder.mkdir(parents=True, exist_ok=True)
     with cache.locked(_lock_of(folder), "computing the same features"):
         with cache.writing(folder, _WHAT):
-            folder.mkdir(exist_ok=True)  # it may have been cleared away meanwhile
+            folder.mkdir(exist_ok=True)  # it may have been deleted meanwhile
         yield Entry(folder, width)
 
 

@@ -1,7 +1,7 @@
-"""Heads on stored features: one file each finds groups in (N, D) features and gives new ones their group.
+"""Heads on stored features: each finds groups in (N, D) features and assigns new ones to a group; one file per head.
 
-A file holds a dataclass that follows `selfsort.heads.base.Head`; the file's name is the head's name. Nothing else is
-touched: the method `frozen` and the command line find it.
+A file holds a dataclass that follows `selfsort.heads.base.Head`; the name of the file is the name of the head. Nothing
+else has to be changed: the method `frozen` and the command line find it.
 """
 
 import difflib
@@ -12,7 +12,7 @@ from typing import cast
 from selfsort.errors import UserError
 from selfsort.heads.base import Head
 
-_SHARED = ("base", "learning")  # what heads have in common
+_SHARED = ("base", "learning")  # code that heads share
 
 
 def names() -> list[str]:
@@ -26,7 +26,7 @@ def find(name: str) -> type[Head]:
     Raises
     ------
     UserError
-        For an unknown name, with the nearest one.
+        If the name is unknown; the message suggests the nearest one.
 
     """
     if name not in names():
@@ -42,5 +42,5 @@ def find(name: str) -> type[Head]:
 
 
 def about(name: str) -> str:
-    """Return the line that tells what a head is."""
+    """Return the line that describes a head."""
     return (find(name).__doc__ or "").strip().partition("\n")[0]

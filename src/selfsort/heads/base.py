@@ -1,4 +1,4 @@
-"""What every head has in common."""
+"""The interface of all heads."""
 
 from collections.abc import Mapping
 from typing import Protocol, Self
@@ -14,11 +14,11 @@ class Groups(Protocol):
         """Return the (M, n_classes) memberships of (M, D) features, rows summing to 1."""
 
     def state(self) -> Mapping[str, NDArray[np.generic]]:
-        """Return all that is needed to restore them, as plain arrays."""
+        """Return everything needed to restore them, as plain arrays."""
 
 
 class Head(Groups, Protocol):
-    """What finds groups in features."""
+    """Finds groups in features."""
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
@@ -26,4 +26,4 @@ class Head(Groups, Protocol):
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        """Restore what `state` returned; raise `Invalid` if it cannot have returned these arrays."""

@@ -1,4 +1,4 @@
-"""Spherical k-means, in the features or in a UMAP of them."""
+"""Spherical k-means, on the features or on a UMAP of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class KMeansHead:
 
     Attributes
     ----------
-    mean : (D,) of the features
-    clusters : whose nearest points vote
+    mean : (D,) mean of the features
+    clusters : the clusters; a new picture gets the votes of its nearest points
 
     """
 
@@ -37,12 +37,12 @@ class KMeansHead:
         return self.clusters.predict_proba(unit_rows(features - self.mean))
 
     def state(self) -> Mapping[str, NDArray[np.generic]]:
-        """Return all that `from_state` needs, as plain arrays."""
+        """Return everything that `from_state` needs, as plain arrays."""
         return {"mean": self.mean, **self.clusters.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        """Restore what `state` returned; raise `Invalid` if it cannot have returned these arrays."""
         clusters = Clustering.from_state({name: array for name, array in state.items() if name != "mean"})
         found = {name: array for name, array in state.items() if name == "mean"} | {"points": clusters.reference}
         check_arrays(found, {"mean": "D", "points": "ND"})

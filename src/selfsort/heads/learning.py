@@ -1,4 +1,4 @@
-"""What heads that learn have in common: points, pairs of neighbours, linear classifiers, a training loop."""
+"""Code shared by heads that learn: points, pairs of neighbours, linear classifiers, a training loop."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsort.clustering.kmeans import check_n_clusters
-from selfsort.clustering.neighbours import as_points, nearest
+from selfsort.clustering.neighbours import as_points, nearest_others
 from selfsort.clustering.space import centred, unit_rows
 from selfsort.schema import check_arrays
 
-_COMPONENTS = 64  # principal axes kept: what lies beyond is mostly noise, and costs five times the work
+_COMPONENTS = 64  # principal components kept; the others are mostly noise and take five times the work
 _BATCH_SIZE = 512
-_NEIGHBOURS = 20  # that a point is paired with where heads learn from pairs alone
+_NEIGHBOURS = 20  # neighbours paired with each point, for heads that learn only from pairs
 _PAIR_STEPS = 800
 
 
@@ -26,9 +26,9 @@ class LinearHead:
 
     Attributes
     ----------
-    mean : (D,) of the features
+    mean : (D,) mean of the features
     axes : (D, d), scaled so that a component's mean square is about 1
-    weight, bias : (d, n_classes) and (n_classes,) of the classifier
+    weight, bias : (d, n_classes) and (n_classes,) parameters of the classifier
 
     """
 
@@ -43,18 +43,18 @@ class LinearHead:
         return torch.from_numpy(logits).softmax(1).numpy()
 
     def state(self) -> Mapping[str, NDArray[np.generic]]:
-        """Return all that `from_state` needs, as plain arrays."""
+        """Return everything that `from_state` needs, as plain arrays."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[np.generic]]) -> Self:
-        """Restore what `state` returned; raise `Invalid` for arrays that it cannot have returned."""
+        """Restore what `state` returned; raise `Invalid` if it cannot have returned these arrays."""
         check_arrays(state, {"mean": "D", "axes": "Dd", "weight": "dK", "bias": "K"})
         return cls(**{name: np.asarray(array, np.float32) for name, array in state.items()})
 
 
 class HeadPoints(NamedTuple):
-    """What is learnt from: (N, d) principal components, and how they are made of features."""
+    """The training data of a head: (N, d) principal components, and how they are computed from features."""
 
     values: Tensor
     mean: NDArray[np.float32]
@@ -67,7 +67,7 @@ def points_of(features: NDArray[np.float32], n_classes: int) -> HeadPoints:
     Raises
     ------
     UserError
-        For fewer features than classes, or values that are not finite.
+        If there are fewer features than classes, or values are not finite.
 
     """
     rows, mean = centred(as_points(features))
@@ -79,33 +79,22 @@ def points_of(features: NDArray[np.float32], n_classes: int) -> HeadPoints:
 
 
 class NearPairs:
-    """Pictures and neighbours of theirs, drawn at random."""
+    """Draws a random neighbour for each picture."""
 
     def __init__(self, neighbours: NDArray[np.int64], counts: NDArray[np.int64], generator: torch.Generator):
-        """Draw from the first `counts` (N,) of the `neighbours` (N, K), the nearest first."""
+        """Set up draws from the first `counts` (N,) of the `neighbours` (N, K), which are sorted by distance."""
         self.neighbours, self.counts = torch.from_numpy(neighbours), torch.from_numpy(counts)
         self.generator = generator
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """Return the position of a neighbour for each of (B,) positions."""
+        """Return the position of a neighbour for each of the (B,) positions."""
         drawn = torch.rand(len(indices), generator=self.generator) * self.counts[indices]
         return self.neighbours[indices, drawn.long()]
 
 
-def neighbours_of(points: HeadPoints, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return squared distances and positions of the `count` nearest others of each point, (N, count) at most.
-
-    A point that has no other is its own neighbour.
-    """
-    values = points.values.numpy()
-    squared, indices = nearest(values, values, min(count + 1, len(values)))
-    first = 1 if len(values) > 1 else 0  # the first is the point itself, or one that equals it
-    return squared[:, first:], indices[:, first:]
-
-
 def pairs_of(points: HeadPoints, count: int, generator: torch.Generator) -> NearPairs:
     """Pair each point with its `count` nearest others."""
-    _, indices = neighbours_of(points, count)
+    _, indices = nearest_others(points.values.numpy(), count)
     return NearPairs(indices, np.full(len(indices), indices.shape[1]), generator)
 
 
@@ -116,9 +105,9 @@ def agreeing(
     loss: Callable[[Tensor, Tensor], Tensor],
     generator: torch.Generator,
 ) -> "Classifiers":
-    """Return the one of `n_heads` classifiers with the least loss on pairs of neighbours.
+    """Return the one of `n_heads` classifiers with the smallest loss on pairs of neighbours.
 
-    `loss` makes (n_heads,) of two log probabilities (B, n_heads, n_classes): of pictures, and of a neighbour of each.
+    `loss` maps log probabilities (B, n_heads, n_classes) of pictures and of a neighbour of each to (n_heads,) losses.
     """
     pairs, values = pairs_of(points, _NEIGHBOURS, generator), points.values
     heads = Classifiers(n_heads, values.shape[1], n_classes, generator)
@@ -131,7 +120,7 @@ def agreeing(
 
 
 class Classifiers:
-    """Several linear classifiers of the same points, computed as one."""
+    """Several linear classifiers of the same points, computed together."""
 
     def __init__(self, n_heads: int, width: int, n_classes: int, generator: torch.Generator, scale: float = 0.01):
         self.shape = n_heads, n_classes
@@ -140,15 +129,15 @@ class Classifiers:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Return what is learnt."""
+        """Return the parameters."""
         return [self.weight, self.bias]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return (B, n_heads, n_classes) logits of (B, width) points."""
+        """Return (B, n_heads, n_classes) logits for (B, width) points."""
         return torch.addmm(self.bias, points, self.weight).view(len(points), *self.shape)
 
     def only(self, number: int) -> "Classifiers":
-        """Return a copy of one of them."""
+        """Return a copy of one classifier."""
         copy = Classifiers.__new__(Classifiers)
         weight, bias = self.head(number)
         copy.shape = 1, self.shape[1]
@@ -156,13 +145,13 @@ class Classifiers:
         return copy
 
     def follow(self, other: "Classifiers", momentum: float) -> None:
-        """Move a part of the way to other classifiers."""
+        """Update the parameters as a moving average of another's."""
         with torch.no_grad():
             for own, new in zip(self.parameters, other.parameters, strict=True):
                 own.lerp_(new, 1 - momentum)
 
     def head(self, number: int, scale: float = 1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return weight (width, n_classes) and bias (n_classes,) of one, whose logits are multiplied by `scale`."""
+        """Return weight (width, n_classes) and bias (n_classes,) of one, with its logits multiplied by `scale`."""
         weight = self.weight.detach().view(-1, *self.shape)[:, number] * scale
         return weight.numpy().copy(), (self.bias.detach().view(self.shape)[number] * scale).numpy().copy()
 
@@ -177,9 +166,9 @@ def train(
     learning_rate: float,
     batch_size: int = _BATCH_SIZE,
 ) -> Tensor:
-    """Minimise the sum of (n_heads,) losses of batches of positions; return their mean over the last tenth of steps.
+    """Minimise the sum of (n_heads,) losses on batches of positions; return their means over the last tenth of steps.
 
-    Adam, its rate falling along a cosine; every point comes once before any comes again.
+    Uses Adam with cosine decay of the rate; every point is drawn once before any is drawn again.
     """
     optimizer = torch.optim.Adam(parameters, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -205,5 +194,5 @@ def entropy(probabilities: Tensor) -> Tensor:
 
 
 def pair_consistency(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Return -log <p, q> of pairs of distributions (..., n_classes): 0 where both are sure of the same class."""
+    """Return -log <p, q> of pairs of distributions (..., n_classes): 0 if both are certain of the same class."""
     return -torch.logsumexp(log_p + log_q, -1)

@@ -1,4 +1,4 @@
-"""SCAN: a classifier that agrees on neighbours, then learns from what it is sure of."""
+"""SCAN: a classifier trained to agree on neighbours, then on its own confident predictions."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -39,17 +39,18 @@ class ScanHead(LinearHead):
 
 
 def scan_loss(one: Tensor, other: Tensor) -> Tensor:
-    """Return the (n_heads,) loss of B pictures and a neighbour of each, both log probabilities (B, n_heads, n_classes).
+    """Return the (n_heads,) loss of log probabilities (B, n_heads, n_classes): of pictures, and of a neighbour of each.
 
-    A pair agrees, and the classes are used alike (equation 2).
+    Neighbours should agree, and all classes be used equally (equation 2).
     """
     return pair_consistency(one, other).mean(0) - _ENTROPY * entropy(one.exp().mean(0))
 
 
 def self_labelled(found: Classifiers, points: HeadPoints, generator: torch.Generator) -> Classifiers:
-    """Return a classifier that learnt from what it is sure of, each class counting alike; as it was if a class dies.
+    """Return a classifier trained on its own confident predictions, all classes weighted equally.
 
-    Instead of strongly changed pictures it sees features half of which are left out.
+    In place of strongly changed pictures it sees features half of which are dropped. If a class dies out, `found` is
+    returned unchanged.
     """
     learnt, values = found.only(0), points.values
 
@@ -66,7 +67,7 @@ def self_labelled(found: Classifiers, points: HeadPoints, generator: torch.Gener
 
 
 def self_labelling_loss(logits: Tensor, labels: Tensor, sure: Tensor) -> Tensor:
-    """Return the cross entropy of (B, n_classes) logits where they are sure, averaged over the classes."""
+    """Return the cross entropy of those (B, n_classes) logits that are `sure`, averaged over the classes."""
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")[sure]
     counts = torch.bincount(labels[sure], minlength=logits.shape[1])
     total: Tensor = (losses / counts[labels[sure]]).sum()

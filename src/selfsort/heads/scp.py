@@ -1,4 +1,4 @@
-"""SCP: one small head that agrees on neighbours, is sure, and uses all classes."""
+"""SCP: one small head trained to agree on neighbours, to be confident, and to use all classes."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,7 +16,7 @@ ENTROPY = 5.0
 
 @dataclass(frozen=True, eq=False)
 class ScpHead(LinearHead):
-    """One small head and pairs of neighbours, the simplest that learns (after Li et al. 2025, arXiv 2502.04226)."""
+    """One small head on pairs of neighbours, the simplest head that learns (after Li et al. 2025, arXiv 2502.04226)."""
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
@@ -26,10 +26,10 @@ class ScpHead(LinearHead):
 
 
 def scp_loss(one: Tensor, other: Tensor) -> Tensor:
-    """Return the (n_heads,) loss of B pictures and a neighbour of each, both log probabilities (B, n_heads, n_classes).
+    """Return the (n_heads,) loss of log probabilities (B, n_heads, n_classes): of pictures, and of a neighbour of each.
 
-    A pair agrees, each of the two is sure of its class, and the classes are used alike: the paper's three
-    terms, with weights of ours.
+    Neighbours should agree, each be confident of its class, and all classes be used equally: the paper's three terms,
+    with our weights.
     """
     agree = pair_consistency(one, other).mean(0)
     unsure = (entropy(one.exp()) + entropy(other.exp())).mean(0) / 2

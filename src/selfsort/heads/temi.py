@@ -1,4 +1,4 @@
-"""TEMI: classifiers under which neighbours share as much information as they can."""
+"""TEMI: classifiers that maximise the mutual information between neighbours."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,14 +14,14 @@ _NEIGHBOURS = 20
 _HEADS = 10
 _STEPS = 1000
 TEMPERATURE = 0.1
-_MOMENTUM = 0.99  # of the teachers; 0.996 over the tens of thousands of steps of the original
+_MOMENTUM = 0.99  # of the teachers; the original uses 0.996 over tens of thousands of steps
 _BETA = 0.6
-_FORGOTTEN = 0.1  # of the teachers' shares of the classes, each step
+_FORGOTTEN = 0.1  # share of the teachers' class frequencies forgotten in each step
 
 
 @dataclass(frozen=True, eq=False)
 class TemiHead(LinearHead):
-    """Pointwise mutual information between neighbours, by the best of several heads (Adaloglou et al., BMVC 2023)."""
+    """Pointwise mutual information between neighbours, the best of several heads (Adaloglou et al., BMVC 2023)."""
 
     @classmethod
     def fit(cls, features: NDArray[np.float32], n_classes: int, *, random_state: int = 0) -> Self:
@@ -56,11 +56,11 @@ def fit_heads(
 
 
 def temi_loss(student: Tensor, teacher: Tensor, neighbour: Tensor, shares: Tensor, beta: float = _BETA) -> Tensor:
-    """Return the (n_heads,) loss of B pictures and a neighbour of each.
+    """Return the (n_heads,) loss for B pictures and a neighbour of each.
 
-    `student` and `teacher` (B, n_heads, n_classes) are log probabilities of the pictures, `neighbour` those that the
-    teachers give the neighbours; `shares` (n_heads, n_classes) are the teachers' probabilities of the classes. A pair
-    counts the more, the likelier the teachers of all heads together put both into one class.
+    `student` and `teacher` (B, n_heads, n_classes) are log probabilities of the pictures, `neighbour` the teachers' log
+    probabilities of the neighbours; `shares` (n_heads, n_classes) are the teachers' class frequencies. A pair has more
+    weight the more likely all teachers together put both pictures into one class.
     """
     information = torch.logsumexp(beta * (student + neighbour) - shares.clamp(min=1e-12).log(), -1)
     same = (teacher + neighbour).exp().sum(-1).mean(1)  # (B,)

@@ -1,4 +1,4 @@
-"""TURTLE: the labelling that a linear classifier learns with the largest margin."""
+"""TURTLE: the labelling that a linear classifier can learn with the largest margin."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -21,7 +21,7 @@ _INNER_RATE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class TurtleHead(LinearHead):
-    """The labelling that a linear classifier learns with the largest margin (Gadetsky et al., ICML 2024)."""
+    """The labelling that a linear classifier can learn with the largest margin (Gadetsky et al., ICML 2024)."""
 
     @classmethod
     def fit(
@@ -30,10 +30,10 @@ class TurtleHead(LinearHead):
         """Find `n_classes` groups in (N, D) features.
 
         The k-th largest group is expected to hold a share of the pictures in proportion to k ** -class_prior (the
-        power law of PET-TURTLE, arXiv 2601.03237): 0 stands for groups of one size, 1 for very unequal ones.
+        power law of PET-TURTLE, arXiv 2601.03237): 0 means groups of equal size, 1 very unequal ones.
         """
         if not 0 <= class_prior <= 10:
-            raise UserError(f"class_prior={class_prior} must be from 0 (groups of one size) to 10.")
+            raise UserError(f"class_prior={class_prior} must be from 0 (groups of equal size) to 10.")
         points, generator = points_of(features, n_classes), torch.Generator().manual_seed(random_state)
         values, prior = points.values, power_law(n_classes, class_prior)
         task = Classifiers(_HEADS, values.shape[1], n_classes, generator)
@@ -48,15 +48,15 @@ class TurtleHead(LinearHead):
 
 
 def power_law(n_classes: int, exponent: float) -> Tensor:
-    """Return the (n_classes,) shares of groups in proportion to k ** -exponent, the largest first."""
+    """Return the (n_classes,) shares of groups, proportional to k ** -exponent, the largest first."""
     shares = torch.arange(1, n_classes + 1, dtype=torch.float32) ** -exponent
     return shares / shares.sum()
 
 
 def learnt(points: Tensor, labels: Tensor) -> Tensor:
-    """Return the logits (B, n_heads, n_classes) of classifiers of (B, d) points after a few steps towards soft labels.
+    """Return the logits (B, n_heads, n_classes) of classifiers on (B, d) points after a few steps towards soft labels.
 
-    They start from nothing each time and go down the gradient of their cross entropy: the fewer steps are enough, the
+    They start from zero each time and follow the gradient of their cross entropy: the fewer steps are needed, the
     larger the margin between the classes.
     """
     weight = points.new_zeros(points.shape[1] + 1, labels[0].numel())
@@ -73,10 +73,10 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def turtle_loss(logits: Tensor, labels: Tensor, prior: Tensor) -> Tensor:
-    """Return the (n_heads,) loss of soft labels (B, n_heads, n_classes) that a classifier learnt to give `logits`.
+    """Return the (n_heads,) loss of soft labels (B, n_heads, n_classes) for which a classifier learnt `logits`.
 
-    The classifier's cross entropy, and how far the groups' sizes are from the prior, the largest first: for one size
-    that is the entropy of the paper, less a constant.
+    It is the classifier's cross entropy plus the divergence of the groups' sizes from the prior, the largest first;
+    for equal sizes that is the paper's entropy, up to a constant.
     """
     sizes = labels.mean(0).sort(-1, descending=True).values
     divergence = (sizes * (sizes.clamp(min=1e-12).log() - prior.log())).sum(-1)

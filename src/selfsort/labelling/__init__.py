@@ -1,1 +1,1 @@
-"""Naming groups of pictures: the session, its store, the page, and learning from the answers; no method of its own."""
+"""Naming groups of pictures: the session, its store, the page, and learning from the answers; no training methods."""

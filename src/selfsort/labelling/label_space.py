@@ -1,4 +1,4 @@
-"""Where a run's pictures lie in the space in which groups are looked for; kept in the run folder, for it takes long."""
+"""The points of a run's pictures in the label space; they are kept in the run folder, as computing them takes long."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from selfsort import runs
 from selfsort.clustering.space import Progress, Space, View, reduce_sampled, unit_rows, viewed
+from selfsort.labelling.core.bursts import drawn_together
 from selfsort.labelling.core.head import HeadSpace
 from selfsort.schema import checked
 
@@ -16,15 +17,15 @@ _ROUGH_AXES = 50
 
 
 def compute(folder: Path, *, random_state: int = 0, progress: Progress | None = None) -> None:
-    """Compute and keep the points (N, d) of the model in a folder, in the `label_space` of its method.
+    """Compute and keep the points (N, d) for the model in a folder, in the `label_space` of its method.
 
-    `progress` is told the share that is done. Raises `UserError` when they cannot be kept.
+    `progress` is called with the share done so far. Raises `UserError` if they cannot be written.
     """
     space, view = _space_and_view(folder)
     embedding = runs.map_array(runs.RunFolder(folder).embedding)
     stamp = stamp_of(embedding)
     points = viewed(embedding, view)
-    del embedding  # a view may be a copy, and there is memory for one of both
+    del embedding  # a view may be a copy, and there may not be memory for both
     keep(folder, stamp, reduce_sampled(points, space, random_state=random_state, progress=progress))
 
 
@@ -35,7 +36,7 @@ def _space_and_view(folder: Path) -> tuple[Space, View]:
         with files.reading(files.manifest):
             found = checked(_Labelling, run["labelling"])
         return found.space, found.view
-    from selfsort import methods  # torch: seconds, and half a gigabyte, which only runs of earlier versions take
+    from selfsort import methods  # torch: takes seconds and half a gigabyte, but only for runs of earlier versions
 
     method = methods.find(run["method"])
     return method.label_space, method.label_view
@@ -43,36 +44,36 @@ def _space_and_view(folder: Path) -> tuple[Space, View]:
 
 @dataclass(frozen=True)
 class _Labelling:
-    """Where a method looks for groups, as a run keeps it."""
+    """A method's label space, as stored in a run."""
 
     space: Space
     view: View
 
 
 def rough_points(space: HeadSpace) -> NDArray[np.float32]:
-    """Return points (N, d) at once that are nearly as good: directions along the first axes of the embedding."""
+    """Return points (N, d) that are available at once and nearly as good: directions along the first axes."""
     return unit_rows(np.ascontiguousarray(space.points[:, :_ROUGH_AXES]))
 
 
 def keep(folder: Path, stamp: str, points: NDArray[np.float32]) -> None:
-    """Keep the points (N, d) of an embedding with a `stamp`."""
+    """Store the points (N, d) of an embedding with a `stamp`."""
     runs.write_kept(runs.RunFolder(folder).points, stamp, points=points)
 
 
 def stamp_of(embedding: NDArray[np.float32]) -> str:
-    """Return what tells an embedding from others."""
+    """Return a hash that identifies an embedding."""
     digest = hashlib.blake2b(repr(embedding.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(embedding).data)
     return digest.hexdigest()
 
 
 def kept_points(folder: Path, stamp: str) -> NDArray[np.float32] | None:
-    """Return the points (N, d) that were kept for an embedding with a `stamp`, None where there are none."""
+    """Return the points (N, d) stored for an embedding with a `stamp`, None if there are none."""
     found = runs.read_kept(runs.RunFolder(folder).points, stamp, {"points": "Nd"})
     return None if found is None else found["points"].astype(np.float32, copy=False)
 
 
-def is_embedding(folder: Path, points: NDArray[np.float32]) -> bool:
-    """Tell whether points (N, d) are the embedding of the model in a folder itself."""
+def is_embedding(folder: Path, points: NDArray[np.float32], bursts: NDArray[np.int64] | None = None) -> bool:
+    """Tell whether points (N, d) are the embedding of the model in a folder, with `bursts` (N,) drawn together."""
     embedding = runs.map_array(runs.RunFolder(folder).embedding)
-    return embedding.shape == points.shape and np.array_equal(embedding, points)
+    return embedding.shape == points.shape and np.array_equal(drawn_together(embedding, bursts), points)

@@ -1,1 +1,1 @@
-"""What networks minimise: one module for each loss, its paper cited; tensors come in, a scalar goes out, no labels."""
+"""What networks minimise: one module per loss, citing its paper; takes tensors, returns a scalar, never sees labels."""

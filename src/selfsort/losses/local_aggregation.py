@@ -1,6 +1,6 @@
-"""Local Aggregation: embeddings of pictures in the same clusters attract, other near ones repel.
+"""Local Aggregation: embeddings of pictures in the same clusters attract each other, other near ones repel.
 
-Zhuang, Zhai and Yamins, "Local aggregation for unsupervised learning of visual embeddings", 2019; paper 2 names it as
+Zhuang, Zhai and Yamins, "Local aggregation for unsupervised learning of visual embeddings", 2019; named in paper 2 as
 its next step.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfsort.clustering.kmeans import kmeans
 from selfsort.models.per_image import PerImage
 
-_ITERATIONS = 20  # of each k-means; the clusters are made anew after each epoch, so they need not have settled
+_ITERATIONS = 20  # of each k-means; clusters are recomputed after each epoch, so they need not converge
 
 
 def local_aggregation_loss(
@@ -19,27 +19,28 @@ def local_aggregation_loss(
 ) -> Tensor:
     """Return the mean of -log P(close and background | v) / P(background | v) (section 3.1, equations 3 to 6).
 
-    Background are the `neighbours` pictures most similar to v in the memory; close are those that share a cluster with
-    v's own picture in any of the clusterings. A picture is among its own neighbours, so there is always a close one.
+    The background are the `neighbours` pictures most similar to v in the memory; close pictures are those that share a
+    cluster with v's own picture in any of the clusterings. A picture is its own neighbour, so there is always a close
+    one.
 
-    `embedding` (B, D) are unit vectors v of the pictures at `indices` (B,); `bank` (N, D) unit vectors remembered of
-    all pictures; `clusters` (H, N) their clusters in each of H clusterings.
+    `embedding` (B, D) are unit vectors v of the pictures at `indices` (B,); `bank` (N, D) are unit vectors remembered
+    for all pictures; `clusters` (H, N) are their clusters in each of H clusterings.
     """
     similarity = embedding @ bank.T  # (B, N)
     ranked = similarity.detach().scatter(1, indices[:, None], torch.inf)
     background = ranked.topk(min(neighbours, len(bank)), sorted=False).indices  # (B, K)
     close = (clusters[:, background] == clusters[:, indices, None]).any(0)  # (B, K)
-    # P(i | v) is exp(v_i v / temperature) over a sum that the ratio is rid of.
+    # P(i | v) is exp(v_i v / temperature) over a sum that cancels in the ratio.
     logits = similarity.gather(1, background) / temperature
     return (logits.logsumexp(1) - logits.masked_fill(~close, -torch.inf).logsumexp(1)).mean()
 
 
 class LocalAggregation(nn.Module):
-    """The loss with its memory of all pictures' embeddings, and their clusters, which are made anew each epoch.
+    """The loss with its memory of all pictures' embeddings, and their clusters, which are recomputed after each epoch.
 
     Attributes
     ----------
-    bank : (N, D) running means of unit embeddings, themselves of unit length; 0 where a picture was not seen yet
+    bank : (N, D) running means of unit embeddings, normalised to unit length; 0 for pictures not seen yet
     clusters : (H, N) clusters of the memory in each clustering
     steps : batches seen
 
@@ -69,10 +70,10 @@ class LocalAggregation(nn.Module):
     def forward(self, embedding: Tensor, indices: Tensor) -> Tensor:
         """Return the loss of (B, D) embeddings of the pictures at (B,) positions, and remember them.
 
-        It is 0 in the first epoch, in which the memory fills.
+        It is 0 in the first epoch, while the memory fills.
         """
         epoch, step = divmod(int(self.steps), len(self.bank) // len(indices))
-        with torch.autocast(embedding.device.type, enabled=False):  # cosines near 1 need their digits
+        with torch.autocast(embedding.device.type, enabled=False):  # cosines near 1 need full precision
             unit = F.normalize(embedding.float())
             loss = unit.new_zeros(())
             if epoch:
@@ -85,13 +86,13 @@ class LocalAggregation(nn.Module):
         return loss
 
     def _remember(self, unit: Tensor, indices: Tensor) -> None:
-        # The loss needs the memory as it was: it must not change in place before the gradient is taken.
+        # The loss needs the old memory, so it must not change in place before the gradient is computed.
         mean = (1 - self.momentum) * self.bank[indices] + self.momentum * unit
         self.bank.put(indices, F.normalize(mean))
         self.steps += 1
 
     def _cluster(self) -> None:
-        # The training loop seeds torch's generator at each step, so that a resumed run makes the same clusters.
+        # The training loop seeds torch's generator at each step, so a resumed run makes the same clusters.
         seeds = torch.randint(2**31, (len(self.clusters),)).tolist()
         points = self.bank.rows.cpu().numpy()
         for row, seed in enumerate(seeds):

@@ -1,4 +1,4 @@
-"""The methods: one file each, found by its name; adding a file is all it takes to add a method."""
+"""The methods: one file each, found by its name; to add a method, add a file."""
 
 import difflib
 import inspect
@@ -15,7 +15,7 @@ from selfsort.methods.base import Estimator
 from selfsort.parameters import from_plain, matches, parse, plain, readable
 from selfsort.schema import Invalid, checked
 
-_SHARED = ("autoencoder", "base", "choice", "stage")  # what methods have in common
+_SHARED = ("autoencoder", "base", "choice", "halving", "stage", "two_stage")  # code that methods share
 
 
 def names() -> list[str]:
@@ -30,7 +30,7 @@ def find(name: str) -> type[Estimator]:
     Raises
     ------
     UserError
-        For an unknown name, with the nearest one.
+        If the name is unknown; the message suggests the nearest one.
 
     """
     if name not in names():
@@ -49,7 +49,7 @@ def load(path: str | Path) -> Estimator:
     Raises
     ------
     UserError
-        When there is none, or it is unfinished, damaged or of a newer format.
+        If there is none, or it is unfinished, damaged or of a newer format.
 
     """
     run, folder = runs.read_run(path), runs.RunFolder(path)
@@ -74,7 +74,7 @@ def _params(cls: type[Estimator], stored: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class _Nested:
-    """A method in the place of a parameter, as a run keeps it."""
+    """A method used as a parameter, as stored in a run."""
 
     method: str
     params: dict[str, Any]
@@ -103,7 +103,7 @@ def make(name: str, settings: Mapping[str, str]) -> Estimator:
     Raises
     ------
     UserError
-        For an unknown method or parameter, or a text of the wrong type.
+        If a method or parameter is unknown, or a text has the wrong type.
 
     """
     if name not in names() and name in heads.names():
@@ -122,7 +122,7 @@ def make(name: str, settings: Mapping[str, str]) -> Estimator:
 
 
 def canonical(name: str, settings: Mapping[str, str], usual: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return settings in one spelling, without those that are the method's defaults or as `usual`.
+    """Return settings in one spelling, without those that equal the method's defaults or `usual`.
 
     >>> canonical("simclr", {"epochs": "100", "learning_rate": "1e-2", "schedule": "constant"})
     {'learning_rate': '0.01', 'schedule': 'constant'}
@@ -139,21 +139,21 @@ def _text(value: Any, text: str) -> str:
 
 
 def _encoder(text: str) -> Estimator | None:
-    """Read another method as a parameter: a run folder, a method's name, or none."""
+    """Read a parameter that is another method: a run folder, a method's name, or none."""
     if text.lower() == "none":
         return None
     return load(text) if Path(text).is_dir() else find(text)()
 
 
 def about(name: str) -> str:
-    """Return the line that tells what a method is."""
+    """Return the line that describes a method."""
     return _docstring(find(name)).partition("\n")[0]
 
 
 def parameters(name: str) -> list[dict[str, Any]]:
-    """Return every parameter of a method: its name, default and meaning, as its docstrings tell it.
+    """Return every parameter of a method: its name, default and meaning, as given in its docstrings.
 
-    `python -OO` takes docstrings away, and the meanings with them.
+    `python -OO` removes docstrings, and with them the meanings.
     """
     cls = find(name)
     meanings: dict[str, str] = {}

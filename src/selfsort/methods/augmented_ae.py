@@ -8,6 +8,6 @@ from selfsort.methods.autoencoder import PerceptualAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AugmentedAE(PerceptualAutoencoder):
-    """Auto-encoder of changed pictures (paper 1, SDA-AE): redraws them as changed, compared by a frozen network."""
+    """Auto-encoder of changed pictures (paper 1, SDA-AE): reconstructs these, compared by a frozen network."""
 
     views: str | Augmentation = "transformations:mnist"

@@ -1,4 +1,4 @@
-"""What paper 1's four auto-encoders share: they differ in what they are shown, what they redraw, and in the loss."""
+"""What paper 1's four auto-encoders share: they differ in input, reconstruction target, and loss."""
 
 import math
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from selfsort.methods.base import TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
 
-SIDE = 64  # of what the network sees
-_COLOUR_SAMPLE = 1000  # pictures whose mean colour a decoder begins with
+SIDE = 64  # of the network's input
+_COLOUR_SAMPLE = 1000  # pictures whose mean colour a decoder starts with
 Tiles = Literal[1, 2]
 
 
 class Periodic(nn.Conv2d):
-    """A convolution of kernel 4 and stride 2 over equal tiles, computed on one of them as if it lay on a torus.
+    """A convolution of kernel 4 and stride 2 over equal tiles, computed on one tile with circular padding.
 
-    Over 2x2 tiles of 32 pixels each of paper 1's four layers has a response that repeats itself: what is left of 31x31,
-    14x14, 6x6 and 2x2 values are 16x16, 8x8, 4x4 and 2x2 different ones, less than half of the work. The values are the
-    same; batch norm alone counts each of them once.
+    Over 2x2 tiles of 32 pixels the response of each of paper 1's four layers repeats itself: instead of 31x31, 14x14,
+    6x6 and 2x2 values there are only 16x16, 8x8, 4x4 and 2x2 different ones, less than half of the work. The values are
+    the same; only batch norm counts each of them once.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (B, out, H / 2, W / 2) maps of (B, in, H, W) ones, of even sides."""
+        """Return (B, out, H / 2, W / 2) maps for (B, in, H, W) maps with even sides."""
         input = torch.cat((input, input[..., :2]), -1)
         return super().forward(torch.cat((input, input[..., :2, :]), -2))
 
@@ -62,26 +62,26 @@ class TiledEncoder(nn.Module):
         return self.encode(self.rescaled(images))
 
     def encode(self, tile: Tensor) -> Tensor:
-        """Return the (B, embedding_size) codes of what `rescaled` returned."""
+        """Return the (B, embedding_size) codes for what `rescaled` returned."""
         return cast(Tensor, self.layers(tile))
 
     def rescaled(self, images: Tensor) -> Tensor:
-        """Return (B, 3, side, side) tiles of (B, C, H, W) pictures; a side is 32 or, of a single tile, 64."""
+        """Return (B, 3, side, side) tiles of (B, C, H, W) pictures; the side is 32, or 64 for a single tile."""
         side = SIDE // self.tiles
         if images.shape[-2:] != (side, side):
             images = F.interpolate(images, (side, side), mode="bilinear", antialias=True).clamp(0, 1)
         return images.expand(-1, 3, -1, -1)
 
     def laid_out(self, tile: Tensor) -> Tensor:
-        """Return (B, 3, 64, 64) pictures of what `rescaled` returned."""
+        """Lay out as (B, 3, 64, 64) pictures what `rescaled` returned."""
         return tile.repeat(1, 1, self.tiles, self.tiles)
 
 
 class FromOnePixel(nn.ConvTranspose2d):
-    """A transposed convolution of maps of one pixel, as the matrix product that it is: five times as fast."""
+    """A transposed convolution of one-pixel maps, computed as a matrix product: five times as fast."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Return (B, out, kernel, kernel) maps of (B, in, 1, 1) ones."""
+        """Return (B, out, kernel, kernel) maps for (B, in, 1, 1) maps."""
         rows, columns = self.kernel_size
         weight = self.weight.permute(2, 3, 1, 0).reshape(-1, self.in_channels)
         bias = None if self.bias is None else self.bias.repeat(rows * columns)
@@ -99,9 +99,9 @@ def _decoder(embedding_size: int, batch_norm: bool) -> nn.Sequential:
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Draw a decoder's weights as He et al. 2015 do for ReLU, with which it learns faster than with PyTorch's.
+    """Initialise a decoder as He et al. 2015 do for ReLU: it learns faster than with PyTorch's weights.
 
-    The encoder keeps PyTorch's, which are smaller: with He's it hardly leaves its random start.
+    The encoder keeps PyTorch's smaller weights: with He's it hardly leaves its random start.
     """
     if isinstance(layer, nn.Linear):
         inputs = layer.in_features
@@ -117,7 +117,7 @@ def _initialise(layer: nn.Module) -> None:
 
 
 class TiledAutoencoderNet(Net):
-    """An encoder, its mirror image, and pixels or the layers of a frozen network to compare by."""
+    """An encoder, its mirror image, and a comparison by pixels or by the layers of a frozen network."""
 
     def __init__(
         self,
@@ -133,10 +133,10 @@ class TiledAutoencoderNet(Net):
         self.perceptual = perceptual
 
     def begin_with(self, images: NDArray[np.uint8]) -> None:
-        """Have an untrained decoder draw the mean colour of (N, H, W, C) pictures, by a thousand of them at most.
+        """Make an untrained decoder draw the mean colour of (N, H, W, C) pictures, estimated from at most a thousand.
 
-        A decoder that draws grey first learns that dark pictures are dark: so fast that its sigmoid and the last ReLU
-        leave the range in which they learn anything, and basic-ae draws nothing but black for MNIST from then on.
+        A decoder that starts with grey first learns that dark pictures are dark: so fast that its sigmoid and the last
+        ReLU saturate, and from then on basic-ae draws nothing but black for MNIST.
         """
         chosen = np.linspace(0, len(images) - 1, min(len(images), _COLOUR_SAMPLE)).astype(np.int64)
         mean = torch.from_numpy(images[chosen].mean((0, 1, 2), dtype=np.float64) / 255).float()
@@ -145,7 +145,7 @@ class TiledAutoencoderNet(Net):
             cast(Tensor, drawn.bias).copy_(torch.logit(mean, 0.01))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the mean squared difference between the target and what is drawn of the view (equations 3, 4, 9)."""
+        """Return the mean squared error between the target and the view's reconstruction (equations 3, 4, 9)."""
         seen = self.encoder.rescaled(batch.views[0])
         target = self.encoder.laid_out(self.encoder.rescaled(batch.inputs) if self.original else seen)
         drawn: Tensor = self.decoder(self.encoder.encode(seen))
@@ -173,7 +173,7 @@ class TiledAutoencoder(TrainedEstimator):
 
     Parameters
     ----------
-    embedding_size : numbers that a picture is redrawn from; the paper tries 250, 300 and 350
+    embedding_size : numbers from which a picture is reconstructed; the paper tries 250, 300 and 350
     batch_norm : normalise after each convolution, as later code of the paper's predecessor does
     tiles : 2 lays each picture out in a 2x2 grid of 32x32 pixels, as the paper does; 1 rescales it to 64x64
 
@@ -188,7 +188,7 @@ class TiledAutoencoder(TrainedEstimator):
     views: str | Augmentation = "none"
 
     n_views = 1
-    original: ClassVar[bool] = False  # redraw the picture itself instead of its view
+    original: ClassVar[bool] = False  # reconstruct the picture itself instead of its view
 
     def check_params(self) -> None:
         """Check the hyper-parameters."""
@@ -211,26 +211,26 @@ class TiledAutoencoder(TrainedEstimator):
         return TiledAutoencoderNet(image_shape, encoder, self.batch_norm, self.perceptual_loss(), self.original)
 
     def perceptual_loss(self) -> PerceptualLoss | None:
-        """Return what to compare by, with random weights; None compares pixels."""
+        """Return the perceptual loss, with random weights; None compares pixels."""
         return None
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
-        """Train `net_`, which begins with the pictures' mean colour."""
+        """Train `net_`, starting from the pictures' mean colour."""
         cast(TiledAutoencoderNet, self.net_).begin_with(images.images)
         yield from super().stages(images, context)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PerceptualAutoencoder(TiledAutoencoder):
-    """Base of those of paper 1's auto-encoders that compare by a frozen network (section 2.2).
+    """Base of paper 1's auto-encoders with a perceptual loss (section 2.2).
 
     Parameters
     ----------
-    perceptual_network : torchvision network whose first layers tell pictures apart, such as "alexnet"
-    perceptual_layer : how many of its feature layers; 5 of AlexNet's end in the second convolution, as in the paper
+    perceptual_network : torchvision network whose first layers compare pictures, such as "alexnet"
+    perceptual_layer : number of its feature layers; AlexNet's first 5 end in the second convolution, as in the paper
     perceptual_weights : "hub" loads torchvision's ImageNet weights; a .safetensors or .pth file; or "random"
-    perceptual_canvas : side of the black picture in whose middle the network sees the 64x64 pixels
-    perceptual_normalise : subtract ImageNet's mean and divide by its deviation first; the paper does not
+    perceptual_canvas : side of the black canvas in the middle of which the 64x64 pixels are placed
+    perceptual_normalise : normalise with ImageNet's mean and standard deviation first; the paper does not
     perceptual_sigmoid : end the network in a sigmoid, as the paper's predecessor does
 
     """
@@ -243,13 +243,13 @@ class PerceptualAutoencoder(TiledAutoencoder):
     perceptual_sigmoid: bool = False
 
     def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters, the pictures, and that the frozen network can be had."""
+        """Check the hyper-parameters, the pictures, and that the frozen network is available."""
         super().check(images)
         with torch.random.fork_rng(devices=[]):  # the layers' first weights are random
             self._load(self.perceptual_loss())
 
     def perceptual_loss(self) -> PerceptualLoss:
-        """Return what to compare by, with random weights: those of a saved model come from its own file."""
+        """Return the perceptual loss, with random weights: a saved model loads its own from its file."""
         return PerceptualLoss(
             feature_layers(self.perceptual_network, self.perceptual_layer),
             (SIDE, SIDE),
@@ -259,7 +259,7 @@ class PerceptualAutoencoder(TiledAutoencoder):
         )
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
-        """Train `net_` against the frozen network."""
+        """Train `net_` with the frozen network's loss."""
         self._load(cast(TiledAutoencoderNet, self.net_).perceptual)
         yield from super().stages(images, context)
 

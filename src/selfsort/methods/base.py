@@ -45,13 +45,13 @@ from selfsort.training.recipe import (
     seed_of,
 )
 
-_PLAIN_SIDE = 16  # of the pictures whose plain pixels the groups are compared with
+_PLAIN_SIDE = 16  # side of the pictures whose raw pixels the groups are compared with
 
 ClusterSpace = Literal["embedding", "umap", "pca"]
 
 
 class NotFitted(UserError, NotFittedError):  # type: ignore[misc]
-    """A method was asked for what only a fitted one has."""
+    """Something was requested that only a fitted method has."""
 
 
 class NamedNet(Net):
@@ -59,15 +59,15 @@ class NamedNet(Net):
 
     Attributes
     ----------
-    net : the method's own, whose embedding has `dim` columns
-    names : of the outputs
+    net : the method's own network, whose embedding has `dim` columns
+    names : names of the outputs
 
     """
 
     def __init__(self, net: Net, dim: int, names: tuple[str, ...]):
         super().__init__()
         self.net, self.names = net, names
-        # Embeddings come in every scale: the normalisation makes one learning rate fit them all.
+        # Embeddings differ in scale: normalised, they can all be learnt with one learning rate.
         self.head = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, len(names)))
 
     def loss(self, batch: Batch) -> Tensor:
@@ -97,23 +97,24 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     ----------
     n_classes : number of clusters; "auto" estimates it from the embedding
     cluster_space : where k-means looks for them: the "embedding" itself, or a "pca" or "umap" reduction of it
-    device : "auto" takes CUDA where there is one
+    device : "auto" uses CUDA if available
     random_state : seed of everything random
 
     Attributes
     ----------
     labels_ : (N,) int64 cluster of each training picture
     probabilities_ : (N, n_classes) float32 membership of each training picture
-    names_ : names of the classes, where a person has given some; then there are as many classes as names
-    classes_ : what `predict` answers with: the names, else the numbers of the clusters
+    names_ : names of the classes, if a person has given any; then there are as many classes as names
+    classes_ : the classes that `predict` returns: the names, or else the numbers of the clusters
     embedding_ : (N, D) float32 embedding of each training picture
     net_ : the network
-    input_ : what the network takes; pictures of any other shape are brought to it
-    clustering_ : the clusters in the embedding; None where the network classifies by itself
-    class_count_ : the estimate of the number of clusters, its range and its curve; None where it was given
+    input_ : the network's input; pictures of any other shape are fitted to it
+    clustering_ : the clusters in the embedding; None if the network classifies by itself
+    class_count_ : the estimate of the number of clusters, its range and its curve; None if it was given
     history_ : one row of figures per epoch, and warnings
     skipped_ : the training pictures that could not be read, and why
-    run_ : what is known of the run: data, versions, training
+    run_dir_ : the run folder that it was fitted in or loaded from, or None
+    run_ : facts about the run: data, versions, training
 
     """
 
@@ -125,9 +126,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     method: ClassVar[str]
     # Whether fitting trains a network.
     trains: ClassVar[bool] = False
-    # Weights that had another name in runs of earlier versions: then and now.
+    # Weights that had another name in runs of earlier versions: old name and new.
     renamed: ClassVar[Mapping[str, str]] = {}
-    # How groups of pictures are named: where they are looked for, in what view of the embedding, and the weight of the
+    # Settings for naming groups: where they are looked for, in which view of the embedding, and the weight of the
     # names in the loss.
     label_space: ClassVar[ClusterSpace] = "umap"
     label_view: ClassVar[View] = "embedding"
@@ -144,29 +145,29 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     @property
     def names_(self) -> tuple[str, ...]:
-        """Return the names of the classes, where a person has given some; see `selfsort.LabelSession`."""
+        """Return the names of the classes, if a person has given any; see `selfsort.LabelSession`."""
         net = getattr(self, "net_", None)
         return net.names if isinstance(net, NamedNet) else ()
 
     @property
     def image_shape_(self) -> tuple[int, int, int]:
-        """Return the (height, width, channels) of what the network takes."""
+        """Return the (height, width, channels) of the network's input."""
         return self.input_.image_shape
 
     @property
     def n_classes_(self) -> int:
-        """Return how many classes `predict_proba` tells apart: the names, else the clusters."""
+        """Return the number of classes of `predict_proba`: the names, or else the clusters."""
         return len(self.names_) or int(self.probabilities_.shape[1])
 
     @property
     def n_clusters_(self) -> int:
-        """Return how many clusters were found, whatever was named since."""
+        """Return the number of clusters found, whatever was named since."""
         count = getattr(self, "class_count_", None)
         return cast(int, self.n_classes) if count is None else count.estimate
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Return the (n_classes_,) classes in the order of `predict_proba`: the names, else int64 numbers."""
+        """Return the (n_classes_,) classes in the order of `predict_proba`: the names, or else int64 numbers."""
         self._check_fitted()
         return np.array(self.names_) if self.names_ else np.arange(self.n_classes_, dtype=np.int64)
 
@@ -187,10 +188,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         facts: Mapping[str, Any],
         embedding: NDArray[np.float32] | None = None,
     ) -> Self:
-        """Return a fitted model that has another network in place of its own, such as one that learnt names.
+        """Return a copy of this fitted model with another network, such as one that learnt names.
 
-        `images` are the pictures that this model was fitted to, `history` and `facts` what the other's training gave,
-        `embedding` that of the pictures where it is known.
+        `images` are the pictures that this model was fitted to, `history` and `facts` the results of the other
+        network's training, `embedding` the pictures' embedding if it is known.
         """
         model: Self = clone(self)
         model.input_, model.n_images_, model.ids_ = self.input_, self.n_images_, self.ids_
@@ -213,13 +214,13 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         progress: bool = False,
         on_epoch: OnEpoch | None = None,
     ) -> Self:
-        """Learn from pictures; `y` is ignored, as no method may see a label.
+        """Learn from pictures; `y` is ignored, since no method may see a label.
 
-        With a `run_dir`, metrics, checkpoints and at the end the model are kept in that new folder; `resume` goes on
-        with a run that was interrupted there. `on_epoch` is called after each epoch with what happened so far, when
-        `transform` can be used already.
+        With a `run_dir`, metrics and checkpoints, and at the end the model, are kept in that new folder; `resume`
+        continues an interrupted run there. `on_epoch` is called after each epoch with the history so far; `transform`
+        can be used by then.
         """
-        # From here on, the methods' own code runs: it gets no labels to look at.
+        # From here on the methods' own code runs, and it must not see labels.
         images = as_image_set(X).unlabelled()
         self.check(images)
         images = self.prepared(images, progress)
@@ -228,23 +229,24 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
+            self.run_dir_ = Path(run_dir) if run_dir else None
             if folder:
                 self.run_["training"] |= {"groups": self.group_quality(images).to_json()}
                 self._write(folder, images.ids)
         return self
 
     def prepared(self, images: ImageSet, progress: bool) -> ImageSet:
-        """Do what comes before a run is begun, and return the pictures that it is of."""
+        """Do what has to be done before a run starts, and return its pictures."""
         return images
 
     def input_of(self, images: ImageSet) -> InputSpec | None:
-        """Return what the network takes, of a method that has an input of its own; None takes the pictures' size."""
+        """Return the network's input if the method prescribes one; None means the size of the pictures."""
         return None
 
     def group_quality(self, images: ImageSet | None = None) -> GroupQuality:
-        """Judge without labels whether the groups of the training pictures mean anything; see `judge_groups`.
+        """Judge without labels whether the groups of the training pictures are meaningful; see `judge_groups`.
 
-        With the `images` that it was fitted to, the groups are compared with what plain pixels give, too.
+        Given the `images` that it was fitted to, it also compares the groups with those from raw pixels.
         """
         self._check_fitted()
 
@@ -262,7 +264,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         )
 
     def _params(self) -> dict[str, Any]:
-        """Return the hyper-parameters as a run keeps them."""
+        """Return the hyper-parameters as stored in a run."""
         return plain_params(self)
 
     def _fit(
@@ -279,11 +281,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self.clustering_ = self._cluster() if logits is None else None
         self.probabilities_ = self._probabilities(self.embedding_, logits)
         self.labels_ = self.probabilities_.argmax(1)
-        # A resumed run counts its earlier sittings, too.
+        # The time of a resumed run includes its earlier parts.
         self.minutes_ = max(time.monotonic() - started, self.history_.seconds) / 60
 
     def _untrained(self, images: ImageSet) -> Net:
-        """Return a network whose first weights follow from the seed alone."""
+        """Return a network whose initial weights depend only on the seed."""
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(self.random_state, 0))
             return self.build((self.input_of(images) or images.input_spec).image_shape, len(images))
@@ -294,9 +296,9 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return context.train(self.stages(images, context))
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
-        """Yield what is to be trained, one stage after the other: each is trained before the next is asked for.
+        """Yield what is to be trained, one stage after the other: each is trained before the next is requested.
 
-        A stage may so build on what the one before has learnt. There is none for a method that does not learn.
+        A stage may therefore build on what the previous one has learnt. A method that does not learn yields none.
         """
         yield from ()
 
@@ -310,7 +312,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return estimate_class_count(self.embedding_, random_state=self.random_state)
 
     def clusters_from(self, state: Mapping[str, NDArray[np.generic]]) -> Groups:
-        """Restore the clusters from the arrays that their `state` gave."""
+        """Restore the clusters from the arrays that their `state` returned."""
         return Clustering.from_state(state)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -327,12 +329,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return embedding, self._probabilities(embedding, logits)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the (N,) classes of pictures, without refitting: names where a person has given some, else numbers."""
+        """Return the (N,) classes of pictures, without refitting: names if a person has given any, else numbers."""
         best = self.predict_proba(X).argmax(1)
         return cast(NDArray[Any], self.classes_[best])
 
     def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the embedding and, where the network classifies by itself, the logits of pictures, in one pass."""
+        """Return the embedding and, if the network classifies by itself, the logits of pictures, in one pass."""
         return outputs(self.net_, ImageData(images.pixels(self.input_), pick_device(self.device)))
 
     def _probabilities(self, embedding: NDArray[np.float32], logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -347,14 +349,14 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     def like_training(self, X: Any) -> ImageSet:
         """Return pictures of any size as an `ImageSet` with the pixels that the network takes.
 
-        They are made of the pictures as they are, not of what they were reduced to meanwhile. Raises `UserError` for
+        They are made from the originals, not from reduced pixels of the set. Raises `UserError` for
         arrays that hold no pictures, and for pictures that cannot be read.
         """
         self._check_fitted()
         return as_image_set(X, self.input_.reading).fitted(self.input_)
 
     def readable(self, images: ImageSet) -> ImageSet:
-        """Return those of some pictures that can be read, with the pixels that the network takes."""
+        """Return the pictures that can be read, with the pixels that the network takes."""
         self._check_fitted()
         return images.decoded(self.input_)
 
@@ -364,7 +366,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         Raises
         ------
         UserError
-            Naming the first that is wrong.
+            If any is wrong; it names the first.
 
         """
         self.check_params()
@@ -373,7 +375,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self._check_n_classes(len(images))
 
     def check_params(self) -> None:
-        """Check the hyper-parameters, as far as no picture is needed; raises `UserError` naming the first wrong one."""
+        """Check the hyper-parameters as far as no pictures are needed; raise `UserError` naming the first wrong one."""
         hints = get_type_hints(type(self))
         for name in self.get_params(deep=False):
             value = getattr(self, name)
@@ -393,12 +395,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return facts if self.class_count_ is None else facts | {"class_count": self.class_count_.to_json()}
 
     def save(self, path: str | Path) -> None:
-        """Save the fitted model in a new folder: safetensors, NumPy arrays and JSON, no pickle.
+        """Save the fitted model in a new folder as safetensors, NumPy arrays and JSON, without pickle.
 
         Raises
         ------
         UserError
-            When the folder exists and is not empty, or cannot be written.
+            If the folder exists and is not empty, or cannot be written.
 
         """
         if not hasattr(self, "run_"):
@@ -407,13 +409,22 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             write_metrics(runs.RunFolder(folder).metrics, self.history_)
             self._write(folder, self.ids_)
 
+    def label(self, images: Any = None, **options: Any) -> Any:
+        """Open the page on which the groups are named, in a frame of a notebook or in a tab; see `notebook.label`."""
+        from importlib import import_module
+
+        # The page is a layer above the methods, which work without it.
+        return import_module("selfsort.labelling.server.notebook").label(self, images, **options)
+
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
         weights, references = split_state(self.net_)
         tensors = {f"net.{name}": tensor for name, tensor in weights.items()}
         if self.clustering_ is not None:
             state = self.clustering_.state()
             tensors |= {f"clustering.{name}": torch.from_numpy(array) for name, array in state.items()}
-        run = self.run_ | {"weights": references} if references else self.run_
+        # Not the references of the run that it was refined from, whose weights may have changed since.
+        run = {name: value for name, value in self.run_.items() if name != "weights"}
+        run |= {"weights": references} if references else {}
         runs.write_model(folder, tensors, self.embedding_, self.probabilities_, ids, run)
 
     @classmethod
@@ -422,7 +433,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         files = runs.RunFolder(folder)
         model = cls(**params)
         model.embedding_, model.probabilities_, model.ids_ = runs.read_training_arrays(folder)
-        model.run_, model.n_images_ = dict(run), len(model.ids_)
+        model.run_, model.run_dir_, model.n_images_ = dict(run), folder, len(model.ids_)
         with files.reading(files.manifest):
             model._check_stored_params()
             model.input_ = InputSpec.of_run(run)
@@ -447,9 +458,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             raise Invalid(str(error).rstrip(".")) from error
 
     def _restore_net(self, weights: Mapping[str, Tensor], references: References, names: tuple[str, ...]) -> None:
-        """Build the network and load its weights; raise `Invalid` where they do not belong to it."""
+        """Build the network and load its weights; raise `Invalid` if they do not belong to it."""
         with architecture_only():
             net = self._outline(names)
+            if weights.keys() >= net.state_dict().keys():
+                references = {}  # a fine-tuned run of an earlier version refers to weights that it holds itself
             _check_shapes(net, weights, references)
             if any(tensor.is_meta for tensor in net.state_dict().values()):
                 net = self._with_head(self.build(self.image_shape_, self.n_images_), names)
@@ -460,12 +473,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return NamedNet(net, self.embedding_.shape[1], names) if names else net
 
     def _outline(self, names: tuple[str, ...]) -> Net:
-        """Return the network, which fits the arrays of the run, without memory, whatever sizes were written down."""
+        """Return the network without allocating memory, checked against the arrays of the run."""
         with torch.device("meta"):
-            return self._tried(names, self.image_shape_)
+            return self._checked_net(names, self.image_shape_)
 
-    def _tried(self, names: tuple[str, ...], image_shape: tuple[int, int, int]) -> Net:
-        """Return the network after it has taken one picture and given what fits the arrays of the run."""
+    def _checked_net(self, names: tuple[str, ...], image_shape: tuple[int, int, int]) -> Net:
+        """Return the network after checking, on one picture, that its output fits the arrays of the run."""
         height, width, channels = image_shape
         try:
             net = self._with_head(self.build(image_shape, self.n_images_), names)
@@ -473,7 +486,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
                 found = net.eval()(torch.zeros(1, channels, height, width))
         except UserError:
             raise
-        except Exception as error:  # of sizes that its method never checks, a network fails in ways of its own
+        except Exception as error:  # sizes that its method never checks make a network fail with various errors
             raise Invalid(f"{self.method} cannot be built as its run.json says") from error
         if found.embedding.shape[1] != self.embedding_.shape[1]:
             raise Invalid(f"its embedding has {found.embedding.shape[1]} columns, not {self.embedding_.shape[1]}")
@@ -481,12 +494,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         return net
 
     def _check_groups(self) -> None:
-        """Raise `Invalid` where the groups are not those that the kept memberships are of."""
+        """Raise `Invalid` if the groups are not those of the stored memberships."""
         columns = self._n_outputs
         if self.clustering_ is not None:
             columns = self.clustering_.predict_proba(self.embedding_[:1]).shape[1]
         if columns != self.probabilities_.shape[1]:
-            raise Invalid(f"it tells {columns or 0} groups apart, not {self.probabilities_.shape[1]}")
+            raise Invalid(f"it has {columns or 0} groups, not {self.probabilities_.shape[1]}")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -498,13 +511,13 @@ class TrainedEstimator(Estimator):
     epochs : passes over the pictures
     batch_size : pictures per step
     optimizer : "sgd", "adam", "adamw" or "lars"
-    learning_rate : its peak
-    momentum : of "sgd" and "lars"
-    weight_decay : of all weights but biases and normalisation
-    schedule : of the learning rate after warm-up: "constant", "cosine" to 0, or "step" to a tenth after 60 % and 80 %
+    learning_rate : peak learning rate
+    momentum : momentum of "sgd" and "lars"
+    weight_decay : weight decay of all weights except biases and normalisation
+    schedule : learning rate after warm-up: "constant", "cosine" to 0, or "step" to a tenth after 60 % and 80 %
     warmup_epochs : epochs over which the learning rate rises from 0
-    views : random changes: a preset, also with strengths ("digits:rotation=30"), or "transformations:" and a list
-    precision : "auto" computes in bfloat16 where the hardware has it
+    views : random changes: a preset, optionally with strengths ("digits:rotation=30"), or "transformations:" and a list
+    precision : "auto" computes in bfloat16 if the hardware supports it
     checkpoint_minutes : a run with a folder saves its state this often, and after every epoch
 
     """
@@ -524,10 +537,14 @@ class TrainedEstimator(Estimator):
     trains: ClassVar[bool] = True
     n_views: ClassVar[int] = 2
     milestones: ClassVar[tuple[tuple[float, float], ...]] = MILESTONES
+    # Whether the loss spreads each batch over `n_classes` classes of the network's own.
+    classifies: ClassVar[bool] = False
 
     def check_params(self) -> None:
-        """Check the hyper-parameters, also their ranges."""
+        """Check the hyper-parameters, including their ranges."""
         super().check_params()
+        if self.classifies:
+            self._check_own_classes()
         views_from(self.views)
         least = {
             "epochs": 1,
@@ -545,6 +562,15 @@ class TrainedEstimator(Estimator):
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate={self.learning_rate} must be a positive number.")
 
+    def _check_own_classes(self) -> None:
+        if self.n_classes == "auto":
+            raise UserError(f"n_classes='auto' is for methods that cluster; {self.method} needs a number of classes.")
+        if self.batch_size < self.n_classes:
+            raise UserError(
+                f"batch_size={self.batch_size} is smaller than n_classes={self.n_classes}: {self.method} spreads each "
+                "batch over all classes, so give at least as many."
+            )
+
     def recipe(self) -> Recipe:
         """Return how to train."""
         values = {field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "seed"}
@@ -555,13 +581,13 @@ class TrainedEstimator(Estimator):
         return kept | {"views": resolved(self.views)} if isinstance(self.views, str) else kept
 
     def refining_recipe(self) -> Recipe:
-        """Return how to train on with names that a person gave; the number of epochs is another one then."""
+        """Return how to train further with names that a person gave; the number of epochs is set elsewhere."""
         return self.recipe()
 
     def learning_part(self, net: Net, images: ImageSet, progress: bool = False) -> tuple[Net, TrainingData]:
-        """Return what of a network of this method learns names, its weights the network's own, and what it learns from.
+        """Return the part of a network that learns names, sharing the network's weights, and the data it learns from.
 
-        That is the network and the pictures, where all of it learns.
+        If the whole network learns, these are the network and the pictures.
         """
         return net, self.image_data(images)
 
@@ -571,17 +597,16 @@ class TrainedEstimator(Estimator):
 
     def image_data(self, images: ImageSet) -> ImageData:
         """Return pictures with the method's random views, as its network trains on them."""
-        # A network can also be trained by itself, without `fit`.
+        # A network can also be trained on its own, without `fit`.
         spec = getattr(self, "input_", None) or self.input_of(images) or images.input_spec
         return ImageData(images.pixels(spec), pick_device(self.device), views_from(self.views), self.n_views)
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what a network gave for pictures, if all of it are finite numbers."""
+    """Return a network's output, if all of its numbers are finite."""
     if not runs.is_finite(values):
         raise UserError(
-            "The network gives numbers that are not finite: train it again with a lower learning_rate or "
-            "precision='32'."
+            "The network's output is not finite: train it again with a lower learning_rate or precision='32'."
         )
     return values
 
@@ -591,7 +616,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_shapes(net: Net, weights: Mapping[str, Tensor], references: References) -> None:
-    """Raise `Invalid` where weights do not belong to a network, but for those of it that are referred to."""
+    """Raise `Invalid` if weights do not belong to a network, except those kept by reference."""
     expected = {
         name: tensor
         for name, tensor in net.state_dict().items()

@@ -1,4 +1,4 @@
-"""Basic auto-encoder (paper 1, section 2.1): redraws pictures pixel by pixel."""
+"""Basic auto-encoder (paper 1, section 2.1): reconstructs pictures pixel by pixel."""
 
 from dataclasses import dataclass
 
@@ -7,4 +7,4 @@ from selfsort.methods.autoencoder import TiledAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BasicAE(TiledAutoencoder):
-    """Basic auto-encoder (paper 1, B-AE): redraws pictures, compared pixel by pixel; then clusters."""
+    """Basic auto-encoder (paper 1, B-AE): reconstructs pictures, compared pixel by pixel; then clusters."""

@@ -1,4 +1,4 @@
-"""Convolutional auto-encoder (paper 2): learns to redraw pictures from few numbers."""
+"""Convolutional auto-encoder (paper 2): learns to reconstruct pictures from few numbers."""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class ConvAutoencoderNet(Net):
         self.decoder = nn.Sequential(*up[:-1])
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return how far the reconstruction is off, averaged over pixels, and with a weight the local aggregation."""
+        """Return the reconstruction error, averaged over pixels, plus the weighted local aggregation loss."""
         code = self.encoder(batch.views[0])
         loss = self._reconstruction(self.decoder(code).float(), batch.views[0])
         if self.aggregation is not None:
@@ -70,18 +70,18 @@ class ConvAutoencoderNet(Net):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ConvAutoencoder(TrainedEstimator):
-    """Convolutional auto-encoder (paper 2): a 12/24/48 network that redraws pictures; then clusters.
+    """Convolutional auto-encoder (paper 2): a 12/24/48 network that reconstructs pictures; then clusters.
 
     Parameters
     ----------
     loss : "bce" (the paper's choice), "l1" or "mse"
-    pooled : embed as 48 averages over positions, as the paper's probe does, instead of the whole code
-    aggregation : weight of the Local Aggregation loss (Zhuang et al. 2019) beside it, from the second epoch; 0 is none
-    aggregation_neighbours : pictures near a picture's embedding that it is told apart from
-    aggregation_clusterings : runs of k-means; it attracts those that share a cluster with it in any of them
-    aggregation_cluster_size : pictures in a cluster, on average
-    aggregation_temperature : of the similarities
-    aggregation_momentum : share of the new embedding in what is remembered of a picture
+    pooled : use 48 averages over positions as embedding, as the paper's probe does, instead of the whole code
+    aggregation : weight of an added Local Aggregation loss (Zhuang et al. 2019), from the second epoch on; 0 for none
+    aggregation_neighbours : nearest pictures from which a picture is told apart
+    aggregation_clusterings : runs of k-means; pictures that share a cluster in any of them attract each other
+    aggregation_cluster_size : average number of pictures in a cluster
+    aggregation_temperature : temperature of the similarities
+    aggregation_momentum : weight of the new embedding in a picture's running mean
 
     """
 
@@ -104,7 +104,7 @@ class ConvAutoencoder(TrainedEstimator):
         self._check_aggregation()
 
     def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters and that three halvings fit the pictures."""
+        """Check the hyper-parameters and that the pictures can be halved three times."""
         super().check(images)
         height, width, _ = images.image_shape
         if height % 8 or width % 8:

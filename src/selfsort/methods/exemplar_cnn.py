@@ -29,6 +29,7 @@ from selfsort.methods.base import Estimator, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output, ParameterGroup
 from selfsort.models.per_image import PerImage
+from selfsort.spelling import counted
 from selfsort.tables import write_table
 from selfsort.training.data import ImageData, TrainingData, ViewMaker
 from selfsort.training.loop import Validate
@@ -38,24 +39,24 @@ Network = Literal["64-128-256", "92-256-512"]
 Rows = NDArray[np.int64]
 
 _DENSE = {"64-128-256": 512, "92-256-512": 1024}
-# Two poolings leave 2x2 of it; of a single pixel, oneDNN gets the gradient of a 5x5 convolution in bfloat16 wrong.
+# Two poolings leave 2x2 of it; for a single pixel, oneDNN computes a wrong gradient of a 5x5 convolution in bfloat16.
 _LEAST_PATCH = 11
 _MOST_CLASSES = 16_000
-_STATISTICS = 10_000  # patches that tell the mean and the deviation of a set drawn afresh
+_STATISTICS = 10_000  # patches from which mean and deviation are estimated if patches are drawn afresh
 _BLOCK = 4096  # patches written at once
 _PARTS = 32  # pictures embedded at once
-_VALIDATED = 5000  # patches that are recognised after each epoch
+_VALIDATED = 5000  # patches on which the network is validated after each epoch
 _GIB = 1 << 30
-_SPARE = 0.9  # of the memory or disk that is free
+_SPARE = 0.9  # of the free memory or disk space
 
 
 class ExemplarNet(Net):
-    """Three convolutions and two dense layers (table 1), a class for each surrogate class.
+    """Three convolutions and two dense layers (table 1), with one output per surrogate class.
 
     Attributes
     ----------
-    mean, deviation : (C, 1, 1) of the surrogate set
-    classes : (M,) surrogate class of each patch, while it is trained
+    mean, deviation : (C, 1, 1) mean and standard deviation of the surrogate set
+    classes : (M,) surrogate class of each patch, during training
 
     """
 
@@ -83,7 +84,7 @@ class ExemplarNet(Net):
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy between the patches' surrogate classes and the scores (section 4.1).
 
-        Without patches, as when names are learnt from whole pictures, the network has no loss of its own.
+        Without patches, for example when names are learnt from whole pictures, the network has no loss of its own.
         """
         if not len(self.classes):
             return batch.inputs.new_zeros(())
@@ -101,9 +102,9 @@ class ExemplarNet(Net):
     def forward(self, inputs: Tensor) -> Output:
         """Return the (B, D) features of (B, C, H, W) pictures (section 3.2.1).
 
-        Those are the largest values of each convolution's maps in each quarter of the picture (Dosovitskiy et al.
-        2016, section 4.2) and the outputs of both dense layers, the second without the softmax. The dense layers see
-        windows of the size of a patch, half a patch apart; of a larger picture they give the largest values.
+        These are the largest values of each convolution's maps in each quarter of the picture (Dosovitskiy et al. 2016,
+        section 4.2) and the outputs of both dense layers, the second without the softmax. The dense layers see windows
+        of the size of a patch, half a patch apart; in a larger picture their largest values are used.
         """
         return Output(torch.cat([self._features(part) for part in torch.split(inputs, _PARTS)]))
 
@@ -121,7 +122,7 @@ class ExemplarNet(Net):
         return (images - self.mean) / self.deviation
 
     def parameter_groups(self, weight_decay: float) -> list[ParameterGroup]:
-        """Return what the optimiser treats alike (section 4.1).
+        """Return the parameter groups of the optimiser (section 4.1).
 
         Biases learn twice as fast as weights, the last layer's weights at a quarter of the rate. Only the dense
         layers' weights decay, the last layer's four times as strongly.
@@ -146,24 +147,25 @@ class ExemplarCNN(TrainedEstimator):
 
     Attributes
     ----------
-    surrogate_classes_ : the positions of the pictures whose patches are one class, class by class
+    surrogate_classes_ : for each class, the positions of the pictures whose patches form it
 
     Parameters
     ----------
-    surrogate_classes : how many; None is one per picture (or, if clustered, per two pictures), at most 16,000
-    patches : of each picture of a class, to learn from
-    validation_patches : of each picture of a class, to tell how well new patches are recognised
+    surrogate_classes : number of classes; None means one per picture (or, if clustered, per two pictures), at most
+        16,000
+    patches : patches of each picture of a class to learn from
+    validation_patches : patches of each picture of a class to measure how well new patches are recognised
     patch_size : side in pixels
-    fresh : draw new patches in each epoch instead of making all of them once
+    fresh : draw new patches in each epoch instead of making them all once
     network : channels of the convolutions: the paper's "92-256-512", or "64-128-256", which is three times as fast
     clustered : train again from scratch on classes of several pictures that look alike to the first network
-    rounds : of clustering and training again
-    encoder : a fitted method, or its run's folder, by whose embedding the first round clusters, instead of training one
-    cluster_distance : largest distance between the features of two pictures of a cluster, scaled to unit length
-    largest_cluster : pictures in a cluster at most
-    neighbours : held-out pictures added to each class that is no cluster
-    learning_rate : of weights; that of biases is twice, that of the last layer's weights a quarter of it
-    weight_decay : of the first dense layer's weights; the last layer's decay four times as much, all others not
+    rounds : rounds of clustering and training again
+    encoder : a fitted method, or its run folder, whose embedding the first round clusters, instead of training one
+    cluster_distance : largest distance between the unit-length features of two pictures of a cluster
+    largest_cluster : largest number of pictures in a cluster
+    neighbours : held-out pictures added to each class that is not a cluster
+    learning_rate : of weights; biases learn at twice, the last layer's weights at a quarter of it
+    weight_decay : of the first dense layer's weights; four times as much for the last layer's, none for all others
     schedule : "constant", "cosine" to 0, or "step": the rate falls after 68, 77, 84 and 91 % of the epochs
 
     """
@@ -202,7 +204,7 @@ class ExemplarCNN(TrainedEstimator):
         check_cluster_distance(self.cluster_distance)
 
     def check(self, images: ImageSet) -> None:
-        """Check the hyper-parameters, that the pictures suffice, and that the network fits into memory."""
+        """Check the hyper-parameters, that there are enough pictures, and that the network fits into memory."""
         super().check(images)
         height, width, _ = images.image_shape
         if min(height, width) < self.patch_size:
@@ -215,14 +217,14 @@ class ExemplarCNN(TrainedEstimator):
         self._check_memory(images)
 
     def refining_recipe(self) -> Recipe:
-        """Return how to learn names: the rates of section 4.1 are for patches and these layers alone."""
+        """Return how to learn names: the rates of section 4.1 apply only to patches and these layers."""
         return replace(super().refining_recipe(), optimizer="adam", learning_rate=1e-4, weight_decay=0.0)
 
     def _check_encoder(self, images: ImageSet) -> None:
         if self.encoder is None:
             return
         if not self.clustered:
-            raise UserError("An encoder is what clusters are found by: set clustered=True, or leave it out.")
+            raise UserError("An encoder serves to find clusters: set clustered=True, or leave it out.")
         if not hasattr(self.encoder, "net_"):
             raise UserError(f"The encoder {self.encoder.method!r} is not fitted: give the folder of a finished run.")
         self.encoder.like_training(images)
@@ -230,7 +232,7 @@ class ExemplarCNN(TrainedEstimator):
     def _check_classes(self, n_images: int) -> None:
         wanted, most = self.surrogate_classes, self._most_classes(n_images)
         if wanted is not None and not 2 <= wanted <= most:
-            why = "half of the pictures, as the other half is held out" if self.clustered else "one for each picture"
+            why = "half of the pictures, since the other half is held out" if self.clustered else "one for each picture"
             raise UserError(f"surrogate_classes={wanted} must be from 2 to {most:,}, {why}.")
         if most < 2:
             raise UserError(f"{n_images} pictures are too few to be clustered: give at least 4, or clustered=False.")
@@ -251,15 +253,16 @@ class ExemplarCNN(TrainedEstimator):
         if 3 * 4 * weights > _SPARE * free:
             raise UserError(
                 f"A network with {self._n_surrogates(len(images)):,} surrogate classes takes {12 * weights / _GIB:.3g} "
-                f"GiB to train (weights, gradients, momentum) and {free / _GIB:.3g} GiB are free: lower "
+                f"GiB to train (weights, gradients, momentum) but only {free / _GIB:.3g} GiB are free: lower "
                 "surrogate_classes."
             )
-        # The half that is clustered is scaled to unit length, from a copy, and copied again to find close pairs.
+        # The clustered half is copied, scaled to unit length, and copied again to find close pairs.
         needed = 4 * features * len(images) * (3 if self.clustered else 1)
         if needed > _SPARE * (main := _free_memory(torch.device("cpu"))):
             raise UserError(
-                f"The features of {len(images):,} pictures, {features:,} numbers each, take {needed / _GIB:.3g} GiB "
-                f"and {main / _GIB:.3g} GiB are free: lower surrogate_classes, or use fewer pictures."
+                f"The features of {counted(len(images), 'picture')}, {features:,} numbers each, take "
+                f"{needed / _GIB:.3g} GiB but only {main / _GIB:.3g} GiB are free: lower surrogate_classes, "
+                "or use fewer pictures."
             )
 
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> ExemplarNet:
@@ -267,7 +270,7 @@ class ExemplarCNN(TrainedEstimator):
         return ExemplarNet(image_shape[2], self.patch_size, self.network, self._n_surrogates(n_images))
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
-        """Train `net_` on patches; if clustered, several networks one after the other, each on classes of the last."""
+        """Train `net_` on patches; if clustered, train several networks in turn, each on classes found by the last."""
         maker = PatchMaker(images.images, self.patch_size, pick_device(self.device))
         _warn_of_plain(images.images, context)
         rounds = self.rounds if self.clustered else 0
@@ -283,7 +286,7 @@ class ExemplarCNN(TrainedEstimator):
         yield from self._round(rounds, maker, classes, context)
 
     def _chosen(self, n_images: int) -> Rows:
-        """Draw the pictures that are classes of their own."""
+        """Draw the pictures that form classes of their own."""
         rng = np.random.default_rng((self.random_state, 8))
         return np.sort(rng.permutation(n_images)[: self._n_surrogates(n_images)])
 
@@ -300,14 +303,14 @@ class ExemplarCNN(TrainedEstimator):
         )
 
     def _round(self, number: int, maker: PatchMaker, classes: Sequence[Rows], context: Context) -> Iterator[Stage]:
-        """Train `net_` on the patches of surrogate classes; they are kept in a folder while it lasts."""
+        """Train `net_` on the patches of surrogate classes; they are kept in a folder during the training."""
         net, last = cast(ExemplarNet, self.net_), number == (self.rounds if self.clustered else 0)
         name = "" if last else f"round-{number + 1}"
         rows, owners = np.concatenate(classes), np.repeat(np.arange(len(classes)), [len(each) for each in classes])
         with context.place(name) as place:
             seeds = [seed_of(self.random_state, 9, number, part) for part in range(3)]
             held_out, made = place / "patches-to-validate.npy", place / "patches.npy"
-            known = _made(held_out, maker, rows, self.validation_patches, seeds[0])
+            known = _make_patches(held_out, maker, rows, self.validation_patches, seeds[0])
             patches = self._patches(made, maker, rows, seeds[1])
             with torch.random.fork_rng():
                 torch.manual_seed(seeds[2])
@@ -324,17 +327,17 @@ class ExemplarCNN(TrainedEstimator):
     def _title(self, number: int, classes: Sequence[Rows]) -> str:
         if not self.clustered:
             return ""
-        what = f"{len(classes):,} classes of {sum(map(len, classes)):,} pictures"
+        what = f"{counted(len(classes), 'class', 'classes')} of {counted(sum(map(len, classes)), 'picture')}"
         return f"training {number + 1} of {self.rounds + 1}: {what}"
 
     def _patches(self, path: Path, maker: PatchMaker, rows: Rows, seed: int) -> TrainingData:
         view = views_from(self.views)
         if self.fresh:
             return _FreshPatches(maker, rows, self.patches, view)
-        return ImageData(_made(path, maker, rows, self.patches, seed), maker.device, view, self.n_views)
+        return ImageData(_make_patches(path, maker, rows, self.patches, seed), maker.device, view, self.n_views)
 
     def _write(self, folder: Path, ids: tuple[str, ...]) -> None:
-        if hasattr(self, "surrogate_classes_"):  # a model that was given another network has none
+        if hasattr(self, "surrogate_classes_"):  # a model with another network put in has none
             rows = ((number, ids[row]) for number, rows in enumerate(self.surrogate_classes_) for row in rows)
             write_table(runs.RunFolder(folder).surrogate_classes, ["class", "id"], rows)
         super()._write(folder, ids)
@@ -356,13 +359,13 @@ class ExemplarCNN(TrainedEstimator):
 
 
 def _embedded(encoder: Estimator, images: ImageSet) -> NDArray[np.float32]:
-    """Return a fitted method's embedding of pictures, which it has already if it was trained on them."""
+    """Return a fitted method's embedding of pictures, already computed if it was trained on them."""
     same = encoder.run_["data"]["fingerprint"] == images.fingerprint()
     return encoder.embedding_ if same else encoder.transform(images)
 
 
 class _FreshPatches:
-    """Patches that are drawn when they are asked for."""
+    """Patches drawn on demand."""
 
     def __init__(self, maker: PatchMaker, rows: Rows, count: int, make_view: ViewMaker):
         self.maker, self.rows, self.count, self.device = maker, rows, count, maker.device
@@ -379,8 +382,8 @@ class _FreshPatches:
         return Batch(patches, (self.make_view(patches),), torch.from_numpy(indices).to(self.device))
 
 
-def _made(path: Path, maker: PatchMaker, rows: Rows, count: int, seed: int) -> NDArray[np.uint8]:
-    """Return (len(rows) * count, size, size, C) patches, mapped from a file that is made where it is not there."""
+def _make_patches(path: Path, maker: PatchMaker, rows: Rows, count: int, seed: int) -> NDArray[np.uint8]:
+    """Return (len(rows) * count, size, size, C) patches, mapped from a file, which is made if it is missing."""
     channels = maker.images.shape[3]
     shape = (len(rows) * count, maker.size, maker.size, channels)
     if not len(rows) * count:
@@ -404,13 +407,13 @@ def _check_disk(folder: Path, shape: tuple[int, ...]) -> None:
     needed, free = math.prod(shape), shutil.disk_usage(folder).free
     if needed > _SPARE * free:
         raise UserError(
-            f"The {shape[0]:,} patches take {needed / _GIB:.3g} GiB and {free / _GIB:.3g} GiB are free in "
+            f"The {shape[0]:,} patches take {needed / _GIB:.3g} GiB but only {free / _GIB:.3g} GiB are free in "
             f"{str(folder)!r}: lower patches or surrogate_classes, set fresh=True, or choose another place."
         )
 
 
 def mean_and_deviation(patches: TrainingData, every: bool) -> tuple[Tensor, Tensor]:
-    """Return the (C, 1, 1) mean and standard deviation of all patches, or of ten thousand."""
+    """Return the (C, 1, 1) mean and standard deviation of `every` patch, or else of ten thousand."""
     count = len(patches) if every else min(len(patches), _STATISTICS)
     places = np.linspace(0, len(patches) - 1, count).astype(np.int64)
     total, squares = torch.zeros(2, dtype=torch.float64).unbind()
@@ -422,12 +425,12 @@ def mean_and_deviation(patches: TrainingData, every: bool) -> tuple[Tensor, Tens
         seen += pixels.numel() // pixels.shape[1]
     mean = total / seen
     deviation = (squares / seen - mean**2).clamp(min=0).sqrt()
-    # Patches of one colour have no deviation, but still need a unit.
+    # Patches of one colour have no deviation, but must not be divided by 0.
     return mean.float()[:, None, None], deviation.clamp(min=1 / 255).float()[:, None, None]
 
 
 def _validation(net: ExemplarNet, patches: NDArray[np.uint8], answers: Rows, device: torch.device) -> Validate:
-    """Return what measures how many of some patches that were not learnt from are recognised."""
+    """Return a function that measures the accuracy on patches not used for training."""
     held_out = ImageData(patches, device)
     places = np.unique(np.linspace(0, len(patches) - 1, min(len(patches), _VALIDATED)).astype(np.int64))
 
@@ -443,13 +446,13 @@ def _validation(net: ExemplarNet, patches: NDArray[np.uint8], answers: Rows, dev
 
 
 def _warn_of_plain(images: NDArray[np.uint8], context: Context) -> None:
-    """Warn of pictures of one colour, which have no edges to draw patches at."""
+    """Warn about pictures of one colour, which have no edges at which to draw patches."""
     blocks = (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
     plain = sum(int((block.min((1, 2)) == block.max((1, 2))).all(1).sum()) for block in blocks)
     if plain:
-        context.warn(
-            f"{plain:,} of {len(images):,} pictures are of one colour: their patches are drawn anywhere in them."
-        )
+        has = "has" if plain == 1 else "have"
+        many = counted(len(images), "picture")
+        context.warn(f"{plain:,} of {many} {has} only one colour: their patches are drawn anywhere.")
 
 
 def _free_memory(device: torch.device) -> int:

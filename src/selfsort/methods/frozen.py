@@ -1,4 +1,4 @@
-"""Features of a pre-trained network, computed once, and a head that finds groups in them: where photographs start."""
+"""Features of a pre-trained network, computed once, and a head that groups them: the usual start for photographs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,16 +27,16 @@ from selfsort.models.pretrained import Pretrained, find, pretrained
 from selfsort.training.data import FeatureData, TrainingData
 from selfsort.training.recipe import Recipe, pick_device
 
-_TRAINED_SHARE = 0.25  # of a network's layers, the last ones, that fine-tuning changes
-_VIEWS = 4  # of each picture that fine-tuning sees, the first the picture as it is
+_TRAINED_SHARE = 0.25  # share of a network's layers, at its end, that fine-tuning changes
+_VIEWS = 4  # views of each picture in fine-tuning, the first one unchanged
 
 
 class FrozenNet(Net):
-    """A pre-trained network that gives features and has no loss of its own.
+    """A pre-trained network that computes features and has no loss of its own.
 
     Attributes
     ----------
-    tuned : whether names were learnt into it, so that stored features are not its own any more
+    tuned : whether names were learnt into it, so that stored features are no longer valid for it
 
     """
 
@@ -57,39 +57,39 @@ class FrozenNet(Net):
         return Output(cast(Tensor, self.backbone((inputs - self.mean) / self.std)))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return 0: only names, or a head, give such a network something to learn."""
+        """Return 0: without names or a head it has nothing to learn."""
         return batch.inputs.new_zeros(())
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; the backbone stays as it was, for its running means would move, too."""
+        """Set the mode; the backbone keeps its own, because its running means would change as well."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def unfreeze(self) -> None:
-        """Let the last stages learn; the first ones see edges and textures, which are the same everywhere."""
+        """Make the last stages trainable; the first ones detect edges and textures, which are the same everywhere."""
         parameters = list(self.backbone.parameters())
         for parameter in parameters[round(len(parameters) * (1 - _TRAINED_SHARE)) :]:
             parameter.requires_grad_(True)
 
 
 class LastStages(Net):
-    """The last stages of a pre-trained network, which learn names from what comes to them."""
+    """The last stages of a pre-trained network, which learn names from the activations at the cut."""
 
     def __init__(self, tail: nn.Module):
         super().__init__()
         self.tail = tail.requires_grad_(True)
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return the (B, D) features of what comes to these stages."""
+        """Return the (B, D) features for the activations at the cut."""
         return Output(cast(Tensor, self.tail(inputs)))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return 0: only names give it something to learn."""
+        """Return 0: it learns only from names."""
         return batch.inputs.new_zeros(())
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; the stages stay as they were, for their running means would move, too."""
+        """Set the mode; the stages keep theirs, because their running means would change as well."""
         super().train(mode)
         self.tail.eval()
         return self
@@ -101,17 +101,17 @@ class Frozen(TrainedEstimator):
 
     Parameters
     ----------
-    backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", any timm or torchvision name, a file
-    head : what finds the groups: "kmeans", "icce", "scan", "scp", "temi" or "turtle", a file of `selfsort.heads` each
+    backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", a timm or torchvision name, a file
+    head : finds the groups: "kmeans", "icce", "scan", "scp", "temi" or "turtle", each a file of `selfsort.heads`
     class_prior : for head "turtle": the k-th largest group is expected to hold a share of the pictures in proportion to
-        k ** -class_prior; 0 stands for groups of one size
-    resize : how pictures are brought to the network's square: "squash", which loses nothing at the edges, "crop" (the
+        k ** -class_prior; 0 means groups of equal size
+    resize : how pictures are fitted to the network's square: "squash", which loses nothing at the edges, "crop" (the
         centre), "pad" (with black), or None for what the network was trained with
     n_classes : number of clusters; "auto" estimates it
     views : random changes while names are learnt into the network (fine-tuning)
-    epochs : passes of fine-tuning
+    epochs : epochs of fine-tuning
     batch_size : pictures per step of fine-tuning
-    learning_rate : peak of fine-tuning
+    learning_rate : peak learning rate of fine-tuning
 
     """
 
@@ -126,15 +126,15 @@ class Frozen(TrainedEstimator):
     views: str | Augmentation = "natural"
 
     trains: ClassVar[bool] = False
-    label_view: ClassVar[Literal["centred"]] = "centred"  # as heads see features, so that one layout serves both
+    label_view: ClassVar[Literal["centred"]] = "centred"  # the same as for heads, so one layout serves both
     n_views = 1
 
     def check_params(self) -> None:
-        """Check the hyper-parameters, and that there are such a head and such a network."""
+        """Check the hyper-parameters, and that the head and the network exist."""
         super().check_params()
         head = heads.find(self.head)
         if self.class_prior and "class_prior" not in signature(head.fit).parameters:
-            raise UserError(f"class_prior={self.class_prior} is for head='turtle': {self.head!r} asks for no sizes.")
+            raise UserError(f"class_prior={self.class_prior} is for head='turtle': {self.head!r} does not use it.")
         find(self.backbone)
 
     def input_of(self, images: ImageSet) -> InputSpec:
@@ -150,29 +150,29 @@ class Frozen(TrainedEstimator):
         return FrozenNet(pretrained(self.backbone, self._input()))
 
     def _outline(self, names: tuple[str, ...]) -> Net:
-        """Return the network as it is: nothing but its name tells its size."""
-        return self._tried(names, self._input().image_shape)
+        """Return the whole network: only its name tells its size."""
+        return self._checked_net(names, self._input().image_shape)
 
     def prepared(self, images: ImageSet, progress: bool) -> ImageSet:
-        """Compute the features, where they are not there yet, and return the pictures that can be read.
+        """Compute missing features, and return the pictures that can be read.
 
-        This comes before the run is begun: features are kept by the content of the pictures, so that an interruption
-        loses nothing.
+        This is done before the run starts: features are kept by the content of the pictures, so an interruption loses
+        nothing.
         """
         how = (self.backbone, self._input(), images.reading, self.precision, self.device)
         before: Features | None = getattr(self, "_prepared", None)
         if before and before.images.originals is images.originals and getattr(self, "_prepared_how", None) == how:
-            self._prepared = replace(before, images=images)  # prepared before the fit, to tell what could be read
+            self._prepared = replace(before, images=images)  # prepared before `fit`, to report what could be read
         else:
             self._prepared, self._prepared_how = self._features(images, images.reading, progress), how
         return self._prepared.images
 
     def stages(self, images: ImageSet, context: Context) -> Iterator[Stage]:
-        """Yield nothing: the network stays as it is."""
+        """Yield nothing: the network is not trained."""
         yield from ()
 
     def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the features, computed only where they are not there yet; those of a fine-tuned network are not."""
+        """Return the features; missing ones are computed, and all of them if the network was fine-tuned."""
         net = cast(FrozenNet, self.net_.net if isinstance(self.net_, NamedNet) else self.net_)
         if net.tuned:
             return super()._outputs(images)
@@ -181,7 +181,7 @@ class Frozen(TrainedEstimator):
         return features.values, None
 
     def features(self, images: ImageSet, progress: bool = False) -> Features:
-        """Return the features of the pictures that can be read, computed only where they are not there yet."""
+        """Return the features of the pictures that can be read, computing missing ones."""
         known = getattr(self, "input_", None)
         return self._features(images, images.reading if known is None else known.reading, progress)
 
@@ -200,14 +200,14 @@ class Frozen(TrainedEstimator):
         return heads.find(self.head).from_state(state)
 
     def refining_recipe(self) -> Recipe:
-        """Return how to fine-tune: decay of the weights, since a large network forgets quickly."""
+        """Return how to fine-tune: with weight decay, since a large network forgets quickly."""
         return replace(self.recipe(), optimizer="adamw", weight_decay=0.01)
 
     def learning_part(self, net: Net, images: ImageSet, progress: bool = False) -> tuple[Net, TrainingData]:
-        """Return the last stages and what comes to them, or the whole network where it cannot be cut there."""
+        """Return the last stages and the activations at the cut, or the whole network if it cannot be cut there."""
         net = cast(FrozenNet, net)
         net.tuned.fill_(True)
-        spec = self.input_  # which knows how the pictures are read, too
+        spec = self.input_  # which also holds how the pictures are read
         parts = cut(net.backbone, spec.image_shape, _TRAINED_SHARE)
         if parts is None:
             net.unfreeze()
@@ -217,12 +217,12 @@ class Frozen(TrainedEstimator):
         return LastStages(parts.tail), FeatureData(rows, pick_device(self.device))
 
     def like_training(self, X: Any) -> ImageSet:
-        """Return pictures of any size, as they are: they are decoded at the network's input while features are made."""
+        """Return pictures of any size unchanged: they are decoded for the network while features are computed."""
         self._check_fitted()
         return as_image_set(X, self.input_.reading)
 
     def readable(self, images: ImageSet) -> ImageSet:
-        """Return those of some pictures that can be read."""
+        """Return the pictures that can be read."""
         self._check_fitted()
         return self.features(images).images
 

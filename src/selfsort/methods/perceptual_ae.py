@@ -7,4 +7,4 @@ from selfsort.methods.autoencoder import PerceptualAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PerceptualAE(PerceptualAutoencoder):
-    """Auto-encoder with perceptual loss (paper 1, P-AE): redraws pictures, compared by a frozen network."""
+    """Auto-encoder with perceptual loss (paper 1, P-AE): reconstructs pictures, compared by a frozen network."""

@@ -8,7 +8,7 @@ from selfsort.methods.autoencoder import PerceptualAutoencoder
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PseudoLabelAE(PerceptualAutoencoder):
-    """Pseudo-label auto-encoder (paper 1, PL-AE): redraws the original of a changed picture; then clusters."""
+    """Pseudo-label auto-encoder (paper 1, PL-AE): reconstructs the original from a changed picture; then clusters."""
 
     views: str | Augmentation = "transformations:mnist"
 

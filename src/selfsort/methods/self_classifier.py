@@ -3,43 +3,28 @@
 Amrani, Karlinsky and Bronstein, "Self-supervised classification network", 2021; the report on CIFAR-10 is paper 5.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsort.augment import Views, sides, views_from
+from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
+from selfsort.losses.self_classifier import self_classifier_loss
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
+from selfsort.models.queues import NeighbourQueue
+from selfsort.models.rivals import Rivals
+from selfsort.training.data import ImageData
 from selfsort.training.recipe import OptimizerName
-
-_SMOOTHING = 0.01  # share of a step in the losses that choose a head
-
-
-def self_classifier_loss(first: Tensor, second: Tensor, row: float, column: float) -> Tensor:
-    """Return the symmetric cross-entropy between (B, C) class scores of two views (paper 5, section 5.1).
-
-    The target of one view is a softmax over the batch at temperature `column`, normalised over classes; the
-    prediction of the other is a softmax over classes at temperature `row`, normalised over the batch and scaled by B
-    / C. So a class that takes all pictures gains nothing, and no other term is needed against collapse.
-    """
-    return (_cross_entropy(first, second, row, column) + _cross_entropy(second, first, row, column)) / 2
-
-
-def _cross_entropy(target: Tensor, prediction: Tensor, row: float, column: float) -> Tensor:
-    batch, classes = target.shape
-    share = torch.log_softmax(target / column, 0)  # over the batch
-    weight = torch.softmax(share, 1)  # the L1 normalisation of exp(share) over classes
-    log_class = torch.log_softmax(prediction / row, 1)  # over classes
-    log_prediction = log_class - log_class.logsumexp(0) + math.log(batch / classes)
-    return -(weight * log_prediction).sum(1).mean()
 
 
 class CosineClassifier(nn.Linear):
@@ -49,22 +34,16 @@ class CosineClassifier(nn.Linear):
         super().__init__(dim, classes, bias=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the (B, classes) cosines of unit vectors with each class's weights."""
+        """Return the (B, classes) cosines between unit vectors and each class's weights."""
         return F.linear(z, F.normalize(self.weight))
 
 
 class SelfClassifierNet(Net):
-    """A backbone, an MLP with unit-norm output, and cosine classifiers, of which some have the same class count.
+    """A backbone, an MLP with unit-norm output, and cosine classifiers, some of which have the same class count.
 
-    Training ends in local optima, and the loss tells which: of the `rivals` first heads, that of lowest loss predicts.
-
-    Attributes
-    ----------
-    recent_losses : (rivals,) of the first heads, smoothed over the last steps
-
+    Training ends in local optima, and the loss shows the best one: of the first `n_rivals` heads, the one with the
+    lowest loss predicts. With a queue, the nearest neighbour among earlier pictures takes the place of the first view.
     """
-
-    recent_losses: Tensor
 
     def __init__(
         self,
@@ -74,37 +53,43 @@ class SelfClassifierNet(Net):
         classes: tuple[int, ...],
         row: float,
         column: float,
-        rivals: int = 1,
+        n_rivals: int = 1,
+        queue_size: int = 0,
     ):
         super().__init__()
         self.backbone, self.mlp, self.row, self.column = backbone, mlp, row, column
         self.heads = nn.ModuleList(CosineClassifier(dim, count) for count in classes)
-        self.register_buffer("recent_losses", torch.zeros(rivals), persistent=rivals > 1)
-
-    @property
-    def chosen(self) -> int:
-        """Return the number of the head that predicts; of a network without values (on "meta") any."""
-        return 0 if self.recent_losses.is_meta else int(self.recent_losses.argmin())
+        self.n_rivals, self.rivals = n_rivals, Rivals(n_rivals)
+        self.queue = NeighbourQueue(queue_size, dim) if queue_size else None
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the loss of the two views, averaged over the heads."""
-        z = self._project(self.backbone(torch.cat(batch.views)))
+        """Return the loss of the views, averaged over the heads."""
+        views = self._embeddings(batch)
         found = []
         for head in self.heads:
-            first, second = head(z).float().chunk(2)
-            found.append(self_classifier_loss(first, second, self.row, self.column))
+            scores = [head(z).float() for z in views]
+            found.append(self_classifier_loss(scores, self.row, self.column))
         losses = torch.stack(found)
-        if self.training:
-            new = losses.detach()[: len(self.recent_losses)]
-            self.recent_losses.copy_(
-                torch.where(self.recent_losses == 0, new, self.recent_losses.lerp(new, _SMOOTHING))
-            )
+        self.rivals.take(losses[: self.n_rivals])
         return losses.mean()
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return the (B, D) features of the backbone and the (B, K) class scores of the head of lowest loss."""
+        """Return the (B, D) features of the backbone and the (B, K) class scores of the head with the lowest loss."""
         features = self.backbone(inputs)
-        return Output(features, cast(Tensor, self.heads[self.chosen](self._project(features))) / self.row)
+        return Output(features, cast(Tensor, self.heads[self.rivals.chosen](self._project(features))) / self.row)
+
+    def _embeddings(self, batch: Batch) -> list[Tensor]:
+        """Return the (B, D) embeddings of each view, the first replaced by its neighbours if there is a queue."""
+        found: list[Tensor] = []
+        for _, alike in groupby(batch.views, key=lambda view: view.shape):
+            same_size = list(alike)
+            found += self._project(self.backbone(torch.cat(same_size))).chunk(len(same_size))
+        if self.queue is not None:
+            first = found[0]
+            found[0] = self.queue.nearest(first, batch.indices)
+            if self.training:
+                self.queue.put(first, batch.indices)
+        return found
 
     def _project(self, features: Tensor) -> Tensor:
         return F.normalize(self.mlp(features))
@@ -116,23 +101,32 @@ class SelfClassifier(TrainedEstimator):
 
     Parameters
     ----------
-    n_classes : classes of the head that predicts
-    n_heads : heads of so many classes, of which that of lowest loss predicts
-    head_classes : class counts of further heads that train beside them, as the original does
+    n_classes : number of classes of the head that predicts
+    n_heads : number of heads with that many classes; the one with the lowest loss predicts
+    head_classes : class counts of further heads trained alongside, as in the original
+    local_views : number of small views besides the two large ones (multi-crop); the original has 6
+    local_scale : share of the picture's area that a small view covers
+    local_size : side of a small view as a share of the picture's side; at least 8 pixels; the original's is 96 of 224
+    queue_size : number of embeddings of earlier pictures, among which the first view is replaced by its nearest
+        neighbour, at most half the number of pictures; 0 for none, 262,144 in the original
     backbone : "small-conv", "small-resnet18", "small-alexnet" (both the paper's), or as in `models.pretrained`
-    weights : that the backbone begins with: None for random ones, "pretrained" for its own, or a file
-    hidden_layers : of the MLP: 1 (the paper's best on CIFAR-10) or 2 (the original's)
-    mlp_end : what follows its last layer: "norm", batch norm and a leaky ReLU as after the others, or "linear", nothing
-        and all weights drawn from a truncated normal of 0.02, as the authors' code has it
+    weights : initial weights of the backbone: None for random ones, "pretrained" for its own, or a file
+    hidden_layers : hidden layers of the MLP: 1 (the paper's best on CIFAR-10) or 2 (the original's)
+    mlp_end : what follows the MLP's last layer: "norm", batch norm and a leaky ReLU as after the others, or "linear",
+        nothing, with all weights drawn from a truncated normal distribution of 0.02, as in the authors' code
     hidden_dim : width of the first of 2 hidden layers
     projection_dim : outputs of the MLP
-    row_temperature : of the softmax over classes
-    column_temperature : of the softmax over the batch
+    row_temperature : temperature of the softmax over classes
+    column_temperature : temperature of the softmax over the batch
 
     """
 
     n_heads: int = 8
     head_classes: tuple[int, ...] = ()
+    local_views: int = 0
+    local_scale: tuple[float, float] = (0.05, 0.4)
+    local_size: float = 0.43
+    queue_size: int = 0
     backbone: str = "small-conv"
     weights: str | None = None
     hidden_layers: Literal[1, 2] = 1
@@ -145,11 +139,13 @@ class SelfClassifier(TrainedEstimator):
     optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3
 
+    renamed: ClassVar = {"recent_losses": "rivals.recent_losses"}
+
     def check_params(self) -> None:
         """Check the hyper-parameters."""
         super().check_params()
         if self.n_classes == "auto":
-            raise UserError("n_classes='auto' is for methods that cluster; self-classifier learns a number of classes.")
+            raise UserError("n_classes='auto' is for methods that cluster; self-classifier needs a number of classes.")
         if any(count < 2 for count in self.head_classes):
             raise UserError(f"head_classes={self.head_classes}: every head needs at least 2 classes.")
         if self.n_heads < 1:
@@ -161,28 +157,66 @@ class SelfClassifier(TrainedEstimator):
         if not (self.row_temperature > 0 and self.column_temperature > 0):
             raise UserError("row_temperature and column_temperature must be positive numbers.")
 
+        self._check_local_views()
+
+    def _check_local_views(self) -> None:
+        if self.local_views < 0 or self.queue_size < 0:
+            raise UserError(f"local_views={self.local_views}, queue_size={self.queue_size}: neither can be negative.")
+        low, high = self.local_scale
+        if not 0 < low <= high <= 1:
+            raise UserError(f"local_scale={self.local_scale} must be two numbers above 0 and at most 1, lower first.")
+        if not 0 < self.local_size <= 1:
+            raise UserError(f"local_size={self.local_size} must be above 0 and at most 1.")
+        if self.local_views and not isinstance(views_from(self.views), Views):
+            raise UserError(f"local_views={self.local_views} need views that crop, not views={self.views!r}.")
+
+    def image_data(self, images: ImageSet) -> ImageData:
+        """Return pictures with two large random views and `local_views` small ones."""
+        data = super().image_data(images)
+        if self.local_views:
+            small = replace(cast(Views, views_from(self.views)), crop_scale=self.local_scale)
+            data.further = [partial(small, size=self.local_size)] * self.local_views
+        return data
+
     def build(self, image_shape: tuple[int, int, int], n_images: int) -> SelfClassifierNet:
         """Return the untrained network."""
         backbone = make_backbone(self.backbone, image_shape, self.weights)
         classes = (*[cast(int, self.n_classes)] * self.n_heads, *self.head_classes)
         mlp = self._mlp(backbone.width)
         temperatures = self.row_temperature, self.column_temperature
-        net = SelfClassifierNet(backbone, mlp, self.projection_dim, classes, *temperatures, self.n_heads)
+        if self.local_views:
+            self._check_small(backbone, image_shape)
+        queue_size = min(self.queue_size, max(1, n_images // 2))
+        net = SelfClassifierNet(backbone, mlp, self.projection_dim, classes, *temperatures, self.n_heads, queue_size)
         if self.mlp_end == "linear":
             for layer in (*mlp.modules(), *net.heads):
                 if isinstance(layer, nn.Linear):
                     nn.init.trunc_normal_(layer.weight, std=0.02)
         return net
 
+    def _check_small(self, backbone: Backbone, image_shape: tuple[int, int, int]) -> None:
+        height, width = sides(image_shape[:2], self.local_size)
+        try:
+            with torch.no_grad():
+                found = backbone.eval()(torch.zeros(1, image_shape[2], height, width)).shape[1]
+        except (RuntimeError, AssertionError, ValueError):
+            found = 0
+        backbone.train()
+        if found != backbone.width:
+            raise UserError(
+                f"Backbone {self.backbone!r} cannot take local views of {height}x{width} pixels: give a larger "
+                "local_size, local_views=0 or another backbone."
+            )
+
     @classmethod
     def restore(cls, folder: Path, run: Mapping[str, Any], params: Mapping[str, Any]) -> Self:
-        """Return a saved model; runs of earlier versions have one head of the class count that predicts."""
+        """Return a saved model; in runs of earlier versions only one head predicts."""
         return super().restore(folder, run, {"n_heads": 1, **params})
 
     def _training_facts(self) -> dict[str, Any]:
-        net = cast(SelfClassifierNet, self.net_)
-        losses = [round(loss, 4) for loss in net.recent_losses.tolist()]
-        return super()._training_facts() | {"head": net.chosen, "head_losses": losses}
+        rivals = cast(SelfClassifierNet, self.net_).rivals
+        losses = [round(loss, 4) for loss in rivals.recent_losses.tolist()]
+        return super()._training_facts() | {"head": rivals.chosen, "head_losses": losses}
 
     def _mlp(self, width: int) -> nn.Module:
         widths = [width, self.hidden_dim, self.projection_dim][2 - self.hidden_layers :]

@@ -1,4 +1,4 @@
-"""SimCLR: two views of a picture attract, all other pictures of the batch repel.
+"""SimCLR: two views of a picture attract each other, all other pictures of the batch repel.
 
 Chen, Kornblith, Norouzi and Hinton, "A simple framework for contrastive learning of visual representations", 2020.
 """
@@ -47,14 +47,14 @@ class SimCLRNet(Net):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SimCLR(TrainedEstimator):
-    """SimCLR (Chen et al. 2020): views of a picture attract, other pictures repel; then clusters.
+    """SimCLR (Chen et al. 2020): views of a picture attract each other, other pictures repel; then clusters.
 
     Parameters
     ----------
     backbone : "small-conv", "small-resnet18", "small-alexnet", or as in `models.pretrained`
-    weights : that the backbone begins with: None for random ones, "pretrained" for its own, or a file
+    weights : initial weights of the backbone: None for random ones, "pretrained" for its own, or a file
     projection_dim : outputs of the projection head
-    temperature : of the similarities; appendix B.9 takes 0.5 for small pictures
+    temperature : temperature of the similarities; appendix B.9 uses 0.5 for small pictures
 
     """
 

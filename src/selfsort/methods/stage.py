@@ -1,4 +1,4 @@
-"""The stages that a method trains in, and what they share: the run's folder, resuming, progress and hooks."""
+"""The stages in which a method trains, and what they share: the run folder, resuming, progress and hooks."""
 
 import logging
 import sys
@@ -25,12 +25,12 @@ class Stage:
 
     Attributes
     ----------
-    net : the network that learns, in place; what it learns towards and looks up by index is a `PerImage` of it
+    net : the network that learns, in place; targets and other data looked up by index are a `PerImage` of it
     data : what it learns from
-    recipe : how
-    name : of its folder within the run; the last stage has none, for the run is its own
-    title : what is said when it starts, such as "training 1 of 2"
-    validate : adds figures of its own after each epoch
+    recipe : how it is trained
+    name : name of its folder within the run; empty for the last stage, which uses the run folder itself
+    title : text printed when it starts, such as "training 1 of 2"
+    validate : adds further figures after each epoch
 
     """
 
@@ -44,15 +44,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Context:
-    """Where stages run.
+    """The environment in which stages run.
 
     Attributes
     ----------
-    folder : of the run, where checkpoints are kept; None keeps none
-    resume : go on with what is there
-    progress : tell on standard error how far it is
-    on_epoch : called with what happened so far after each epoch of the last stage
-    warnings : what was warned of in all stages
+    folder : the run folder, for checkpoints; None keeps none
+    resume : continue from what is there
+    progress : show progress on standard error
+    on_epoch : called with the history so far after each epoch of the last stage
+    warnings : the warnings of all stages
 
     """
 
@@ -63,13 +63,13 @@ class Context:
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, sentence: str) -> None:
-        """Say, and keep with the run, what a stage found odd."""
+        """Log a warning of a stage, and keep it with the run."""
         _log.warning(sentence)
         self.warnings.append(sentence)
 
     @contextmanager
     def place(self, name: str = "") -> Iterator[Path]:
-        """Yield the folder of a stage, for files of its own that last while it is trained."""
+        """Yield the folder of a stage, for its own files, which are deleted after its training."""
         if self.folder is None:
             with tempfile.TemporaryDirectory() as folder:
                 yield Path(folder)
@@ -77,10 +77,10 @@ class Context:
             yield RunFolder(self.folder).stage(name).path
 
     def train(self, stages: Iterator[Stage]) -> History:
-        """Train stage after stage; the history is the last one's, with the warnings of all.
+        """Train stage after stage; return the history of the last, with the warnings of all.
 
-        The checkpoints of an earlier stage are kept until the end: to go on with a later one, its last state is all
-        that it takes to come to the same weights again.
+        The checkpoints of earlier stages are kept until the end: their last states are all it takes to resume a later
+        stage and arrive at the same weights.
         """
         history, finished = History(), list[str]()
         for stage in stages:

@@ -1,6 +1,6 @@
-"""Variational auto-encoder with a small code (paper 4), made to be named group by group.
+"""Variational auto-encoder with a small code (paper 4), designed for naming group by group.
 
-The labels that a person gives enter elsewhere (`selfsort.labelling`), as the softmax head on z and the loss (3).
+The labels that a person gives enter elsewhere (`selfsort.labelling`), through the softmax head on z and the loss (3).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def vae_loss(logits: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor,
 
     `logits` and `target` are (B, C, H, W) with targets in [0, 1]; `mean` and `log_variance` are (B, z_dim).
     """
-    # float32 whatever the network computes in: hundreds of pixels are summed.
+    # In float32 whatever the network's precision: hundreds of pixels are summed.
     pixels = F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="sum")
     mean, log_variance = mean.float(), log_variance.float()
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
@@ -45,11 +45,11 @@ class TopdownVAENet(Net):
         self._begin(z_dim)
 
     def _begin(self, z_dim: int) -> None:
-        """Draw first weights with which the codes carry something from the first step on.
+        """Draw initial weights with which the codes carry information from the first step on.
 
         With PyTorch's own, whose signals fade from layer to layer, the divergence silences the codes before the decoder
-        learns to read them: after 5 epochs on MNIST 3 of 10 numbers are in use, with these 8 to 10, and the loss is
-        lower, too.
+        learns to read them: after 5 epochs on MNIST 3 of 10 numbers are in use, but 8 to 10 with these weights, and the
+        loss is lower as well.
         """
         for layer in self.modules():
             if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -59,7 +59,7 @@ class TopdownVAENet(Net):
         nn.init.constant_(last.bias[z_dim:], _FIRST_LOG_VARIANCE)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return equation (1) for the views, each coded by one draw from its distribution."""
+        """Return equation (1) for the views, each encoded by one sample from its distribution."""
         target = batch.views[0]
         mean, log_variance = self._distribution(target)
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
@@ -107,7 +107,7 @@ def _conv(shape: tuple[int, int, int], z_dim: int) -> tuple[nn.Sequential, nn.Se
 
 
 def _doubled(before: int, after: int, size: Sequence[int]) -> nn.Module:
-    """Return the layer that undoes a halving to (height, width), odd sizes too."""
+    """Return the layer that undoes a halving, to (height, width), including odd sizes."""
     odd = tuple(1 - side % 2 for side in size)
     return nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=cast(tuple[int, int], odd))
 
@@ -119,8 +119,8 @@ class TopdownVAE(TrainedEstimator):
     Parameters
     ----------
     network : "dense" (the paper's fully connected layers) or "conv"
-    z_dim : numbers in a picture's code (the paper's 10)
-    beta : weight of the KL divergence, which keeps codes near the origin (the paper's 5)
+    z_dim : numbers in a picture's code (10 in the paper)
+    beta : weight of the KL divergence, which keeps codes near the origin (5 in the paper)
 
     """
 
@@ -133,12 +133,12 @@ class TopdownVAE(TrainedEstimator):
     views: str | Augmentation = "none"
 
     n_views = 1
-    # The paper's: groups are looked for in z, where their centres can be decoded, and gamma of equation (3).
+    # As in the paper: groups are looked for in z, where their centres can be decoded; gamma of equation (3).
     label_space: ClassVar[Literal["embedding"]] = "embedding"
     name_weight: ClassVar[float] = 150.0
 
     def check_params(self) -> None:
-        """Check the hyper-parameters, also their ranges."""
+        """Check the hyper-parameters, including their ranges."""
         super().check_params()
         if self.z_dim < 1:
             raise UserError(f"z_dim={self.z_dim} is too small: it must be at least 1.")

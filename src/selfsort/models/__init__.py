@@ -1,1 +1,1 @@
-"""Networks: backbones, pre-trained ones and their weights, and the base they share; no data, and no training loop."""
+"""Networks: backbones, pre-trained ones and their weights, and their common base; no data, and no training loop."""

@@ -1,8 +1,8 @@
-"""Networks that methods share: (B, C, H, W) pictures in [0, 1] in, (B, `width`) features out.
+"""Networks shared by methods: (B, C, H, W) pictures in [0, 1] in, (B, `width`) features out.
 
-`small-conv`, `small-resnet18` (the CIFAR form of ResNet-18) and `small-alexnet` are made for pictures of about 16 to
-96 pixels; every other name is one of `selfsort.models.pretrained`, such as torchvision's classification networks, which
-begins from scratch without its last layer unless `weights` are given.
+`small-conv`, `small-resnet18` (the CIFAR form of ResNet-18) and `small-alexnet` are for pictures of about 16 to 96
+pixels; every other name is one from `selfsort.models.pretrained`, such as torchvision's classification networks, used
+without its last layer and trained from scratch unless `weights` are given.
 """
 
 from pathlib import Path
@@ -18,11 +18,11 @@ from selfsort.models.weights.frozen import is_architecture_only
 
 
 class Backbone(nn.Module):
-    """A network without a head, which normalises the pictures that it gets.
+    """A network without a head, which normalises its input.
 
     Attributes
     ----------
-    width : number of features it gives for a picture
+    width : number of features per picture
 
     """
 
@@ -41,7 +41,7 @@ class Backbone(nn.Module):
         self.layers = layers
         self.width = width
         self.channels = channels
-        # They follow from the constructor's arguments, so a saved run need not hold them.
+        # They follow from the constructor's arguments, so they need not be saved in a run.
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -55,13 +55,13 @@ class Backbone(nn.Module):
 def make_backbone(name: str, image_shape: tuple[int, int, int], weights: str | None = None) -> Backbone:
     """Build a backbone by name for (height, width, channels) pictures.
 
-    It begins with random weights, or with `weights`: "pretrained" for those that belong to its name, a file, or any
-    others that `selfsort.models.pretrained` knows.
+    It starts with random weights, or with `weights`: "pretrained" for those that belong to its name, a file, or any
+    others known to `selfsort.models.pretrained`.
 
     Raises
     ------
     UserError
-        For an unknown name, pictures that the network cannot take, or weights that cannot be had or do not fit.
+        If the name is unknown, the network cannot take such pictures, or the weights cannot be obtained or do not fit.
 
     """
     if name in _SMALL:
@@ -83,7 +83,7 @@ def make_backbone(name: str, image_shape: tuple[int, int, int], weights: str | N
 def _load_small(layers: nn.Module, name: str, weights: str) -> None:
     if weights == "pretrained":
         raise UserError(
-            f"Backbone {name!r} has no pre-trained weights: give a file of them, or choose another backbone."
+            f"Backbone {name!r} has no pre-trained weights: give a weights file, or choose another backbone."
         )
     path = Path(weights).expanduser()
     layers.load_state_dict(matching(layers, read(path).tensors, path, name, ("", "layers.", "net.backbone.layers.")))
@@ -96,7 +96,7 @@ def _width(name: str, layers: nn.Module, shape: tuple[int, int, int]) -> int:
             features = layers.eval()(torch.zeros(1, *shape))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(
-            f"Backbone {name!r} cannot take {shape[1]}x{shape[2]} pictures: choose another --size or backbone."
+            f"Backbone {name!r} cannot take {shape[1]}x{shape[2]} pictures: choose another size=… or backbone=…."
         ) from error
     layers.train()
     return int(features.flatten(1).shape[1])

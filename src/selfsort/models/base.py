@@ -1,4 +1,4 @@
-"""What every network is: one pass that gives an embedding and, where it has classes of its own, scores; and a loss."""
+"""What every network has: one forward pass to an embedding and, if it has classes of its own, scores; and a loss."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,12 +8,12 @@ ParameterGroup = dict[str, Any]
 
 
 class Output(NamedTuple):
-    """What one pass through a network gives.
+    """The result of one forward pass.
 
     Attributes
     ----------
     embedding : (B, D)
-    logits : (B, K) class scores, of a network that has classes of its own
+    logits : (B, K) class scores, if the network has classes of its own
 
     """
 
@@ -22,12 +22,12 @@ class Output(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a method sees of some pictures; there is no field for labels.
+    """What a method sees of a batch of pictures; there is no field for labels.
 
     Attributes
     ----------
-    inputs : (B, ...) what the network takes of each, as it is: pictures (B, C, H, W) in [0, 1], or features (B, D)
-    views : random views of them, each of the shape of `inputs`
+    inputs : (B, ...) the network's input for each, unchanged: pictures (B, C, H, W) in [0, 1], or features (B, D)
+    views : random views of the pictures, each with the shape of `inputs`, or smaller ones after these
     indices : (B,) int64 positions in the data set
 
     """
@@ -38,15 +38,15 @@ class Batch(NamedTuple):
 
 
 class Net(nn.Module):
-    """What a method trains."""
+    """A network that a method trains."""
 
     if TYPE_CHECKING:
 
-        def __call__(self, inputs: Tensor) -> Output:  # what PyTorch declares gives Any
+        def __call__(self, inputs: Tensor) -> Output:  # PyTorch declares Any
             """Return `forward(inputs)`."""
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return the embedding and, where the network has classes of its own, the class scores of (B, ...) inputs."""
+        """Return the embedding and, if the network has classes of its own, the class scores of (B, ...) inputs."""
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> Tensor:
@@ -54,5 +54,5 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self, weight_decay: float) -> list[ParameterGroup] | None:
-        """Return PyTorch's groups, with "rate" for a factor of the learning rate, where layers learn differently."""
+        """Return PyTorch's parameter groups, with "rate" as a factor of the learning rate; None if all learn alike."""
         return None

@@ -1,4 +1,4 @@
-"""A network cut in two: what comes before the cut stays as it is, so that it is computed once for each picture."""
+"""A network cut in two: the part before the cut does not change, so it is computed only once for each picture."""
 
 import copy
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 _CLOSE = 1e-4  # relative, in float32
 _TRIES = 12
-# Where vision transformers add the places of the patches: timm's and open_clip's, which are no modules.
+# Where vision transformers add the position embeddings of patches, in timm and open_clip: methods, not modules.
 _METHODS_BEFORE = ("_pos_embed", "_embeds")
 
 
 class Cut(NamedTuple):
-    """A network in two parts, one behind the other.
+    """A network in two parts, applied one after the other.
 
     Attributes
     ----------
-    front : gives what comes to the cut, (B, ...), of the network's own (B, C, H, W) inputs
-    tail : gives, of that, what the whole network gives; its weights are the network's own
+    front : computes the activations at the cut, (B, ...), from the network's own (B, C, H, W) inputs
+    tail : computes from those the output of the whole network; its weights are the network's own
 
     """
 
@@ -28,10 +28,10 @@ class Cut(NamedTuple):
 
 
 def cut(network: nn.Module, image_shape: tuple[int, int, int], share: float) -> Cut | None:
-    """Cut a network for (height, width, channels) pictures before the last blocks, a `share` of it or a little more.
+    """Cut a network for (height, width, channels) pictures before its last blocks, a `share` of it or slightly more.
 
-    What comes to the cut must be all that the blocks behind it see of the picture. This is tried with a random picture:
-    None where the two parts do not give what the network gives.
+    The activations at the cut must be all that the blocks after it see of the picture. This is tested with a random
+    picture: returns None if the two parts do not compute what the network does.
     """
     height, width, channels = image_shape
     inputs = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
@@ -53,14 +53,14 @@ def _cut(network: nn.Module, inputs: Tensor, share: float) -> Cut | None:
         try:
             difference = (found.tail(found.front(inputs)) - wanted).norm() / wanted.norm()
         except (RuntimeError, TypeError, ValueError, AttributeError):
-            continue  # the parts do not fit: something leads past the cut
+            continue  # the parts do not fit: something bypasses the cut
         if difference < _CLOSE:
             return found
     return None
 
 
 def _order_of_calls(network: nn.Module, inputs: Tensor) -> tuple[list[str], Tensor]:
-    """Return the names of all modules in the order in which they are first called, and what the network gives."""
+    """Return the names of all modules in the order in which they are first called, and the network's output."""
     order: dict[str, None] = {}
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs, name=name: order.setdefault(name))
@@ -75,7 +75,7 @@ def _order_of_calls(network: nn.Module, inputs: Tensor) -> tuple[list[str], Tens
 
 
 def _places(network: nn.Module, order: list[str], share: float) -> list[str]:
-    """Return where a cut may be: the last blocks with a `share` of the parameters in or behind them, the last first."""
+    """Return possible cuts: the last blocks with a `share` of the parameters in or after them, the last first."""
     sizes = [len(list(network.get_submodule(name).parameters(recurse=False))) for name in order]
     behind = sum(sizes) - np.cumsum([0, *sizes[:-1]])
     blocks = [any(network.get_submodule(name).children()) for name in order]
@@ -88,14 +88,14 @@ def _places(network: nn.Module, order: list[str], share: float) -> list[str]:
 
 
 class _Passed(nn.Module):
-    """Stands in for what lies before the cut."""
+    """Takes the place of modules before the cut."""
 
     def forward(self, inputs: Tensor, *_others: object, **_options: object) -> Tensor:
         return inputs
 
 
 class _Reached(Exception):
-    """A pass has come to the cut."""
+    """A pass has reached the cut."""
 
 
 class _Front(nn.Module):
@@ -123,12 +123,12 @@ class _Front(nn.Module):
 
 
 def _tail(network: nn.Module, order: list[str], at: str) -> nn.Module:
-    """Return a copy with the same weights in which all that is called before a block lets its input through."""
+    """Return a copy with the same weights in which all modules called before a block pass their input through."""
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     tail = copy.deepcopy(network, shared)
     before = order[: order.index(at)]
     for name in before:
-        if name and not f"{at}.".startswith(f"{name}.") and not _has_gone(tail, name):
+        if name and not f"{at}.".startswith(f"{name}.") and not _is_gone(tail, name):
             parent, _, last = name.rpartition(".")
             setattr(tail.get_submodule(parent), last, _Passed())
     for name in _METHODS_BEFORE:
@@ -137,8 +137,8 @@ def _tail(network: nn.Module, order: list[str], at: str) -> nn.Module:
     return tail
 
 
-def _has_gone(tail: nn.Module, name: str) -> bool:
-    """Tell whether a module was within one that lets its input through now."""
+def _is_gone(tail: nn.Module, name: str) -> bool:
+    """Tell whether a module was inside one that now passes its input through."""
     try:
         tail.get_submodule(name)
     except AttributeError:

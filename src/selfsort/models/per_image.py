@@ -1,12 +1,12 @@
-"""What belongs to a picture and is looked up by its index."""
+"""Data that belong to a picture and are looked up by its index."""
 
 from torch import Tensor, nn
 
 
 class PerImage(nn.Module):
-    """A row for each picture of a data set: soft targets, surrogate classes, stored features, a memory bank.
+    """One row for each picture of a data set: soft targets, surrogate classes, stored features, a memory bank.
 
-    The rows follow the network from device to device. They are no weights: only what training changes is saved.
+    The rows follow the network from device to device. They are not weights: only those changed by training are saved.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class PerImage(nn.Module):
         return self.rows[indices]
 
     def replace(self, rows: Tensor) -> None:
-        """Put other (N, ...) rows in the place of these."""
+        """Replace all rows by other (N, ...) rows."""
         self.rows = rows.to(self.rows.device)
 
     def put(self, indices: Tensor, rows: Tensor) -> None:
-        """Put (B, ...) rows at (B,) positions; what was looked up before stays as it was, for its gradient."""
+        """Put (B, ...) rows at (B,) positions; rows looked up before stay unchanged, for their gradients."""
         self.rows = self.rows.index_copy(0, indices, rows)

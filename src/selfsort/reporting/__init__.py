@@ -1,1 +1,1 @@
-"""Pages and figures for people, made of a finished run or audit; nothing here trains or chooses."""
+"""Pages and figures for people, made from a finished run or audit; nothing here trains or chooses."""

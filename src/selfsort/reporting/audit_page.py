@@ -1,4 +1,4 @@
-"""The page of an audit: what was found, with the pictures."""
+"""The page of an audit: its findings, with the pictures."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _SIDE = 112
 
 @dataclass(frozen=True)
 class ShownFinding:
-    """A picture as it is shown: what is written below it, and the rectangle to draw on it in its own pixels, if any."""
+    """A picture as shown: the text below it, and the rectangle to draw on it in its own pixels, if any."""
 
     id: str
     uri: str
@@ -40,7 +40,7 @@ class ShownFinding:
 
 
 class Strip(NamedTuple):
-    """Pictures of one finding: `total` of them, of which some are shown."""
+    """Pictures of one finding: `total` in all, some of which are shown."""
 
     anchor: str
     title: str
@@ -50,7 +50,7 @@ class Strip(NamedTuple):
 
 
 class Duplicates(NamedTuple):
-    """A group as it is shown; `more` pictures of it are not."""
+    """A group as shown; `more` of its pictures are not shown."""
 
     pictures: Sequence[ShownFinding]
     more: int
@@ -60,9 +60,9 @@ class Duplicates(NamedTuple):
 def write_audit_page(
     audit: Audit, folder: Path, *, shown_as: str = "AUDIT", input_spec: InputSpec | None = None
 ) -> None:
-    """Write the self-contained page of an audit into a folder; `shown_as` is what commands on it call the folder.
+    """Write the self-contained page of an audit into a folder; commands on the page call the folder `shown_as`.
 
-    It shows what a network with an `input_spec` gets of some pictures, by default one that trains from nothing.
+    It shows some pictures as a network with an `input_spec` gets them, by default a network trained from scratch.
     """
     chosen, spec = _Chosen(audit), input_spec or what_was_read.usual_input(audit.looks)
     page = render("audit.html.j2", _context(audit, chosen, _thumbnails(audit, chosen.all()), shown_as, spec))
@@ -80,7 +80,7 @@ class _Chosen:
         self.strips = {name: found.clearest()[:_PER_STRIP].tolist() for name, found in audit.found.items()}
 
     def all(self) -> list[int]:
-        """Return each picture that is shown somewhere."""
+        """Return all pictures that are shown somewhere."""
         groups = [picture for group in [*self.leaks, *self.groups] for picture in _first(group)]
         return sorted({*groups, *(picture for strip in self.strips.values() for picture in strip)})
 
@@ -110,6 +110,7 @@ def _context(
         "read": what_was_read.lines(audit),
         "pairs": what_was_read.pairs(audit, spec) if len(audit) else [],
         "spec": spec,
+        "numbers": {name: number for number, name in enumerate(sorted(str(row["id"]) for row in audit.rows()))},
         "side": _SIDE,
         "leaks": [_duplicates(audit, group, show) for group in chosen.leaks],
         "groups": [_duplicates(audit, group, show) for group in chosen.groups],
@@ -119,7 +120,7 @@ def _context(
 
 
 def findings(summary: dict[str, Any], audit: Audit) -> list[tuple[str, str, int, str]]:
-    """Return the lines of the table: the section, what was found, in how many pictures, and what comes of it."""
+    """Return the rows of the table: the section, the finding, the number of pictures, and what is proposed."""
     kept = "one of each is kept"
     leaks = summary["leaks"]
     lines = [
@@ -130,13 +131,13 @@ def findings(summary: dict[str, Any], audit: Audit) -> list[tuple[str, str, int,
         ("leaks", "groups of duplicates with different labels", leaks["across_labels"], kept),
     ]
     for each in all_findings():
-        comes = _proposal(audit, each.name) if each.rejects else each.proposal
-        lines.append((each.name, each.words, summary[each.name], comes))
+        proposal = _proposal(audit, each.name) if each.rejects else each.proposal
+        lines.append((each.name, each.words, summary[each.name], proposal))
     return lines
 
 
 def _proposal(audit: Audit, kind: str) -> str:
-    return "left out" if kind in audit.rejecting else "kept, as asked for"
+    return "left out" if kind in audit.rejecting else "kept, as requested"
 
 
 def _duplicates(audit: Audit, group: DuplicateGroup, show: Any) -> Duplicates:

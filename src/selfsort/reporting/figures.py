@@ -1,4 +1,4 @@
-"""Figures in the project's one style, drawn without a display; each comes back as the bytes of a PNG."""
+"""Figures in the project's style, drawn without a display and returned as the bytes of a PNG."""
 
 import io
 import warnings
@@ -22,7 +22,7 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a figure: its ground, its writing, its lines."""
+    """The colours of a figure: background, text and lines."""
 
     paper: str
     ink: str
@@ -34,7 +34,7 @@ class Theme:
 LIGHT = Theme(paper="#ffffff", ink="#1c2126", muted="#5b636b", line="#d9dcdf", colour_map="Blues")
 DARK = Theme(paper="#1a1e23", ink="#e9ebed", muted="#a3abb3", line="#383f47", colour_map="Blues_r")
 
-# Ten colours that people with any colour vision tell apart (Petroff 2021, arXiv:2107.02270); marks take over after ten.
+# Ten colours distinguishable with any colour vision (Petroff 2021, arXiv:2107.02270); after ten, the marker changes.
 COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
@@ -43,7 +43,7 @@ MARKS = "os^DvPX"
 
 @dataclass(frozen=True)
 class Curve:
-    """A panel of `loss_curves`: its title, its columns of the history, and whether they are shares from 0 to 1."""
+    """A panel of `loss_curves`: its title, its columns in the history, and whether they are shares from 0 to 1."""
 
     title: str
     columns: tuple[str, ...]
@@ -61,7 +61,7 @@ _DPI = 144
 
 
 def cluster_marker(cluster: int) -> tuple[str, str]:
-    """Give the colour and the matplotlib marker that stand for a cluster everywhere.
+    """Return the colour and the matplotlib marker that represent a cluster everywhere.
 
     >>> cluster_marker(0), cluster_marker(10)
     (('#3f90da', 'o'), ('#3f90da', 's'))
@@ -70,10 +70,10 @@ def cluster_marker(cluster: int) -> tuple[str, str]:
 
 
 def save_png(png: bytes, path: str | Path) -> None:
-    """Write a figure to `path`, whole or not at all; raise `UserError` if its name does not end in .png."""
+    """Write a figure to `path`, completely or not at all; raise `UserError` if its name does not end in .png."""
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise UserError(f"The figure {str(path)!r} can only be written as PNG; end its name in .png.")
+        raise UserError(f"The figure {str(path)!r} can only be written as PNG: end its name in .png.")
     with atomic_path(path) as partial:
         partial.write_bytes(png)
 
@@ -87,9 +87,9 @@ def contact_sheet(
     side: int = 72,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw images (n, H, W, C) row by row, `columns` in each, their longer side `side` pixels; return a PNG.
+    """Draw images (n, H, W, C) in rows of `columns`, with a longer side of `side` pixels; return a PNG.
 
-    Each of n `captions` is written into the corner of its image.
+    Each of n `captions` is written in the corner of its image.
     """
     rows = -(-len(images) // columns)
     sheet = _Sheet(images.shape[1:3], rows, columns, side, row_titles=row_titles, theme=theme)
@@ -102,7 +102,7 @@ def contact_sheet(
 def views_sheet(
     originals: Images, views: Images, *, row_titles: Sequence[str] = (), side: int = 96, theme: Theme = LIGHT
 ) -> bytes:
-    """Draw originals (n, H, W, C) at the left and the views (n, V, H', W', C) of each beside it; return a PNG."""
+    """Draw originals (n, H, W, C) on the left and the views (n, V, H', W', C) of each beside it; return a PNG."""
     titles = ["original", *(f"view {number + 1}" for number in range(views.shape[1]))]
     sheet = _Sheet(originals.shape[1:3], len(originals), len(titles), side, row_titles, titles, theme=theme)
     for row, (original, its_views) in enumerate(zip(originals, views, strict=True)):
@@ -113,7 +113,7 @@ def views_sheet(
 
 
 class _Sheet:
-    """A grid of pictures in exact pixels, with titles at the left and above."""
+    """A grid of pictures in exact pixels, with titles on the left and at the top."""
 
     def __init__(
         self,
@@ -173,13 +173,13 @@ def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     from PIL import Image
 
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
-    # A digit of 8x8 pixels is to be seen as it is, not smoothed into something else.
+    # A digit of 8x8 pixels should be seen as it is, not smoothed into something else.
     method = Image.Resampling.NEAREST if width >= 2 * picture.width else Image.Resampling.LANCZOS
     return np.asarray(picture.resize((width, height), method))
 
 
 def drawable_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
-    """Keep of `CURVES` what the history holds finite numbers of."""
+    """Return those of `CURVES` for which the history has finite numbers."""
 
     def known(name: str) -> bool:
         return any(np.isfinite(row.get(name, np.nan)) for row in history)
@@ -195,7 +195,7 @@ def loss_curves(
     columns: int = 2,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw what a run measured after each epoch, one panel for each of `curves`, `columns` in a row; return a PNG."""
+    """Draw the metrics of each epoch, one panel for each of `curves`, `columns` in a row; return a PNG."""
     columns = min(columns, len(curves))
     rows = -(-len(curves) // columns)
     figure = _figure(432 * columns, 270 * rows, theme, layout="constrained")
@@ -224,7 +224,7 @@ def _draw_curve(axes: "Axes", curve: Curve, history: Sequence[Mapping[str, float
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: its name, its points, their standard deviations if they are means, a star at the highest."""
+    """A line of a chart: its name, points, standard deviations if points are means, and a star at the highest."""
 
     name: str
     x: Sequence[float]
@@ -245,14 +245,13 @@ def line_chart(
 ) -> bytes:
     """Draw lines with a band of one standard deviation, and a dashed line at a `reference` value; return a PNG.
 
-    A `span` of the x axis is shaded, both ends included. `x_ticks` writes something else than the number at places of
-    the x axis.
+    A `span` of the x axis is shaded, including both ends. `x_ticks` replaces the numbers on the x axis by other labels.
     """
     figure = _figure(560, 380, theme, layout="constrained")
     axes = _axes(figure, theme, (1, 1, 1))
     for number, line in enumerate(lines):
         colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
-        # Many points are a curve, whose marks would hide it.
+        # With many points, markers would hide the line.
         axes.plot(line.x, line.y, color=colour, lw=1.8, marker=mark if len(line.x) <= 20 else "", label=line.name)
         if line.star:
             best = int(np.argmax(line.y))
@@ -279,7 +278,7 @@ def line_chart(
 def bar_chart(
     bars: Mapping[str, Mapping[str, float]], groups: Sequence[str], y_title: str, *, theme: Theme = LIGHT
 ) -> bytes:
-    """Draw a panel for each group, with a bar for each name that has a value there, written beside it; return a PNG."""
+    """Draw a panel per group with a bar for each name that has a value in it, written beside the bar; return a PNG."""
     rows = max(sum(group in values for values in bars.values()) for group in groups)
     figure = _figure(330 * len(groups), 70 + 24 * rows, theme, layout="constrained")
     for place, group in enumerate(groups, start=1):
@@ -289,7 +288,7 @@ def bar_chart(
         axes.barh(range(len(known)), list(known.values()), color=colours, height=0.7)
         axes.set_yticks(range(len(known)), list(known), fontsize=8, color=theme.ink)
         axes.invert_yaxis()
-        axes.set_xlim(0, 115)  # room for what is written beside the longest
+        axes.set_xlim(0, 115)  # room for the text beside the longest bar
         for row, value in enumerate(known.values()):
             axes.text(value + 1.5, row, f"{value:.1f}", va="center", fontsize=8, color=theme.ink)
         axes.set_title(group, loc="left", fontsize=10, color=theme.ink)
@@ -298,7 +297,7 @@ def bar_chart(
 
 
 def heat_map(values: NDArray[np.floating[Any]], names: Sequence[str], *, theme: Theme = LIGHT) -> bytes:
-    """Draw values (N, N), written in their cells, shaded from the lowest to the highest; return a PNG."""
+    """Draw values (N, N) in cells shaded from the lowest to the highest; return a PNG."""
     size = 150 + 54 * len(names)
     figure = _figure(size, size - 30, theme, layout="constrained")
     axes = _axes(figure, theme, (1, 1, 1))
@@ -320,10 +319,10 @@ def embedding_map(
     legend: bool = False,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw points (N, 2) in the colours and marks of their clusters (N,); return a PNG.
+    """Draw points (N, 2) with the colours and markers of their clusters (N,); return a PNG.
 
-    Each cluster's name, or its number where there are no names, stands in its middle, or in a legend at the right,
-    which can be read where the clusters lie upon one another.
+    Each cluster's name, or its number if there are no names, is written in its middle, or in a legend on the right,
+    which stays legible when clusters overlap.
     """
     figure = _figure(780 if legend else 640, 640, theme)
     axes = figure.add_axes((0.01, 0.01, 0.8 if legend else 0.98, 0.98))
@@ -346,7 +345,7 @@ def embedding_map(
 
 
 def central_point(points: NDArray[np.floating[Any]]) -> tuple[float, float]:
-    """Find the point nearest to the median: the median itself may lie among the points of another cluster."""
+    """Return the point nearest to the median, as the median itself may lie in another cluster."""
     distances = np.abs(points - np.median(points, axis=0)).sum(axis=1)
     x, y = points[distances.argmin()]
     return float(x), float(y)
@@ -370,7 +369,7 @@ def confusion_matrix(
     column_title: str = "cluster",
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Draw counts (R, C) shaded by their share of the row, written in up to 20 rows and columns; return a PNG."""
+    """Draw counts (R, C) shaded by their share of the row, with numbers up to 20 rows and columns; return a PNG."""
     rows, columns = counts.shape
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     longest = max(rows, columns)
@@ -406,10 +405,10 @@ def _short(text: str, longest: int = 18) -> str:
 
 
 def _figure(width: int, height: int, theme: Theme, *, dpi: int = 96, layout: Any = None) -> "Figure":
-    """Make a figure of `width` by `height` pixels at `dpi`; text sizes are meant for 96 of them to the inch."""
+    """Make a figure of `width` by `height` pixels at `dpi`; text sizes are meant for 96 dpi."""
     from matplotlib.figure import Figure
 
-    # Half a pixel more, for the size is cut to whole pixels after a division that may fall short.
+    # Half a pixel more, as the size is truncated to whole pixels after an inexact division.
     return Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), facecolor=theme.paper, layout=layout)
 
 
@@ -427,7 +426,7 @@ def _axes(figure: "Figure", theme: Theme, place: tuple[int, int, int]) -> "Axes"
 def _png(figure: "Figure", dpi: int = _DPI) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A class name in a script that the bundled font lacks shows as boxes; that is no reason to fail or to nag.
+        # A class name in a script that the bundled font lacks shows as boxes; do not fail or warn about that.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a report tells of a run, taken from the run folder."""
+"""Gather what a report says about a run from the run folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ from selfsort.reporting.report import ReportData
 from selfsort.schema import Invalid, checked
 from selfsort.training.collapse import of_final_model
 
-_SHOWN = ("warnings", "groups", "class_count")  # of a run's training, elsewhere in the report
+_SHOWN = ("warnings", "groups", "class_count")  # facts of the training shown elsewhere in the report
 
 
 def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
-    """Gather what `write_report` needs of a finished run and the pictures it was trained on."""
+    """Gather what `write_report` needs from a finished run and the pictures it was trained on."""
     return ReportData(
         title=runs.RunFolder(folder).title,
         config=_config(model.run_),
@@ -32,6 +32,7 @@ def report_data(model: Estimator, folder: Path, images: ImageSet) -> ReportData:
         history=model.history_.rows,
         skipped=runs.read_skipped(folder),
         evaluation=_evaluation(runs.RunFolder(folder).evaluation),
+        training_evaluation=_evaluation(runs.RunFolder(folder).training_evaluation),
         warnings=of_final_model(model.history_.warnings, len(model.history_.rows)),
         quality=_quality(model, runs.RunFolder(folder)),
         class_count=model.class_count_,
@@ -60,7 +61,7 @@ def _config(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(model: Estimator, folder: runs.RunFolder) -> GroupQuality:
-    """Return what fitting found out about the groups; the groups of names are others, and are judged now."""
+    """Return the quality of the groups from fitting; the groups of names are different ones, and are judged now."""
     known = None if model.names_ else model.run_["training"].get("groups")
     if known is None:
         return model.group_quality()
@@ -82,7 +83,7 @@ _Share = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 
 
 class _Named(BaseModel):
-    """The names against labels."""
+    """Names compared with labels."""
 
     accuracy: _Share
     n: NonNegativeInt
@@ -90,8 +91,9 @@ class _Named(BaseModel):
 
 
 class _Clustering(_Named):
-    """The clusters against labels."""
+    """Clusters compared with labels."""
 
+    purity: _Share = 0.0
     nmi: _Share
     ami: _Share
     ari: _Share
@@ -104,14 +106,14 @@ class _Clustering(_Named):
         columns = {len(row) for row in self.confusion}
         places = [row.cluster for row in self.per_class if row.cluster is not None]
         if len(self.confusion) != len(self.per_class) or len(columns) != 1:
-            raise ValueError("its confusion matrix does not fit its classes")
+            raise ValueError("its confusion matrix does not match its classes")
         if not all(0 <= place < max(columns) for place in places):
-            raise ValueError("a class stands for a cluster that is not there")
+            raise ValueError("a class is matched with a cluster that does not exist")
         return self
 
 
 class _Probe(BaseModel):
-    """A probe's figures."""
+    """The results of a probe."""
 
     kind: str
     accuracy: _Share
@@ -120,10 +122,11 @@ class _Probe(BaseModel):
 
 
 class _Evaluation(BaseModel):
-    """What a report takes for granted of an evaluation."""
+    """What a report relies on in an evaluation."""
 
     clustering: _Clustering | None = None
     named: _Named | None = None
     probe: _Probe | None = None
     silhouette: _Share | None = None
     source: str | None = None
+    of_training: bool = True

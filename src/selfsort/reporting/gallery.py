@@ -1,4 +1,4 @@
-"""Which pictures a report shows of each cluster, and their thumbnails."""
+"""Choose which pictures of each cluster a report shows, and make their thumbnails."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from selfsort.data.image_set import ImageSet
 from selfsort.reporting.figures import cluster_marker, contact_sheet
 from selfsort.reporting.thumbnails import Thumbnail, thumbnails, whole
 
-_CLUSTERS = 300  # at most so many are shown with pictures, the largest
-_STRIP = 12  # pictures in a strip, and at least two where there are many clusters
+_CLUSTERS = 300  # most clusters shown with pictures: the largest ones
+_STRIP = 12  # pictures in a strip; with many clusters fewer, but at least two
 _STRIPS_TOTAL = 600  # pictures in all strips of one kind
 _DRAWN = 112  # longer side of a picture on the page
 _SHEET_SIDE = 96  # of a picture on a contact sheet
@@ -31,7 +31,7 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class ShownImage:
-    """A picture as it is shown: its id, its thumbnail, and the words below it."""
+    """A picture as shown: its id, its thumbnail, and the text below it."""
 
     id: str
     thumbnail: Thumbnail
@@ -39,17 +39,17 @@ class ShownImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return the width and height at which it is meant to be shown."""
+        """Return the width and height at which to show it."""
         return self.thumbnail.drawn(_DRAWN)
 
     @property
     def coarse(self) -> bool:
-        """Tell whether its single pixels are seen."""
+        """Tell whether single pixels are visible."""
         return self.thumbnail.coarse(_DRAWN)
 
 
 class _Choice(NamedTuple):
-    """A picture to be shown: its position, and the words below it."""
+    """A picture to show: its position, and the text below it."""
 
     position: int
     note: str
@@ -57,7 +57,7 @@ class _Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as it is shown; `name` is "" where it has none, `strips` is empty for those beyond the largest."""
+    """A cluster as shown; `name` is "" if it has none, `strips` is empty except for the largest clusters."""
 
     number: int
     name: str
@@ -68,12 +68,12 @@ class Cluster:
 
     @property
     def label(self) -> str:
-        """Return the name, or the number where there is none."""
+        """Return the name, or the number if there is none."""
         return self.name or str(self.number)
 
     @property
     def mark(self) -> tuple[str, str]:
-        """Return the colour and the SVG path that stand for the cluster, on the map too."""
+        """Return the cluster's colour and SVG path, the same as on the map."""
         colour, mark = cluster_marker(self.number)
         return colour, _MARKS[mark]
 
@@ -81,8 +81,8 @@ class Cluster:
 class Gallery:
     """Chooses typical, random and borderline pictures of each cluster.
 
-    images, embedding (N, D), probabilities (N, K) and clusters (N,) belong together row by row; `random_state` seeds
-    the random ones. `names` (K) are shown instead of numbers.
+    images, embedding (N, D), probabilities (N, K) and clusters (N,) correspond row by row; `random_state` is the seed
+    of the random choice. `names` (K) are shown instead of numbers.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Gallery:
     def _strips(self, cluster: int, members: NDArray[np.intp]) -> dict[str, list[_Choice]]:
         own = self.probabilities[members, cluster]
         others = self.probabilities[members]
-        others[:, cluster] = -1  # a copy; the cluster is no rival of itself
+        others[:, cluster] = -1  # in a copy; a cluster is not its own rival
         rival, share = others.argmax(axis=1), others.max(axis=1)
 
         def pictures(rows: NDArray[np.intp], note: Callable[[int], str]) -> list[_Choice]:
@@ -156,7 +156,7 @@ def by_typicality(embedding: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Write a share in per cent, never rounded to nothing or to all.
+    """Write a share in per cent, never rounded to 0 or 100 %.
 
     >>> [percent(share).replace(chr(160), " ") for share in (0.123, 0.0001, 0.9999, 1.0, float("nan"))]
     ['12.3 %', '<0.1 %', '>99.9 %', '100.0 %', '–']
@@ -181,10 +181,9 @@ def cluster_sheet(
     names: Sequence[str] = (),
     columns: int = 12,
 ) -> bytes:
-    """Draw one row of most typical pictures per cluster that has any, the largest 40 of them; return a PNG.
+    """Draw a row of the most typical pictures for each of the 40 largest clusters; return a PNG.
 
-    The pictures are whole, made of the originals. The rows are titled with the `names` of the clusters, or their
-    numbers.
+    The pictures are uncropped originals. The titles of the rows are the `names` of the clusters, or their numbers.
     """
     numbers, sizes = np.unique(clusters, return_counts=True)
     shown = np.sort(numbers[np.argsort(-sizes, kind="stable")[:40]])
@@ -200,7 +199,7 @@ def cluster_sheet(
 
 
 def _put(cell: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> None:
-    """Lay a picture (h, w, 3) in the middle of a square cell, small ones enlarged by whole factors."""
+    """Centre a picture (h, w, 3) in a square cell, enlarging small ones by an integer factor."""
     factor = len(cell) // max(pixels.shape[:2])
     pixels = pixels.repeat(factor, 0).repeat(factor, 1)
     top, left = ((len(cell) - length) // 2 for length in pixels.shape[:2])

@@ -1,4 +1,4 @@
-"""Pages: self-contained HTML that needs no network and no script."""
+"""Self-contained HTML pages that need no network and no scripts."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from selfsort.reporting.gallery import percent
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-    """Return a page made of one of the templates beside this file."""
+    """Render a page from one of the templates beside this file."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -32,7 +32,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Show what does not print (control and direction characters, bytes that are no UTF-8) as escapes.
+    r"""Escape what cannot be printed: control and direction characters, and bytes that are not UTF-8.
 
     >>> printable("a\nb\udcff") == r"a\nb\udcff"
     True
@@ -52,7 +52,7 @@ def _sentence(line: str) -> str:
 
 
 def _unbroken(sentence: str) -> str:
-    """Keep figures and their per cent sign on one line."""
+    """Keep figures and their percent sign on one line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 

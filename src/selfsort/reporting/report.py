@@ -1,4 +1,4 @@
-"""The report: what a run found, in one HTML file that needs no network and no script."""
+"""The report: the results of a run in one HTML file that needs no network and no scripts."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selfsort.clustering.class_count import ClassCount
 from selfsort.clustering.layout import project
 from selfsort.data.image_set import ImageSet
-from selfsort.evaluation.certificate import Certificate, ClassShare
+from selfsort.evaluation.certificate import Certificate, ClassShare, between
 from selfsort.evaluation.certificate import percent as bound
 from selfsort.evaluation.group_quality import GroupQuality
 from selfsort.files import atomic_path
@@ -21,30 +21,32 @@ from selfsort.reporting import figures
 from selfsort.reporting.gallery import Gallery, percent
 from selfsort.reporting.pages import render
 from selfsort.reporting.thumbnails import data_uri
+from selfsort.spelling import counted
 
 _SKIPPED = 200  # files listed
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report tells of.
+    """The contents of a report.
 
     Attributes
     ----------
     title : heading of the report
-    config : method, parameters, versions, seed, source, fingerprint, …; values may be mappings themselves
+    config : method, parameters, versions, seed, source, fingerprint, …; values may themselves be mappings
     images : the N pictures and their ids
-    embedding : (N, D) where the method sees each picture
-    probabilities : (N, K) membership of each picture in each cluster
+    embedding : (N, D) embedding of the pictures
+    probabilities : (N, K) probability of each cluster for each picture
     clusters : (N,) cluster of each picture
-    history : one row of figures per epoch, as in `metrics.csv`; columns may be missing or NaN
+    history : one row of metrics per epoch, as in `metrics.csv`; columns may be missing or NaN
     skipped : id and reason of each file that could not be read
-    evaluation : what `selfsort evaluate --json` wrote, if it was run
-    warnings : sentences that the reader has to see first
-    names : (K,) of the clusters, if a person has given some
+    evaluation : the latest result of `selfsort evaluate`, if any
+    training_evaluation : the latest result on the training pictures, if `evaluation` is of others
+    warnings : sentences that the reader must see first
+    names : (K,) names of the clusters, if a person has given any
     certificate : what checked pictures say about the names, if any were checked
     quality : whether the groups mean anything, judged without labels
-    class_count : the estimate of the number of classes, where it was estimated
+    class_count : the estimated number of classes, if it was estimated
 
     """
 
@@ -57,6 +59,7 @@ class ReportData:
     history: Sequence[Mapping[str, float]] = ()
     skipped: Sequence[tuple[str, str]] = ()
     evaluation: Mapping[str, Any] | None = None
+    training_evaluation: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
     names: Sequence[str] = ()
     certificate: Certificate | None = None
@@ -69,7 +72,7 @@ def write_report(
 ) -> None:
     """Write the report of a run as one self-contained HTML file, replacing an earlier one.
 
-    `map_kind` says how the embedding is laid out in the plane, `random_state` seeds that and the choice of random
+    `map_kind` is the projection of the embedding map; `random_state` is its seed and that of the choice of random
     pictures. Raises `UserError` if the file cannot be written.
     """
     page = _page(data, map_kind, random_state)
@@ -84,7 +87,8 @@ def _page(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int)
 def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: int) -> dict[str, Any]:
     pictures = (data.images, data.embedding, data.probabilities, data.clusters)
     gallery = Gallery(*pictures, names=data.names, random_state=random_state)
-    evaluation = dict.fromkeys(("clustering", "named", "silhouette", "probe", "source")) | dict(data.evaluation or {})
+    wanted = ("clustering", "named", "silhouette", "probe", "source", "of_training")
+    evaluation = dict.fromkeys(wanted) | dict(data.evaluation or {})
     return {
         "data": data,
         "lead": _lead(data),
@@ -99,7 +103,7 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
         "compared": _compared(data.quality, "names" if data.names else "clusters") if data.quality else [],
         "count_curve": _count_curve(data.class_count) if data.class_count and data.class_count.curve else None,
         "evaluation": evaluation,
-        "certified": [_certified(row) for row in data.certificate.per_class] if data.certificate else [],
+        "certified": [_certified(row) for row in data.certificate.rows] if data.certificate else [],
         "tables": _evaluation_tables(evaluation, data.names),
         "confusion": _confusion(evaluation["clustering"], data.names),
         "group": "name" if data.names else "cluster",
@@ -111,7 +115,7 @@ def _context(data: ReportData, map_kind: Literal["tsne", "pca"], random_state: i
 
 @dataclass(frozen=True)
 class _Figure:
-    """A drawing for light and for dark pages, and what it shows in words."""
+    """A drawing for light and for dark pages, and a description of it."""
 
     light: str
     dark: str
@@ -128,7 +132,7 @@ def _map(data: ReportData, kind: Literal["tsne", "pca"], random_state: int) -> M
     by = "coloured and marked by name" if data.names else "coloured and numbered by cluster"
     drawing = _drawn(
         lambda theme: figures.embedding_map(points, data.clusters[rows], names=data.names, theme=theme),
-        f"{name} map of {len(rows):,} pictures, {by}",
+        f"{name} map of {counted(len(rows), 'picture')}, {by}",
     )
     return {"figure": drawing, "name": name, "n_drawn": len(rows)}
 
@@ -144,12 +148,12 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[_Figure]:
 
 
 def _compared(quality: GroupQuality, groups: str) -> list[tuple[str, str, str]]:
-    """Give the figures behind the judgement, of the groups and of what has none: agreement of neighbours, stability."""
+    """Return the figures behind the judgement, of the groups and of data without groups: agreement and stability."""
     titles = {
         f"These {groups}": "features",
-        "Groups of shuffled features": "shuffled",
-        "Groups of one cloud": "cloud",
-        f"These {groups}, among plain pixels": "pixels",
+        "Groups in shuffled features": "shuffled",
+        "Groups in one Gaussian cloud": "cloud",
+        f"These {groups}, in plain pixels": "pixels",
     }
     pairs = {
         title: (getattr(quality.neighbors, name), getattr(quality.stability, name)) for title, name in titles.items()
@@ -162,16 +166,16 @@ def _count_curve(count: ClassCount) -> _Figure:
     line = figures.Line("score", ks, scores, star=True)
     return _drawn(
         lambda theme: figures.line_chart(
-            [line], "number of groups", "score, 1 at best", span=(count.low, count.high), theme=theme
+            [line], "number of groups", "score (best 1)", span=(count.low, count.high), theme=theme
         ),
-        f"Score of every number of groups, highest at {count.estimate}; {count.low} to {count.high} are nearly as good",
+        f"Score of each number of groups, highest at {count.estimate}; {count.low} to {count.high} are nearly as good",
     )
 
 
 def _lead(data: ReportData) -> str:
-    """Say in one sentence what was done to what."""
+    """Describe the run in one sentence."""
     known = {name: data.config[name] for name in ("source", "method", "minutes", "device") if name in data.config}
-    words = f"{len(data.images):,} pictures"
+    words = counted(len(data.images), "picture")
     words += f" from {known['source']}" if "source" in known else ""
     number = data.probabilities.shape[1]
     words += f", each given one of {number} names" if data.names else f", sorted into {number} clusters"
@@ -181,7 +185,7 @@ def _lead(data: ReportData) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Write a duration for people.
+    """Format a duration.
 
     >>> _duration(0.2), _duration(8.2), _duration(754), _duration(9000)
     ('1 s', '8 s', '13 min', '2.5 h')
@@ -192,7 +196,7 @@ def _duration(seconds: float) -> str:
 
 
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:
-    """Give the figures at the top: name, value, unit."""
+    """Return the figures at the top: name, value, unit."""
     n_clusters = data.probabilities.shape[1]
     used = len(np.unique(data.clusters))
     confidence = float(data.probabilities[np.arange(len(data.clusters)), data.clusters].mean())
@@ -208,14 +212,18 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     ]
     if data.certificate:
         share = data.certificate.accuracy
-        between = dict.fromkeys((math.floor(round(100 * share.low, 6)), math.ceil(round(100 * share.high, 6))))
-        shown.insert(0, ("names right, 95\N{NO-BREAK SPACE}% sure", "–".join(map(str, between)), "%"))
+        ends = dict.fromkeys((math.floor(round(100 * share.low, 6)), math.ceil(round(100 * share.high, 6))))
+        shown.insert(0, ("names right, 95\N{NO-BREAK SPACE}% sure", "–".join(map(str, ends)), "%"))
     rank = data.history[-1].get("effective_rank", np.nan) if data.history else np.nan
     if np.isfinite(rank):
         shown.append(("effective rank", f"{rank:.1f}", f"of {data.embedding.shape[1]:,}"))
-    if named := (data.evaluation or {}).get("named"):
+    # The page is about the pictures that the run was trained on; figures of others are shown only with their source.
+    evaluation = dict(data.evaluation or {})
+    if not evaluation.get("of_training", True):
+        evaluation = dict(data.training_evaluation or {})
+    if named := evaluation.get("named"):
         shown.append(("accuracy by name", f"{100 * named['accuracy']:.1f}", "%"))
-    if scores := (data.evaluation or {}).get("clustering"):
+    if scores := evaluation.get("clustering"):
         shown += [] if named else [("accuracy after matching", f"{100 * scores['accuracy']:.1f}", "%")]
         shown += [("NMI", f"{scores['nmi']:.2f}", "")]
     return shown
@@ -223,30 +231,31 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
 
 @dataclass(frozen=True)
 class _Certified:
-    """The precision of a name as it is shown: in words, and as a bar from `start` of a `length`, in per cent."""
+    """A name's precision and recall as text, and the precision as a bar from `start` with a `length`, in per cent."""
 
     name: str
     pictures: int
     checks: int
     estimate: str
     interval: str
+    found: str
     start: float
     length: float
     middle: float | None
 
 
 def _certified(row: ClassShare) -> _Certified:
-    low, high = bound(row.low, down=True), bound(row.high, up=True)
-    interval = "not checked" if row.estimate is None else low if low == high else f"{low} to {high}"
-    length = max(100 * (row.high - row.low), 0.6)  # an exact share is to be seen, too
+    interval = "not checked" if row.estimate is None else between(row)
+    found = "–" if row.recall is None or row.recall.estimate is None else between(row.recall)
+    length = max(100 * (row.high - row.low), 0.6)  # so that an exact share is visible, too
     middle = None if row.estimate is None else 100 * row.estimate
     estimate = "–" if row.estimate is None else bound(row.estimate)
     start = min(100 * row.low, 100 - length)
-    return _Certified(row.name, row.pictures, row.n, estimate, interval, start, length, middle)
+    return _Certified(row.name, row.pictures, row.n, estimate, interval, found, start, length, middle)
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Turn a configuration into tables: one of the plain values, one for each mapping in it."""
+    """Turn a configuration into tables: one for the plain values, one for each mapping in it."""
     groups = {"run": {name: value for name, value in config.items() if not isinstance(value, Mapping)}}
     groups |= {name: dict(value) for name, value in config.items() if isinstance(value, Mapping)}
     return [
@@ -277,12 +286,12 @@ class _Table:
 
 
 def _evaluation_tables(evaluation: Mapping[str, Any], names: Sequence[str]) -> list[_Table]:
-    """Turn what `selfsort evaluate` found into tables; scores are fractions there."""
+    """Turn the result of `selfsort evaluate`, in which scores are fractions, into tables."""
     scores, named, probe = evaluation["clustering"], evaluation["named"], evaluation["probe"]
     tables = [_Table("Clusters", ("Figure", "Value"), _scores(scores, evaluation["silhouette"]))]
     if probe:
         known = [("Accuracy", percent(probe["accuracy"]))]
-        known += [("Pictures learnt from", f"{probe['n_train']:,}"), ("Pictures tested on", f"{probe['n_test']:,}")]
+        known += [("Training pictures", f"{probe['n_train']:,}"), ("Test pictures", f"{probe['n_test']:,}")]
         tables.append(_Table(f"Probe on the frozen embedding ({probe['kind']})", ("Figure", "Value"), known))
     if scores:
         header = ("Class", "Pictures", "Cluster", "Precision", "Recall", "F1")
@@ -298,6 +307,8 @@ def _scores(scores: Mapping[str, Any] | None, silhouette: float | None) -> list[
     rows = []
     if scores:
         rows += [("Accuracy after matching", percent(scores["accuracy"]))]
+        if "purity" in scores and len(scores["mapping"]) > len(scores["per_class"]):
+            rows += [("Purity (many-to-one), as clusters outnumber classes", percent(scores["purity"]))]
         rows += [(name.upper(), f"{scores[name]:.3f}") for name in ("nmi", "ami", "ari")]
         rows += [("Pictures with a label", f"{scores['n']:,}")]
         rows += [("Without a label", f"{scores['n_unlabelled']:,}")] if scores["n_unlabelled"] else []
@@ -323,7 +334,7 @@ def _confusion(scores: Mapping[str, Any] | None, names: Sequence[str]) -> _Figur
     if not scores:
         return None
     counts = np.array(scores["confusion"])
-    # The cluster matched with the first class comes first, and so on: what agrees lies on the diagonal.
+    # The cluster matched with the first class comes first, and so on, so that agreement is on the diagonal.
     matched = [row["cluster"] for row in scores["per_class"] if row["cluster"] is not None]
     order = matched + [cluster for cluster in range(counts.shape[1]) if cluster not in matched]
     classes, clusters = [row["name"] for row in scores["per_class"]], [_cluster_name(c, names) for c in order]

@@ -1,4 +1,4 @@
-"""Small versions of pictures for a page, made of the pictures as they are, on all cores."""
+"""Thumbnails for a page, made from the originals, on all cores."""
 
 import base64
 import io
@@ -19,10 +19,10 @@ from selfsort.data.pixels import read_scaled, reduced
 from selfsort.data.reading import Reading
 from selfsort.errors import UserError
 
-# A page holds its pictures in itself. Up to how many, which longer side and quality keep it below about 10 MB.
+# A page embeds its pictures. Up to so many pictures, this longer side and quality keep it below about 10 MB.
 _SIZES = ((450, 256, 72), (1000, 128, 65), (1 << 62, 64, 50))
-_PIXEL_ART = 32  # the longer side up to which lossy compression would leave traces that are seen
-_ANY_SIZE = 1 << 62  # what is shown was decoded before, within the limit that the user set
+_PIXEL_ART = 32  # longer side up to which lossy compression would be visible
+_ANY_SIZE = 1 << 62  # what is shown was decoded before, within the user's limit
 
 
 class Thumbnail(NamedTuple):
@@ -34,23 +34,23 @@ class Thumbnail(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Return an address that holds the picture."""
+        """Return a data URI that contains the picture."""
         return data_uri(self.content, self.kind)
 
     def drawn(self, longest: int) -> tuple[int, int]:
-        """Return the (width, height) at which to show the picture, its longer side `longest`."""
+        """Return the (width, height) at which to show the picture, with a longer side of `longest`."""
         width, height = (max(1, round(length * longest / max(self.size))) for length in self.size)
         return width, height
 
     def coarse(self, longest: int) -> bool:
-        """Tell whether single pixels are seen when the longer side is drawn that long."""
+        """Tell whether single pixels are visible when the longer side is drawn that long."""
         return longest > 2 * max(self.size)
 
 
 def thumbnails(images: ImageSet, positions: Iterable[int]) -> dict[int, Thumbnail]:
     """Return the thumbnails of the pictures at some positions; the fewer there are, the larger they are.
 
-    A picture that cannot be read any more is shown as the pixels that were made of it, or else is left out.
+    A picture that can no longer be read is shown as its decoded pixels if there are any, else left out.
     """
     chosen = sorted(set(positions))
     side, quality = next(size for count, *size in _SIZES if len(chosen) <= count)
@@ -64,7 +64,7 @@ def thumbnails(images: ImageSet, positions: Iterable[int]) -> dict[int, Thumbnai
 
 
 def whole(images: ImageSet, position: int, longest: int) -> Image.Image:
-    """Return a picture uncut, no side above `longest` pixels, from its pixels if it cannot be read any more."""
+    """Return an uncropped picture with no side above `longest` pixels, from its pixels if it can no longer be read."""
     try:
         return images.open(position, longest)
     except UserError:
@@ -72,7 +72,7 @@ def whole(images: ImageSet, position: int, longest: int) -> Image.Image:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Return an image of a kind ("png", "webp") as an address that holds it."""
+    """Return the data URI of an image of a kind ("png", "webp")."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -86,7 +86,7 @@ def _encoded(
             with pillow_limits(_ANY_SIZE):
                 pixels = opened if isinstance(opened, np.ndarray) else _scaled(opened, side, reading)
                 found.append(thumbnail(to_image(pixels), side, quality))
-        except Exception:  # changed since it was looked at, in whatever way
+        except Exception:  # the file may have changed in any way since it was listed
             found.append(None)
     return found
 

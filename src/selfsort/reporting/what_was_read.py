@@ -1,4 +1,4 @@
-"""What an audit's page says of reading: how many files were used, changed or left out, and what a model sees."""
+"""What an audit's page says about reading: how many files were used, changed or left out, and what a model sees."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from selfsort.data.listing import count_kinds
 from selfsort.data.reading import PLAIN
 from selfsort.reporting.thumbnails import Thumbnail, thumbnail, thumbnails
 
-_EACH, _PAIRS = 3, 24  # of one kind, and of all
+_EACH, _PAIRS = 3, 24  # pictures shown of one kind of change, and of all
 _ORDINARY = "as it is"
 
 
 class ReadLine(NamedTuple):
-    """A line of the table: what became of files, why, and of how many."""
+    """A row of the table: what became of files, why, and how many they are."""
 
     outcome: str
     why: str
@@ -27,7 +27,7 @@ class ReadLine(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A picture as people see it beside what a network gets of it."""
+    """A picture as people see it beside what a network gets."""
 
     id: str
     note: str
@@ -47,14 +47,14 @@ def lines(audit: Audit) -> list[ReadLine]:
 
 
 def usual_input(looks: Looks) -> InputSpec:
-    """Return the input that a network without one of its own gets of such pictures."""
+    """Return the input spec for such pictures of a network that has none of its own."""
     shapes = np.unique(looks.sizes, axis=0)
     own = len(shapes) == 1 and shapes[0, 0] == shapes[0, 1] <= LARGEST_NATIVE_SIZE
     return InputSpec(int(shapes[0, 0]) if own else DEFAULT_SIZE, 3 if looks.colourfulness.any() else 1)
 
 
 def pairs(audit: Audit, spec: InputSpec) -> list[Pair]:
-    """Return some pictures of each kind of change, and some ordinary ones, beside what a network with an input gets."""
+    """Return some unchanged pictures and some with each kind of change, beside what a network with this input gets."""
     notes = dict(_chosen(audit.looks))
     chosen = list(notes)
     places = audit.looks.places[np.array(chosen, np.intp)]
@@ -66,13 +66,13 @@ def pairs(audit: Audit, spec: InputSpec) -> list[Pair]:
     found = []
     for row, picture in enumerate(chosen):
         seen, got = shown.get(int(places[row])), given.get(row)
-        if seen and got:  # neither has gone meanwhile
+        if seen and got:  # neither has disappeared meanwhile
             found.append(Pair(audit.id(picture), notes[picture], seen, got))
     return found
 
 
 def _chosen(looks: Looks) -> Iterator[tuple[int, str]]:
-    """Yield pictures with what is to be said of them, the first of each kind of change."""
+    """Yield pictures with a note: some unchanged ones, and the first of each kind of change."""
     ordinary = [picture for picture, facts in enumerate(looks.facts) if facts == PLAIN]
     for place in np.unique(np.linspace(0, len(ordinary) - 1, min(_EACH, len(ordinary))).astype(int)).tolist():
         yield ordinary[place], _ORDINARY

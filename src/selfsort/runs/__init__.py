@@ -1,4 +1,4 @@
-"""Run folders, which `fit` writes and every later command starts from: their files, manifest and locks; no training."""
+"""Run folders, written by `fit` and read by every later command: their files, manifest and locks; no training."""
 
 from selfsort.runs.contents import (
     is_finite,

@@ -1,4 +1,4 @@
-"""What a run folder holds: the fitted model, arrays and tables; writing them, and reading them back checked."""
+"""Write the contents of a run folder (the fitted model, arrays and tables), and read them back with checks."""
 
 import csv
 import hashlib
@@ -17,10 +17,11 @@ from selfsort.files import atomic_path, is_there
 from selfsort.runs.folder import RunFolder
 from selfsort.runs.seal import digest_of, read_sealed, write_sealed
 from selfsort.schema import Invalid, check_arrays, checked, parsed
+from selfsort.spelling import counted
 from selfsort.tables import rows_of, write_table
 
-_LONGEST_HEADER = 100_000_000  # bytes, as the format says
-_BLOCK = 2**24  # bytes that are read at a time
+_LONGEST_HEADER = 100_000_000  # bytes, by the safetensors format
+_BLOCK = 2**24  # bytes read at a time
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
@@ -29,18 +30,18 @@ def read_run(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        When there is no run, or it is unfinished, damaged or of a newer format.
+        If there is no run, or it is unfinished, damaged or of a newer format.
 
     """
     folder = RunFolder(path)
     if not is_there(folder.manifest):
         raise UserError(
-            f"{str(folder.path)!r} is not a run folder (it has no {folder.manifest.name}): give one that "
-            "`selfsort fit` made."
+            f"{str(folder.path)!r} is not a run folder (it has no {folder.manifest.name}): give one made by "
+            "`selfsort fit`."
         )
     run = folder.read_manifest()
     if run["status"] != "complete":
-        raise UserError(f"{str(folder.path)!r} holds an unfinished run: finish it with resume=True first.")
+        raise UserError(f"{str(folder.path)!r} holds an unfinished run: first finish it with resume=True.")
     return run
 
 
@@ -52,12 +53,12 @@ def write_model(
     ids: tuple[str, ...],
     run: Mapping[str, Any],
 ) -> None:
-    """Write a fitted model; the manifest comes last, holds the digests of all files and declares the folder complete.
+    """Write a fitted model, and last the manifest, with the digests of all files and the status "complete".
 
     Raises
     ------
     UserError
-        When a number is not finite, or something cannot be written.
+        If a number is not finite, or something cannot be written.
 
     """
     from safetensors.torch import save
@@ -68,7 +69,7 @@ def write_model(
             raise UserError(f"The model's {name!r} is not finite: lower the learning rate or use precision='32'.")
     folder = RunFolder(path)
     with atomic_path(folder.model) as partial:
-        # Not save_file, which hides its files from everybody but their owner.
+        # Not save_file, whose files only their owner can read.
         partial.write_bytes(save(arrays))
     write_array(folder.embedding, embedding)
     write_array(folder.probabilities, probabilities)
@@ -78,7 +79,7 @@ def write_model(
 
 
 def seal(path: Path) -> None:
-    """Note in the manifest of a finished run the digests of its files, where some were added."""
+    """Update the digests in the manifest of a finished run after files were added."""
     folder = RunFolder(path)
     write_sealed(folder.manifest, {**folder.read_manifest(), "files": _digests(folder)})
 
@@ -94,22 +95,22 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def is_finite(array: NDArray[Any]) -> bool:
-    """Tell whether an array holds numbers that are finite, and no others; without a copy of it."""
+    """Tell whether an array holds only finite numbers, without copying it."""
     if array.dtype.kind != "f" or not array.size:
         return array.dtype.kind in "fbiu"
-    return bool(array.min() > -np.inf and array.max() < np.inf)  # both pass NaN on
+    return bool(array.min() > -np.inf and array.max() < np.inf)  # both propagate NaN
 
 
 def read_array(path: Path, shape: Sequence[int | None], way_out: str = "") -> NDArray[np.float32]:
-    """Return the float32 array in a file of a run, whose `shape` is known but for what is None.
+    """Return the float32 array in a file of a run, of a known `shape`; None stands for any length.
 
-    It is read in one pass, in which its digest is made. Nothing is allocated that the file does not hold. `way_out`
-    says what to do where it is damaged, if not what holds for the whole folder.
+    The file is read in one pass, which also computes its digest. No more memory is allocated than the file's size.
+    `way_out` says what to do if the file is damaged; by default, it is the advice for the whole folder.
 
     Raises
     ------
     UserError
-        When it is missing, was changed, or holds anything but finite numbers of that shape.
+        If the file is missing, was changed, or holds anything but finite numbers of that shape.
 
     """
     digest = hashlib.sha256()
@@ -131,12 +132,12 @@ def read_array(path: Path, shape: Sequence[int | None], way_out: str = "") -> ND
 
 
 def map_array(path: Path) -> NDArray[np.float32]:
-    """Return a float32 array in a file of a run that stays on the disk; nothing but its header is looked at.
+    """Map a float32 array in a file of a run into memory; only its header is read.
 
     Raises
     ------
     UserError
-        When there is no such file, or it is no array of the length it claims.
+        If there is no such file, or it is not an array of the length it declares.
 
     """
     with _reading(path), open(path, "rb") as file:
@@ -146,40 +147,40 @@ def map_array(path: Path) -> NDArray[np.float32]:
 
 
 def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool]:
-    """Return the shape of the array in an open file and whether it is stored by columns."""
+    """Return the shape of the array in an open file, and whether it is stored in Fortran order."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, in_columns, kind = read(file)
-    except Exception as error:  # NumPy lets Python's parser read it, which has many ways to fail
-        raise Invalid("it is no array") from error
+    except Exception as error:  # NumPy reads it with Python's parser, which can fail in many ways
+        raise Invalid("it is not an array") from error
     if kind != np.dtype("<f4"):
         raise Invalid(f"it holds {kind}, not float32")
     if math.prod(shape) * kind.itemsize != size - file.tell() or any(type(n) is not int or n < 0 for n in shape):
-        raise Invalid("it is longer or shorter than it says")
+        raise Invalid("its length differs from the declared one")
     return shape, in_columns
 
 
 def _fill(buffer: memoryview, file: IO[bytes], digest: Any) -> None:
-    """Read the rest of a file, feeding its digest."""
+    """Read the rest of a file into a buffer, updating its digest."""
     for start in range(0, len(buffer), _BLOCK):
         block = buffer[start : start + _BLOCK]
         if file.readinto(block) != len(block):  # type: ignore[attr-defined]
-            raise Invalid("it is shorter than it says")
+            raise Invalid("it is shorter than declared")
         digest.update(block)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return the tensors of the weights in a run folder; raise `UserError` for a file that is not as it was written."""
+    """Return the tensors in a run's file of weights; raise `UserError` if it is not as it was written."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     with _reading(path):
         data = _bytes(path)
         try:
-            tensors = dict(load(data))  # by bytes: the library takes no path that is not UTF-8
+            tensors = dict(load(data))  # from bytes, as the library accepts only UTF-8 paths
         except SafetensorError as error:
-            raise Invalid("it is no file of weights") from error
+            raise Invalid("it is not a file of weights") from error
         broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
         if broken:
             raise Invalid(f"{broken[0]!r} holds numbers that are not finite")
@@ -200,21 +201,21 @@ def read_training_arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.fl
     rows = read_rows(folder.assignments, ("id", "cluster"))
     n_images = int(run["data"]["n_images"])
     if len(rows) != n_images:
-        raise folder.damaged(folder.assignments, f"it is of {len(rows):,} pictures, not {n_images:,}")
+        raise folder.damaged(folder.assignments, f"it lists {counted(len(rows), 'picture')}, not {n_images:,}")
     embedding = read_array(folder.embedding, (n_images, None))
     probabilities = read_array(folder.probabilities, (n_images, len(run.get("names", ())) or None))
     if not probabilities.size or probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
-        raise folder.damaged(folder.probabilities, "its rows are no shares of 1")
+        raise folder.damaged(folder.probabilities, "its rows do not sum to 1")
     return embedding, probabilities, tuple(row["id"] for row in rows)
 
 
 def read_skipped(path: Path) -> list[tuple[str, str]]:
-    """Return the id and the reason of each picture that a run skipped."""
+    """Return the id of each picture that a run skipped, and the reason."""
     return [(row["id"], row["reason"]) for row in read_rows(RunFolder(path).skipped, ("id", "reason"), optional=True)]
 
 
 def read_rows(path: Path, columns: Iterable[str], *, optional: bool = False) -> list[dict[str, str]]:
-    """Return the rows of a table in a run folder that has these columns; none where an `optional` one is not there."""
+    """Return the rows of a table in a run folder, which must have these columns; none if `optional` and missing."""
     if optional and not path.exists():
         return []
     with _reading(path):
@@ -229,7 +230,7 @@ def read_rows(path: Path, columns: Iterable[str], *, optional: bool = False) -> 
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the figures of each epoch of a run; none for a method that does not learn."""
+    """Return the metrics of each epoch of a run; none for a method that does not learn."""
     metrics = RunFolder(path).metrics
     rows = read_rows(metrics, ("epoch", "loss"), optional=True)
     with _reading(metrics):
@@ -242,16 +243,16 @@ def _number(text: str) -> float:
             return number
     except ValueError:
         pass
-    raise Invalid(f"{text!r} is no finite number")
+    raise Invalid(f"{text!r} is not a finite number")
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object that was written with `write_facts`, None where there is none.
+    """Return a JSON object written by `write_facts`, or None if there is none.
 
     Raises
     ------
     Invalid
-        When it cannot be read, or another one than was written.
+        If it cannot be read, or was changed after it was written.
 
     """
     try:
@@ -263,18 +264,18 @@ def read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def write_facts(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object into a run folder that holds it beside the model, such as what was measured."""
+    """Write a JSON object, such as an evaluation, into a run folder beside the model."""
     write_sealed(path, content)
 
 
 def read_kept(path: Path, stamp: str, shapes: Mapping[str, str]) -> dict[str, NDArray[Any]] | None:
-    """Return arrays that `write_kept` kept under a `stamp`, of the `shapes` that `check_arrays` takes.
+    """Return the arrays that `write_kept` stored under a `stamp`, with `shapes` as in `check_arrays`.
 
-    None where there are none, or anything is wrong with them: they can be made again.
+    Return None if there are none or anything is wrong with them: they can be computed again.
     """
     try:
         with ZipFile(path) as members:
-            # As they were written: what is packed could be larger than the memory.
+            # They are written uncompressed; compressed ones could expand beyond the memory.
             if any(member.compress_type != ZIP_STORED for member in members.infolist()):
                 return None
         with np.load(path, allow_pickle=False) as kept:
@@ -288,26 +289,26 @@ def read_kept(path: Path, stamp: str, shapes: Mapping[str, str]) -> dict[str, ND
 
 
 def write_kept(path: Path, stamp: str, **arrays: NDArray[Any]) -> None:
-    """Keep arrays that took long to make, under a `stamp` of what they were made of."""
+    """Store arrays that took long to compute, under a `stamp` of what they were computed from."""
     kept: dict[str, Any] = {"stamp": stamp, **arrays}
     with atomic_path(path) as partial, open(partial, "wb") as file:
         np.savez(file, **kept)
 
 
 def _bytes(path: Path) -> bytes:
-    """Return what a file of a run holds, if that is what was written."""
+    """Return the contents of a file of a run, after checking that they are what was written."""
     data = path.read_bytes()
     _check_digest(path, hashlib.sha256(data).hexdigest())
     return data
 
 
 def _check_digest(path: Path, digest: str) -> None:
-    """Raise `Invalid` when the file's manifest knows another digest; those of earlier versions know none."""
+    """Raise `Invalid` if the run's manifest holds another digest; manifests of earlier versions hold none."""
     folder = RunFolder(path.parent)
     run = folder.read_manifest() if folder.manifest.exists() else {}
     known = run.get("files", {})
     if known and run["status"] == "complete" and known.get(path.name) != digest:
-        raise Invalid("it was changed after it was written" if path.name in known else "it is not of this run")
+        raise Invalid("it was changed after it was written" if path.name in known else "it does not belong to this run")
 
 
 def _reading(path: Path, way_out: str = "") -> AbstractContextManager[None]:

@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """A run folder, by what is in it; nothing need exist yet.
+    """The paths in a run folder; none of them need exist yet.
 
-    A model that knows names has a folder of the same kind inside the run's, `refined`; so has each earlier stage of a
-    method of several stages, while it is trained.
+    A model that knows names has a folder of the same kind inside the run's, `refined`. So does each earlier stage of a
+    method of several stages, during training.
     """
 
     def __init__(self, path: str | Path):
@@ -31,7 +31,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The weights, and the clustering where the network does not have classes of its own."""
+        """The weights, and the clustering if the network has no classes of its own."""
         return self.path / "model.safetensors"
 
     @property
@@ -41,7 +41,7 @@ class RunFolder:
 
     @property
     def probabilities(self) -> Path:
-        """The (N, K) memberships of the training pictures."""
+        """The (N, K) class probabilities of the training pictures."""
         return self.path / "probabilities.npy"
 
     @property
@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """The figures of each epoch."""
+        """The metrics of each epoch."""
         return self.path / "metrics.csv"
 
     @property
@@ -66,7 +66,7 @@ class RunFolder:
 
     @property
     def sealed_files(self) -> tuple[Path, ...]:
-        """The files, not all of them in every run, that stay as they are once the run is finished."""
+        """The files that do not change once the run is finished; not every run has all of them."""
         return (
             self.model,
             self.embedding,
@@ -80,7 +80,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the states from which an interrupted training goes on."""
+        """The folder of the states from which an interrupted training resumes."""
         return self.path / "checkpoints"
 
     @property
@@ -90,38 +90,53 @@ class RunFolder:
 
     @property
     def labels(self) -> Path:
-        """The answers of a labelling."""
+        """The answers given in labelling."""
         return self.path / "labels.sqlite"
 
     @property
     def points(self) -> Path:
-        """Where the pictures lie in the space in which groups are looked for."""
+        """The positions of the pictures in the label space."""
         return self.path / "points.npz"
 
     @property
+    def shots(self) -> Path:
+        """When, where and with which camera the pictures were taken."""
+        return self.path / "shots.csv"
+
+    @property
     def embedding_map(self) -> Path:
-        """The embedding on a plane, as the page shows it."""
+        """The embedding map that the page shows."""
         return self.path / "map.npz"
 
     @property
+    def label_token(self) -> Path:
+        """The token by which windows reconnect after the page's server was restarted; only its owner can read it."""
+        return self.path / ".label.token"
+
+    @property
     def label_lock(self) -> Path:
-        """Locked by the process that names or certifies the run."""
+        """The lock of the process that labels or certifies the run."""
         return self.path / ".label.lock"
 
     @property
     def refine_lock(self) -> Path:
-        """Locked by the process that refines the run."""
+        """The lock of the process that refines the run."""
         return self.path / ".refine.lock"
 
     @property
     def error_probability(self) -> Path:
         """The (N,) probabilities that the names of a refined model are wrong."""
-        return self.path / "doubt.npy"  # so called since the first version, which must still open
+        return self.path / "doubt.npy"  # its name in the first version, whose runs must still open
 
     @property
     def evaluation(self) -> Path:
-        """What `selfsort evaluate` measured last."""
+        """The latest result of `selfsort evaluate`."""
         return self.path / "evaluation.json"
+
+    @property
+    def training_evaluation(self) -> Path:
+        """The latest result of `selfsort evaluate` on the pictures that the run was trained on."""
+        return self.path / "evaluation-training.json"
 
     @property
     def certificate(self) -> Path:
@@ -130,18 +145,22 @@ class RunFolder:
 
     @property
     def model_card(self) -> Path:
-        """The model's card, for people."""
+        """The model card, for people."""
         return self.path / "model-card.md"
 
     @property
     def report(self) -> Path:
-        """The report, unless the user chose another place."""
+        """The report, unless the user chose another path."""
         return self.path / "report.html"
 
     @property
     def refined(self) -> "RunFolder":
         """The folder of the model that knows names."""
         return RunFolder(self.path / "named")
+
+    def model_of_round(self, number: int) -> Path:
+        """Return the folder that keeps the refined model of an earlier round, or of a round taken back."""
+        return self.path / f".{self.refined.path.name}-{number}"
 
     @property
     def title(self) -> str:
@@ -150,7 +169,7 @@ class RunFolder:
         return path.parent.name if self.is_refined() else path.name
 
     def stage(self, name: str) -> "RunFolder":
-        """Return the folder of an earlier stage of training, with checkpoints and metrics of its own."""
+        """Return the folder of an earlier stage of training, with its own checkpoints and metrics."""
         return RunFolder(self.path / name)
 
     def newest(self) -> "RunFolder":
@@ -161,7 +180,7 @@ class RunFolder:
             return refined
         if refined.path.is_dir():
             _log.warning(
-                "%r has no finished model that knows names, so the clusters count: bring back a copy, or %s.",
+                "%r holds no finished model that knows names, so the clusters are used: restore a copy, or %s.",
                 str(refined.path),
                 refined.way_out(),
             )
@@ -174,7 +193,7 @@ class RunFolder:
         return path == run.refined.path and run.manifest.exists()
 
     def has_checkpoints(self) -> bool:
-        """Tell whether there is a state to go on from, of any stage."""
+        """Tell whether there is a state to resume from, of any stage."""
         return any(self.path.glob(f"**/{self.checkpoints.name}/*.safetensors"))
 
     def is_complete(self) -> bool:
@@ -187,7 +206,7 @@ class RunFolder:
         Raises
         ------
         UserError
-            When it is missing, damaged, or of a newer format.
+            If it is missing, damaged, or of a newer format.
 
         """
         try:
@@ -201,19 +220,19 @@ class RunFolder:
 
     @contextmanager
     def reading(self, path: Path, way_out: str = "") -> Iterator[None]:
-        """Let the block read a file of the folder; what it finds wrong there becomes a `UserError` with the way out."""
+        """Let the block read a file of the folder; its errors become a `UserError` that says what to do."""
         try:
             yield
         except (OSError, Invalid) as error:
             raise self.damaged(path, error, way_out) from error
 
     def damaged(self, path: Path, problem: object, way_out: str = "") -> UserError:
-        """Return the error of a file in the folder that cannot be used, with the way out."""
+        """Return the error for a file in the folder that cannot be used, which says what to do."""
         why = "is missing" if isinstance(problem, FileNotFoundError) else f"is damaged ({_reason(problem)})"
-        return UserError(f"{str(path)!r} {why}: bring back a copy, or {way_out or self.way_out()}.")
+        return UserError(f"{str(path)!r} {why}: restore a copy, or {way_out or self.way_out()}.")
 
     def way_out(self) -> str:
-        """Tell what to do when something in the folder is damaged."""
+        """Say what to do if something in the folder is damaged."""
         if not self.is_refined():
             return "train again into another folder"
         run = self.path.parent

@@ -1,4 +1,4 @@
-"""Run locks: one process at a time works in a folder."""
+"""Run locks, which let only one process at a time work in a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises
     ------
     UserError
-        When another process has locked it, or it cannot be written.
+        If another process has locked it, or it cannot be written.
 
     """
     try:
@@ -39,13 +39,13 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def is_empty(folder: Path) -> bool:
-    """Tell whether nothing but a lock is in a folder."""
+    """Tell whether a folder holds nothing but a lock."""
     return not any(entry.name != _LOCK for entry in folder.iterdir())
 
 
 def is_running(folder: Path) -> bool:
     """Tell whether a process has locked a folder."""
-    return (folder / _LOCK).exists() and is_locked(folder / _LOCK)  # asking would make the file
+    return (folder / _LOCK).exists() and is_locked(folder / _LOCK)  # is_locked would create the file
 
 
 def is_locked(path: Path) -> bool:

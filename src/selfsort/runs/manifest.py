@@ -1,4 +1,4 @@
-"""The manifest of a run: what is known of it, as `run.json` keeps it; describing it, and reading it back checked."""
+"""The manifest of a run, `run.json`: describe a run in it, and read it back with checks."""
 
 import json
 import platform
@@ -19,7 +19,7 @@ from selfsort.schema import Invalid, Versioned, checked
 
 FORMAT = 1
 _LIBRARIES = ("selfsort", "torch", "torchvision", "lightning", "numpy", "scikit-learn", "faiss-cpu", "umap-learn")
-# Where a run is computed may change between two sittings; what is computed may not.
+# A resumed run may be computed elsewhere, but must compute the same.
 _MAY_DIFFER = ("device", "checkpoint_minutes")
 
 
@@ -31,7 +31,7 @@ _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Model(BaseModel):
-    """What must be there; a newer version may have written more."""
+    """Required fields; a newer version may have written more."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
@@ -39,24 +39,24 @@ class _Model(BaseModel):
 def _known_options(options: dict[str, Any]) -> dict[str, Any]:
     unknown = options.keys() - {field.name for field in fields(Request)}
     if unknown:
-        raise ValueError(f"{min(unknown)!r} is no way to load pictures")
+        raise ValueError(f"{min(unknown)!r} is not an option for loading pictures")
     checked(Request, options)
     return options
 
 
-def _bearable(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def _check_size(image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
     if image_shape[0] * image_shape[1] > MAX_PIXELS:
-        raise ValueError("there are no pictures of so many pixels")
+        raise ValueError("its pictures have too many pixels")
     return image_shape
 
 
 class _Data(_Model):
-    """The pictures that a run is of."""
+    """The pictures of a run."""
 
     source: str
     options: Annotated[dict[str, Any], AfterValidator(_known_options)]
     n_images: _Positive
-    image_shape: Annotated[tuple[_Side, _Side, Literal[1, 3]], AfterValidator(_bearable)]
+    image_shape: Annotated[tuple[_Side, _Side, Literal[1, 3]], AfterValidator(_check_size)]
     fingerprint: str
     n_skipped: Natural
 
@@ -68,7 +68,7 @@ class _ClassCount(_Model):
 
 
 class _TrainingFacts(_Model):
-    """What is known when a training has ended."""
+    """What is known once training has ended."""
 
     minutes: _Amount
     epochs: Natural
@@ -77,14 +77,14 @@ class _TrainingFacts(_Model):
 
 
 class _Params(_Model):
-    """The hyper-parameters that every method has; the others are looked at with the method."""
+    """The hyper-parameters that every method has; the method checks the others."""
 
     n_classes: _Positive | Literal["auto"]
     random_state: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Refined(_Model):
-    """What is known of the refinements of a model that learnt names."""
+    """What is known of the refinements of a model that has learnt names."""
 
     rounds: Natural
     epochs: Natural
@@ -93,14 +93,14 @@ class _Refined(_Model):
 
 
 class _Reference(BaseModel):
-    """Weights that can be fetched again."""
+    """Weights that can be downloaded again."""
 
     name: str
     sha256: str
 
 
 class _Manifest(_Model):
-    """The manifest of a run: what other code takes for granted once it has been read."""
+    """The manifest of a run: what other code relies on once it has been read."""
 
     format: _Positive
     status: Literal["training", "complete"]
@@ -120,20 +120,20 @@ class _Manifest(_Model):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if len(set(self.names)) < len(self.names):
-            raise ValueError("a name is there twice")
+            raise ValueError("a name occurs twice")
         if self.status == "complete":
             self._check_complete()
         return self
 
     def _check_complete(self) -> None:
         if self.training is None:
-            raise ValueError("it is complete and tells of no training")
+            raise ValueError("it is complete but describes no training")
         estimate = self.training.class_count
         count = self.params.n_classes if estimate is None else estimate.estimate
         if count == "auto":
-            raise ValueError("it does not tell how many clusters there are")
+            raise ValueError("it does not give the number of clusters")
         if count > self.data.n_images:
-            raise ValueError(f"{count} clusters cannot be made of {self.data.n_images} pictures")
+            raise ValueError(f"{self.data.n_images} pictures cannot form {count} clusters")
 
 
 class NewerFormatError(Exception):
@@ -145,7 +145,8 @@ def describe(
 ) -> dict[str, Any]:
     """Return what is known of a run before it starts.
 
-    A method whose network has an `own_input` needs no pixels at the pictures' own size: they are told by their content.
+    For a method whose network has its `own_input`, pictures are identified by the content of their files, not their
+    pixels, so nothing is decoded.
     """
     spec = own_input or images.input_spec
     data = {
@@ -183,9 +184,9 @@ def parse(data: bytes) -> dict[str, Any]:
     Raises
     ------
     Invalid
-        When it is none, or another one than was written.
+        If it is not a manifest, or was changed after it was written.
     NewerFormatError
-        When a newer version wrote it.
+        If a newer version wrote it.
 
     """
     manifest = read_sealed(data)
@@ -193,18 +194,18 @@ def parse(data: bytes) -> dict[str, Any]:
     if found > FORMAT:
         raise NewerFormatError(found)
     checked(_Manifest, manifest)
-    # The schema overlooks bytes that are no UTF-8, as files' names may have them; what a person typed has none.
+    # The schema allows bytes that are not UTF-8, as file names may hold some; what a person typed has none.
     if any("\ud800" <= letter <= "\udfff" for name in manifest.get("names", ()) for letter in name):
-        raise Invalid("its names hold what is no text")
+        raise Invalid("its names are not valid text")
     return manifest
 
 
 def first_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Name the first thing that keeps an interrupted run from being resumed as it is described now; None if nothing."""
+    """Name the first change that prevents an interrupted run from being resumed; None if nothing does."""
     old, new = _decisive(before), _decisive(now)
     for name, value in new.items():
         if name not in _MAY_DIFFER and json.dumps(old.get(name)) != json.dumps(value):
-            return "the pictures" if name == "pictures" else f"{name} ({old.get(name)} then, {value} now)"
+            return "the pictures" if name == "pictures" else f"{name} (was {old.get(name)}, now {value})"
     return None
 
 

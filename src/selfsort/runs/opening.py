@@ -1,4 +1,4 @@
-"""Starting and resuming a run in its folder."""
+"""Start or resume a run in its folder."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,18 +19,18 @@ from selfsort.tables import write_table
 def open_run(path: str | Path, facts: Mapping[str, Any], images: ImageSet, resume: bool) -> Iterator[Path]:
     """Yield the folder of a run to be trained, locked against other processes.
 
-    A folder that is new and holds no checkpoint when training fails is removed again.
+    If training fails before the first checkpoint, a new folder is removed again.
 
     Raises
     ------
     UserError
-        When the folder is in use, holds something else, or holds a run that cannot be resumed with these settings.
+        If the folder is in use, holds something else, or holds a run that cannot be resumed with these settings.
 
     """
     folder = RunFolder(path)
     check_startable(folder.path, resume)
     with new_parents(folder.path), run_lock(folder.path):
-        # Looked at again now that no other process can change it.
+        # Checked again, now that no other process can change it.
         before = _run_in(folder)
         if before is not None:
             _check_resumable(folder, before, facts, resume)
@@ -55,20 +55,20 @@ def check_startable(path: str | Path, resume: bool) -> None:
         raise UserError(f"{str(folder.path)!r} already holds a finished run: choose another folder.")
     if not resume and not is_running(folder.path):
         raise UserError(
-            f"{str(folder.path)!r} holds an unfinished run: go on with resume=True or choose another folder."
+            f"{str(folder.path)!r} holds an unfinished run: continue with resume=True or choose another folder."
         )
 
 
 def _run_in(folder: RunFolder) -> dict[str, Any] | None:
-    """Return the manifest of the run in a folder, or None when the folder is new or empty."""
+    """Return the manifest of the run in a folder, or None if the folder is new or empty."""
     if is_there(folder.path) and not folder.path.is_dir():
         raise UserError(f"{str(folder.path)!r} is a file: choose a folder for the run.")
     if is_there(folder.manifest):
         return folder.read_manifest()
     if folder.path.exists() and not is_empty(folder.path):
-        if is_running(folder.path):  # whoever holds it has not written its manifest yet
+        if is_running(folder.path):  # the other process has not written its manifest yet
             raise UserError(f"{str(folder.path)!r} is open in another process: wait for it or choose another folder.")
-        raise UserError(f"{str(folder.path)!r} exists and is not a run folder: choose another.")
+        raise UserError(f"{str(folder.path)!r} exists and is not a run folder: choose another folder.")
     return None
 
 
@@ -81,7 +81,7 @@ def _check_resumable(folder: RunFolder, before: Mapping[str, Any], facts: Mappin
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `path` when the block succeeds."""
+    """Yield a temporary folder that becomes `path` if the block succeeds."""
     if is_there(path) and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{str(path)!r} exists and is not empty: choose another folder.")
     with atomic_path(path) as partial:

@@ -1,1 +1,1 @@
-"""The training of networks: the one loop, its recipe, its data, and what happens beside it. No label comes in here."""
+"""The training of networks: the one loop, its recipe, its data, and what accompanies it. Labels never come in here."""

@@ -1,4 +1,4 @@
-"""What happens beside the loop: the history of figures, progress, `metrics.csv`, TensorBoard, Ctrl-C."""
+"""What accompanies the loop: the history of figures, progress, `metrics.csv`, TensorBoard, Ctrl-C."""
 
 import signal
 import sys
@@ -18,7 +18,7 @@ from selfsort.tables import write_table
 
 @dataclass
 class History:
-    """What happened: one row of figures per epoch, and the warnings of the collapse gauge."""
+    """What happened in a training: one row of figures per epoch, and the warnings of the collapse gauge."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -29,14 +29,14 @@ OnEpoch = Callable[[History], None]
 
 
 def write_metrics(path: Path, history: History) -> None:
-    """Write a history as CSV, one row per epoch; nothing for a method that does not learn."""
+    """Write a history as CSV, one row per epoch; write nothing if it is empty."""
     if history.rows:
         write_table(path, list(history.rows[0]), [list(row.values()) for row in history.rows])
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
-    """Let Ctrl-C wait for the end of a step, so that what is saved is whole; a second Ctrl-C does not wait."""
+    """Delay Ctrl-C until the end of a step, so that the saved state is whole; a second Ctrl-C does not wait."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
@@ -55,7 +55,7 @@ def deferred_interrupt() -> Iterator[threading.Event]:
 
 
 class Log:
-    """Progress on the terminal, `metrics.csv` and, where it is installed, TensorBoard."""
+    """Progress on the terminal, `metrics.csv` and, if it is installed, TensorBoard."""
 
     def __init__(self, run_dir: Path | None, epochs: int, progress: bool):
         self.run_dir, self.epochs = run_dir, epochs
@@ -73,7 +73,7 @@ class Log:
         self.opened.close()
 
     def advance(self, step: int, steps_per_epoch: int, history: History) -> None:
-        """Show how far the training is."""
+        """Show how far the training has got."""
         if not self.drawn:
             return
         if self.bar is None:
@@ -83,7 +83,7 @@ class Log:
         self.bar.show(step, f"epoch {epoch}/{self.epochs}{last}")
 
     def epoch(self, history: History, warning: str | None) -> None:
-        """Write the figures of an epoch, and say what was warned of."""
+        """Write the figures of an epoch, and print its warning."""
         row = history.rows[-1]
         if self.run_dir:
             write_metrics(RunFolder(self.run_dir).metrics, history)
@@ -98,7 +98,7 @@ class Log:
         if self.board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # What a killed run logged beyond its last checkpoint is logged again.
+            # What a killed run logged after its last checkpoint is logged again.
             self.board = SummaryWriter(str(RunFolder(run_dir).tensorboard), purge_step=int(row["epoch"]))
             self.opened.callback(self.board.close)
         for name, value in row.items():

@@ -20,7 +20,7 @@ from selfsort.schema import Invalid, checked, parsed
 
 @dataclass
 class Progress:
-    """How far a training is: the sum of the losses of the epoch so far, and its history."""
+    """How far a training has got: the sum of the losses of the epoch so far, and its history."""
 
     loss_sum: float = 0.0
     seconds: float = 0.0
@@ -30,7 +30,7 @@ class Progress:
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside its tensors, whose places are noted in `plain`."""
+    """What a checkpoint holds besides its tensors; `plain` notes where they belong."""
 
     step: Annotated[int, Field(ge=0)]
     progress: Progress
@@ -39,7 +39,7 @@ class _State:
 
 @dataclass
 class _Header:
-    """What stands before the tensors; checkpoints of earlier versions have no digest."""
+    """The header before the tensors; checkpoints of earlier versions have no digest."""
 
     state: str
     digest: str = ""
@@ -52,14 +52,14 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def save(self, step: int, net: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write the state after `step` steps and drop all but the newest."""
+        """Write the state after `step` steps and delete all but the newest."""
         tensors: dict[str, Tensor] = {}
         state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
         plain = _without_tensors(state, "", tensors)
         header = {"state": json.dumps({"step": step, "progress": asdict(progress), "plain": plain})}
         header["digest"] = _digest(header["state"], tensors)
         with atomic_path(self.folder / f"step-{step:09d}.safetensors") as path:
-            path.write_bytes(save(tensors, metadata=header))  # save_file's errors are no OSError
+            path.write_bytes(save(tensors, metadata=header))  # save_file does not raise OSError
         for old in self._all()[: -self.keep]:
             old.unlink()
 
@@ -72,9 +72,9 @@ class Checkpoints:
             found, state = _read(files[-1].read_bytes())
             net.load_state_dict(state["net"])
             optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # PyTorch looks at what it loads in ways of its own
+        except Exception as error:  # PyTorch raises various errors for a malformed state
             raise UserError(
-                f"Checkpoint {str(files[-1])!r} cannot be read: delete it to go on from the one before."
+                f"Checkpoint {str(files[-1])!r} cannot be read: delete it to resume from the one before."
             ) from error
         return found.step, found.progress
 
@@ -83,7 +83,7 @@ class Checkpoints:
 
 
 def _read(data: bytes) -> tuple[_State, dict[str, Any]]:
-    """Return what a checkpoint tells, and the states of the network and its optimiser."""
+    """Return the state of a checkpoint, and those of the network and its optimiser."""
     # The format begins with the length of a JSON header, in 8 bytes.
     header = checked(_Header, parsed(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"])
     tensors = load(data)
@@ -98,7 +98,7 @@ def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Copy nested dicts and lists with every tensor moved to `tensors` and its path left in its place."""
+    """Copy nested dicts and lists with every tensor moved to `tensors` and replaced by its path."""
     if isinstance(value, Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {"tensor": path}

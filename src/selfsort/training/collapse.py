@@ -1,8 +1,9 @@
-"""The gauge that tells, without labels, whether training collapses."""
+"""The gauge that detects, without labels, whether training collapses."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,7 +49,45 @@ def collapse_warning(epoch: int, gauge: Mapping[str, float]) -> str | None:
     return None
 
 
+def add_warning(warnings: list[str], new: str) -> bool:
+    """Add an epoch's warning, merged with others of its kind; tell whether it is the first of its kind.
+
+    >>> warnings = ["Epoch 2: they look alike (rank 1.5)."]
+    >>> add_warning(warnings, "Epoch 3: they look alike (rank 1.4).")
+    False
+    >>> warnings
+    ['Epochs 2 to 3 (2 of them): they look alike (rank 1.4).']
+    """
+    epoch = _epochs(new)
+    for place, earlier in enumerate(warnings):
+        if epoch and (known := _epochs(earlier)) and _kind(earlier) == _kind(new):
+            said = f"Epochs {known.first} to {epoch.last} ({known.number + 1:,} of them)"
+            warnings[place] = f"{said}:{new.partition(':')[2]}"
+            return False
+    warnings.append(new)
+    return True
+
+
 def of_final_model(warnings: Sequence[str], n_epochs: int) -> list[str]:
-    """Return those of a run's warnings that hold for the model it ended with, not for an earlier epoch alone."""
-    passed = (re.match(r"Epoch (\d+):", warning) for warning in warnings)
-    return [text for text, epoch in zip(warnings, passed, strict=True) if not epoch or int(epoch[1]) >= n_epochs]
+    """Return those of a run's warnings that concern its final model, not only earlier epochs."""
+    passed = map(_epochs, warnings)
+    return [text for text, epochs in zip(warnings, passed, strict=True) if not epochs or epochs.last >= n_epochs]
+
+
+class _Epochs(NamedTuple):
+    """The epochs that a warning is about."""
+
+    first: int
+    last: int
+    number: int
+
+
+def _epochs(warning: str) -> _Epochs | None:
+    if found := re.match(r"Epochs (\d+) to (\d+) \(([\d,]+) of them\):", warning):
+        return _Epochs(int(found[1]), int(found[2]), int(found[3].replace(",", "")))
+    found = re.match(r"Epoch (\d+):", warning)
+    return _Epochs(int(found[1]), int(found[1]), 1) if found else None
+
+
+def _kind(warning: str) -> str:
+    return re.sub(r"[\d.,%]+", "", warning.partition(":")[2])

@@ -1,6 +1,6 @@
-"""What is trained on: pictures, stored features, pairs of neighbours; patches are pictures that were cut out."""
+"""Training data: pictures (patches are pictures too), stored features, and pairs of neighbours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,26 +12,26 @@ from selfsort.models.base import Batch
 
 ViewMaker = Callable[[Tensor], Tensor]
 Indices = NDArray[np.int64]
-_SHARE_OF_MEMORY = 0.5  # of a GPU's free memory that data may take for good
+_SHARE_OF_MEMORY = 0.5  # of a GPU's free memory that data may occupy permanently
 
 
 class TrainingData(Protocol):
-    """What the loop asks for."""
+    """The interface that the loop uses."""
 
     device: torch.device
 
     def __len__(self) -> int:
-        """Return how many pictures there are."""
+        """Return the number of pictures."""
 
     def inputs(self, indices: Indices) -> Tensor:
-        """Return what a network takes of the pictures at (B,) positions, as they are: (B, ...) on the device."""
+        """Return the network's input for the unchanged pictures at (B,) positions: (B, ...) on the device."""
 
     def batch(self, indices: Indices) -> Batch:
-        """Return what a method learns from of the pictures at (B,) positions."""
+        """Return the batch that a method learns from, of the pictures at (B,) positions."""
 
 
 class _Rows:
-    """An array's rows as tensors, resident on the device when they fit there."""
+    """An array's rows as tensors, resident on the device if they fit there."""
 
     def __init__(self, rows: NDArray[np.generic], device: torch.device):
         self.rows, self.device = rows, device
@@ -47,17 +47,24 @@ class _Rows:
 
 
 class ImageData:
-    """Pictures (N, H, W, C) of uint8 as float batches (B, C, H, W) in [0, 1], and random views of them."""
+    """Pictures (N, H, W, C) of uint8 as float batches (B, C, H, W) in [0, 1], and random views of them.
+
+    Attributes
+    ----------
+    further : makers of one more view each, after the `n_views` alike; their views may be smaller
+
+    """
 
     def __init__(
         self, images: NDArray[np.uint8], device: torch.device, make_view: ViewMaker | None = None, n_views: int = 0
     ):
         self.images, self.device = images, device
         self.make_view, self.n_views = make_view, n_views
+        self.further: Sequence[ViewMaker] = ()
         self._rows = _Rows(images, device)
 
     def __len__(self) -> int:
-        """Return how many pictures there are."""
+        """Return the number of pictures."""
         return len(self.images)
 
     def inputs(self, indices: Indices) -> Tensor:
@@ -68,23 +75,23 @@ class ImageData:
     def batch(self, indices: Indices) -> Batch:
         """Return pictures, views of them, and (B,) positions."""
         images = self.inputs(indices)
-        views = () if self.make_view is None else tuple(self.make_view(images) for _ in range(self.n_views))
-        return Batch(images, views, torch.from_numpy(indices).to(self.device))
+        makers = [] if self.make_view is None else [self.make_view] * self.n_views + [*self.further]
+        return Batch(images, tuple(make(images) for make in makers), torch.from_numpy(indices).to(self.device))
 
 
 class FeatureData:
-    """Stored features (N, V, ...) of V views of each picture, the first of the picture as it is."""
+    """Stored features (N, V, ...) of V views of each picture, the first of the unchanged picture."""
 
     def __init__(self, features: NDArray[np.floating], device: torch.device):
         self.device = device
         self._rows = _Rows(features, device)
 
     def __len__(self) -> int:
-        """Return how many pictures there are."""
+        """Return the number of pictures."""
         return len(self._rows.rows)
 
     def inputs(self, indices: Indices) -> Tensor:
-        """Return the (B, ...) float32 features of the pictures at (B,) positions as they are."""
+        """Return the (B, ...) float32 features of the unchanged pictures at (B,) positions."""
         return self._rows[indices, np.zeros_like(indices)].float()
 
     def batch(self, indices: Indices) -> Batch:
@@ -95,22 +102,22 @@ class FeatureData:
 
 
 class NeighbourPairs:
-    """Any data, each batch with one of each picture's neighbours drawn at random as the second view."""
+    """Any data, where the second view of each picture is one of its neighbours, drawn at random."""
 
     def __init__(self, data: TrainingData, neighbours: Indices):
         """Pair the N pictures of `data` with their neighbours, (N, K) positions."""
         self.data, self.neighbours, self.device = data, neighbours, data.device
 
     def __len__(self) -> int:
-        """Return how many pictures there are."""
+        """Return the number of pictures."""
         return len(self.data)
 
     def inputs(self, indices: Indices) -> Tensor:
-        """Return what a network takes of the pictures at (B,) positions."""
+        """Return the network's input for the pictures at (B,) positions."""
         return self.data.inputs(indices)
 
     def batch(self, indices: Indices) -> Batch:
-        """Return pictures with two views, their first and a neighbour's first, and (B,) positions."""
+        """Return pictures with two views, their own first and a neighbour's first, and (B,) positions."""
         batch = self.data.batch(indices)
         drawn = torch.randint(self.neighbours.shape[1], (len(indices),)).numpy()
         other = self.data.batch(self.neighbours[indices, drawn])

@@ -1,7 +1,7 @@
 """The one training loop, on Lightning Fabric.
 
-Everything random in a step follows from (seed, step) and the order of an epoch from (seed, epoch), so a run that was
-killed and resumed goes on to the same weights as one that was not. No labels exist here: a `Batch` has no field for
+Everything random in a step follows from (seed, step), and the order of an epoch from (seed, epoch), so a run that was
+killed and resumed arrives at the same weights as one that was not. No labels exist here: a `Batch` has no field for
 them.
 """
 
@@ -25,7 +25,7 @@ from selfsort.models.base import Batch, Net
 from selfsort.runs import RunFolder
 from selfsort.training.callbacks import History, Log, OnEpoch, deferred_interrupt
 from selfsort.training.checkpoints import Checkpoints, Progress
-from selfsort.training.collapse import collapse_warning, measure_collapse
+from selfsort.training.collapse import add_warning, collapse_warning, measure_collapse
 from selfsort.training.data import TrainingData
 from selfsort.training.recipe import Recipe, make_optimizer, make_schedule, pick_device, pick_precision, seed_of
 
@@ -43,22 +43,22 @@ def train(
     on_epoch: OnEpoch | None = None,
     validate: Validate | None = None,
 ) -> History:
-    """Train `net` in place on data that lie on the recipe's device.
+    """Train `net` in place on data on the recipe's device.
 
-    With a `run_dir`, `metrics.csv`, TensorBoard logs and checkpoints are kept there, and `resume` goes on from the
-    last one. `on_epoch` is called with what happened so far after each epoch, to which `validate` adds figures.
+    With a `run_dir`, `metrics.csv`, TensorBoard logs and checkpoints are kept there, and `resume` continues from the
+    last checkpoint. `on_epoch` is called after each epoch with the history so far, to which `validate` adds figures.
 
     Raises
     ------
     UserError
-        When the loss stops being a finite number.
+        If the loss stops being a finite number.
     KeyboardInterrupt
         After Ctrl-C, once the state is saved.
 
     """
     from lightning.fabric import Fabric
 
-    # Fabric announces the precision of every run; what it has to warn of still comes through.
+    # Fabric announces the precision of every run; its warnings still come through.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     keep_freed_memory()
     device = pick_device(recipe.device)
@@ -87,9 +87,9 @@ def train(
 
 
 class _StepLoss(nn.Module):
-    """The loss as a forward pass, which is where Fabric computes in the precision, and later gathers gradients.
+    """The loss as a forward pass, in which Fabric sets the precision, and later gathers gradients.
 
-    The batch comes in a function: a bare one would be cast to bfloat16 before views and targets are made of it.
+    The batch is passed as a function: a bare one would be cast to bfloat16 before views and targets are made from it.
     """
 
     def __init__(self, net: Net):
@@ -102,7 +102,7 @@ class _StepLoss(nn.Module):
 
 @dataclass
 class Loop:
-    """A training as it goes on: where it is, and what one step and the end of an epoch do."""
+    """A training in progress: where it is, and what one step and the end of an epoch do."""
 
     net: Net
     step_loss: Callable[[Callable[[], Batch]], Tensor]
@@ -120,15 +120,15 @@ class Loop:
     rate: float = 0.0
 
     def __post_init__(self) -> None:
-        # Summed on the device: asking for each step's loss would make the CPU wait for it.
+        # Summed on the device: reading each step's loss would make the CPU wait for it.
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.data.device)
         self.batch_size = min(self.recipe.batch_size, len(self.data))
-        # The last pictures of an order that do not fill a batch wait for the next epoch's order.
+        # The last pictures of an epoch's order, too few for a batch, are left out until the next epoch.
         self.steps_per_epoch = len(self.data) // self.batch_size
         self.total_steps = self.recipe.epochs * self.steps_per_epoch
 
     def run(self, log: Log, interrupted: threading.Event) -> None:
-        """Take all steps that are left; save after each epoch, now and then, and when interrupted."""
+        """Take all remaining steps; save after each epoch, at intervals, and when interrupted."""
         schedule = make_schedule(self.optimizer, self.recipe, self.steps_per_epoch, self.step)
         self.net.train()
         saved = time.monotonic()
@@ -169,7 +169,7 @@ class Loop:
         return self.data.batch(self.order[position * self.batch_size : (position + 1) * self.batch_size])
 
     def end_epoch(self, log: Log) -> None:
-        """Measure what the epoch has brought, and say so."""
+        """Measure the results of the epoch and report them."""
         epoch = self.step // self.steps_per_epoch
         loss = self.loss_sum.item() / self.steps_per_epoch
         self.loss_sum.zero_()
@@ -183,15 +183,14 @@ class Loop:
         row = {"epoch": epoch, "loss": loss, "learning_rate": self.rate, "seconds": seconds, **gauge}
         self.history.rows.append(row)
         warning = collapse_warning(epoch, gauge) if epoch > 1 else None
-        if warning:
-            self.history.warnings.append(warning)
-        log.epoch(self.history, warning)
+        is_new = warning is not None and add_warning(self.history.warnings, warning)
+        log.epoch(self.history, warning if is_new else None)
         if self.on_epoch:
             self.on_epoch(self.history)
             self.net.train()
 
     def save(self) -> None:
-        """Write a checkpoint, where there is a place for it."""
+        """Write a checkpoint, if there is a folder for it."""
         if self.checkpoints is None:
             return
         if not math.isfinite(loss_sum := self.loss_sum.item()):
@@ -206,7 +205,7 @@ class Loop:
         )
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint, where there is one."""
+        """Continue from the newest checkpoint, if there is one."""
         found = self.checkpoints.restore(self.net, self.optimizer) if self.checkpoints else None
         if found:
             self.step, progress = found

@@ -1,4 +1,4 @@
-"""What a network makes of data: one pass through it for each picture."""
+"""The outputs of a network for data: one pass per picture."""
 
 import math
 
@@ -15,13 +15,13 @@ from selfsort.training.data import Indices, TrainingData
 def outputs(
     net: Net, data: TrainingData, batch_size: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Return the (N, D) embedding and, where the network has classes of its own, the (N, K) logits of N pictures.
+    """Return the (N, D) embedding and, if the network has classes of its own, the (N, K) logits of N pictures.
 
-    The network is in evaluation mode afterwards, on the data's device.
+    Leaves the network in evaluation mode, on the data's device.
     """
     # In float32 whatever the training's precision: the same picture gets the same cluster on every machine.
     keep_freed_memory()
-    # The maps of more pictures at once leave a processor's cache: small networks are a third slower with 256.
+    # The maps of more pictures at once do not fit the CPU cache: small networks are a third slower with 256.
     batch_size = batch_size or (128 if data.device.type == "cpu" else 256)
     net = net.to(data.device).to(memory_format=torch.channels_last).eval()
     embedding, logits = _Filled(len(data)), _Filled(len(data))
@@ -36,7 +36,7 @@ def outputs(
 
 
 class _Filled:
-    """An array of `count` rows that is made when the first of them come."""
+    """An array of `count` rows that is allocated when the first of them arrive."""
 
     def __init__(self, count: int):
         self.count = count

@@ -24,7 +24,7 @@ class Recipe:
 
     Attributes
     ----------
-    milestones : of the schedule "step": after which share of the training the rate is multiplied by which factor
+    milestones : for the schedule "step": (share of the training, factor by which the rate is multiplied after it)
 
     """
 
@@ -44,14 +44,14 @@ class Recipe:
 
 
 def pick_device(device: Device) -> torch.device:
-    """Return the device that a name stands for; "auto" is CUDA where there is one."""
+    """Return the device that a name stands for; "auto" is CUDA if available."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device='cuda', but no CUDA device is available here: use device='cpu' or 'auto'.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def pick_precision(precision: Precision, device: torch.device) -> Literal["32-true", "bf16-mixed"]:
-    """Return Fabric's name of a precision; "auto" is bfloat16 where the hardware computes in it."""
+    """Return Fabric's name of a precision; "auto" is bfloat16 if the hardware supports it."""
     wanted = precision == "bf16" or (precision == "auto" and _has_bf16(device))
     return "bf16-mixed" if wanted else "32-true"
 
@@ -64,15 +64,15 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def seed_of(*parts: int) -> int:
-    """Mix numbers into one seed; near inputs give unrelated seeds."""
+    """Mix numbers into one seed; similar inputs give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def make_optimizer(net: Net, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser of a network's groups of parameters.
+    """Return the optimiser for a network's parameter groups.
 
-    They are those that it names itself; else biases and normalisation have no weight decay and, with LARS, no
-    adaptation.
+    The groups are those that the network defines; otherwise biases and normalisation layers have no weight decay and,
+    with LARS, no adaptation.
     """
     groups = net.parameter_groups(recipe.weight_decay) or _parameter_groups(net, recipe)
     for group in groups:
@@ -82,7 +82,7 @@ def make_optimizer(net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "lars":
         from timm.optim import Lars
 
-        # timm adapts a group without weight decay only where it is told to.
+        # timm adapts a group without weight decay only if told to.
         for group in groups:
             group["always_adapt"] = any(parameter.ndim > 1 for parameter in group["params"])
         return cast(torch.optim.Optimizer, Lars(groups, lr=recipe.learning_rate, momentum=recipe.momentum))
@@ -102,7 +102,7 @@ def _parameter_groups(net: nn.Module, recipe: Recipe) -> list[ParameterGroup]:
 def make_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int, step: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return the schedule of an optimiser's learning rates, which goes on at a step."""
+    """Return the schedule of an optimiser's learning rates, starting at a step."""
     for group in optimizer.param_groups:
         group["initial_lr"] = recipe.learning_rate * group.get("rate", 1.0)
     return torch.optim.lr_scheduler.LambdaLR(
@@ -111,7 +111,7 @@ def make_schedule(
 
 
 def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Return a step's share of the peak learning rate: linear warm-up, then constant, cosine to 0, or in steps."""
+    """Return a step's share of the peak learning rate: linear warm-up, then constant, cosine decay to 0, or steps."""
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:
         return (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""What may be wrong with single pictures: a file here with a subclass of `Finding` is a finding, found by its file."""
+"""Findings about single pictures: every file here with a subclass of `Finding` adds one."""
 
 import pkgutil
 from functools import lru_cache

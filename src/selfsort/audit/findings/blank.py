@@ -1,4 +1,4 @@
-"""Pictures that are constant, or nearly."""
+"""Pictures that are constant, or nearly so."""
 
 from selfsort.audit.finding import Finding, Found
 from selfsort.audit.look import Looks

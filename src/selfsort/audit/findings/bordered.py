@@ -9,11 +9,11 @@ from selfsort.audit.look import Looks
 
 
 class Bordered(Finding):
-    """Pictures with a uniform border; `pictures.csv` offers the box that cuts it off."""
+    """Pictures with a uniform border; `pictures.csv` gives a crop box that removes it."""
 
     order = 20
     name, words, title = "bordered", "uniform border", "Uniform borders"
-    text = "Bars of one colour along the sides, the clearest first. Dashed: the crop box that pictures.csv offers."
+    text = "Bars of one colour along the sides, the clearest first. Dashed: the crop box given in pictures.csv."
     proposal = "kept; crop boxes in pictures.csv"
     details = ("border", "border_certainty", "crop_left", "crop_top", "crop_right", "crop_bottom")
     flagged = False
@@ -32,7 +32,7 @@ class Bordered(Finding):
         return looks.crop_box(picture)
 
     def detail(self, looks: Looks, found: Found, picture: int) -> Mapping[str, object]:
-        """Return the colour, the certainty and the crop box, where there is a border."""
+        """Return the colour, the certainty and the crop box, if there is a border."""
         if not found.pictures[picture]:
             return {}
         certainty = f"{looks.border_certainty[picture]:.2f}"

@@ -13,10 +13,10 @@ class GreyInColour(Finding):
 
     order = 40
     name, words, title = "grey_in_colour", "grey among coloured ones", "Grey among coloured ones"
-    text = "A method may learn to tell these first."
+    text = "A method may learn to separate these first."
 
     def find(self, looks: Looks, random_state: int) -> Found:
-        """Find them, unless half of the pictures are grey."""
+        """Find them, unless at least half of the pictures are grey."""
         grey = looks.colourfulness <= _LARGEST_COLOURFULNESS
         few = 2 * int(grey.sum()) < len(looks)
         return Found(np.asarray(grey & ~looks.blank & few, bool), -looks.colourfulness.astype(np.float32))

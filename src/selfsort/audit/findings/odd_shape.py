@@ -1,22 +1,22 @@
-"""Pictures much longer or higher than the rest."""
+"""Pictures much wider or taller than the rest."""
 
 import numpy as np
 
 from selfsort.audit.finding import Finding, Found, middle, size_words
 from selfsort.audit.look import Looks
 
-_TIMES = 2.0  # as long, or as high, as the middle one
+_TIMES = 2.0  # the median ratio of width and height, or its inverse
 
 
 class OddShape(Finding):
-    """Pictures of another shape than the middle one."""
+    """Pictures whose shape differs much from the median shape."""
 
     order = 50
-    name, words, title = "odd_shape", "much longer or higher than the rest", "Much longer or higher than the rest"
-    text = "Cropping to a square loses most of them; --resize pad or squash does not."
+    name, words, title = "odd_shape", "much wider or taller than the rest", "Much wider or taller than the rest"
+    text = "Cropping to a square cuts off most of them; --resize pad or squash does not."
 
     def find(self, looks: Looks, random_state: int) -> Found:
-        """Compare the ratios of width and height."""
+        """Compare the ratios of width to height."""
         ratio = np.log(looks.sizes[:, 0] / looks.sizes[:, 1])
         return Found(np.asarray(np.abs(ratio - middle(ratio)) > np.log(_TIMES), bool), np.abs(ratio))
 

@@ -1,4 +1,4 @@
-"""Pictures unlike the others: in what a network sees in them, or else in colours, layout and texture."""
+"""Pictures unlike the others, by a network's features or else by colours, layout and texture."""
 
 from collections.abc import Mapping
 
@@ -10,28 +10,28 @@ from selfsort.audit.look import SIDE, Looks
 from selfsort.clustering.neighbours import nearest
 
 LEAST_SCORE = 3.5
-# By features, the 20th neighbour tells more than the 5th: a few pictures of a foreign kind are near one another. Above
-# this score were at most 1 % of the pictures of six clean sets, and 1 to 11 of 16 planted ones.
+# By features, the 20th neighbour says more than the 5th, as a few pictures of a foreign kind are near one another. At
+# most 1 % of the pictures of six clean sets had a higher score, but 1 to 11 of 16 planted ones.
 LEAST_SCORE_BY_FEATURES = 2.5
 _NEIGHBOUR, _FEATURE_NEIGHBOUR = 5, 20
 _LEAST_COSINE = 0.02
-_REFERENCES = 6000  # pictures, drawn at random, that the others are compared with
-_FEWEST = 30  # among fewer, every picture is its own kind
+_REFERENCES = 6000  # randomly drawn pictures with which the others are compared
+_FEWEST = 30  # among fewer pictures, each may be of its own kind
 _BANDS = 6
 _BLOCK = 4096
-_TEXTURE = 0.7  # weight beside the colours
+_TEXTURE = 0.7  # weight relative to the colours
 
 
 class Outlier(Finding):
-    """Pictures unlike the others; their outlier score is in every row of `pictures.csv`."""
+    """Pictures unlike the others; every row of `pictures.csv` has an outlier score."""
 
     order = 30
     name, words, title = "outlier", "unlike the others", "Unlike the others"
-    text = "The most unlike ones first: perhaps something else, perhaps just rare."
+    text = "The most unusual first: perhaps something else, perhaps just rare."
     details = ("outlier_score",)
 
     def find(self, looks: Looks, random_state: int) -> Found:
-        """Find the pictures far from their nearest ones."""
+        """Find the pictures far from their nearest neighbours."""
         score = outlier_scores(looks, ~looks.blank, random_state)
         least = LEAST_SCORE if looks.features is None else LEAST_SCORE_BY_FEATURES
         return Found(np.asarray(score >= least, bool), score)
@@ -46,9 +46,10 @@ class Outlier(Finding):
 
 
 def outlier_scores(looks: Looks, chosen: NDArray[np.bool_], random_state: int = 0) -> NDArray[np.float32]:
-    """Return how far (N,) each of the `chosen` pictures lies from its nearest few, in deviations from the median.
+    """Return how far (N,) each of the `chosen` pictures is from its neighbours, in deviations from the median.
 
-    The others get 0. The distribution's logarithm is about normal; the deviation is the median one times 1.48.
+    The others get 0. The logarithm of the distance is roughly normal; the deviation is the median absolute deviation
+    times 1.48.
     """
     found = np.zeros(len(looks), np.float32)
     rows = np.flatnonzero(chosen if looks.features is None else chosen & looks.features.any(1))
@@ -62,7 +63,7 @@ def outlier_scores(looks: Looks, chosen: NDArray[np.bool_], random_state: int = 
 
 
 def _by_features(looks: Looks, rows: NDArray[np.intp], references: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return how unlike (n,) pictures are to their nearest ones, by their features."""
+    """Return how much (n,) pictures differ from their nearest neighbours, by their features."""
     assert looks.features is not None
     features = looks.features[rows]
     neighbour = min(_FEATURE_NEIGHBOUR, len(references) // 4)
@@ -71,14 +72,14 @@ def _by_features(looks: Looks, rows: NDArray[np.intp], references: NDArray[np.in
 
 
 def _by_looks(looks: Looks, rows: NDArray[np.intp], references: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the logarithm of how far (n,) pictures are from their nearest ones."""
+    """Return (n,) the logarithm of the distance of pictures from their nearest neighbours, by their looks."""
     features = _looks_of(looks, rows)
     squared, _ = nearest(features, features[references], _NEIGHBOUR + 1)  # the picture itself may be among them
     return np.asarray(0.5 * np.log(squared[:, _NEIGHBOUR] + 1e-6), np.float32)
 
 
 def _looks_of(looks: Looks, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return (n, 54): the layout of colours, and how much of each coarseness there is."""
+    """Return (n, 54): the layout of colours, and the strength of textures of each coarseness."""
     layouts = looks.layouts[rows].reshape(len(rows), -1).astype(np.float32)
     layouts /= max(float(layouts.std()), 1.0)
     texture = _textures(looks.thumbnails[rows])
@@ -88,7 +89,7 @@ def _looks_of(looks: Looks, rows: NDArray[np.intp]) -> NDArray[np.float32]:
 
 
 def _textures(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the logarithm (N, 6) of the mean power of thumbnails in bands of frequency, an octave or less each."""
+    """Return the logarithm (N, 6) of the mean power of thumbnails in frequency bands of at most an octave."""
     frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)) * 2 * SIDE
     edges = np.geomspace(2, SIDE, _BANDS + 1)
     bands = [(frequency >= low) & (frequency < high) for low, high in zip(edges, edges[1:], strict=False)]

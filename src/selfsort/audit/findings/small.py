@@ -5,11 +5,11 @@ import numpy as np
 from selfsort.audit.finding import Finding, Found, middle, size_words
 from selfsort.audit.look import Looks
 
-_SHARE = 0.25  # of the middle one's shorter side
+_SHARE = 0.25  # of the median shorter side
 
 
 class Small(Finding):
-    """Pictures with far fewer pixels than the middle one."""
+    """Pictures much smaller than the median one."""
 
     order = 60
     name, words, title = "small", "much smaller than the rest", "Much smaller than the rest"

@@ -19,14 +19,14 @@ from selfsort.errors import UserError
 ORDER = 50
 TAKES = "an .npy or .npz file"
 
-_ALWAYS_READ = 1 << 30  # bytes that an array in an .npz file may take
-_MOST_EXPANSION = 100  # times as many bytes as in the file, beyond that
+_ALWAYS_READ = 1 << 30  # bytes that an array in an .npz file may always take
+_MOST_EXPANSION = 100  # beyond that, how many times its compressed size it may take
 # What zipfile and NumPy's parser of headers raise on damaged files.
 _UNREADABLE = (
     *(OSError, ValueError, EOFError, BadZipFile, MemoryError, zlib.error, TokenError, SyntaxError),
     *(OverflowError, TypeError, KeyError, NotImplementedError, RecursionError),
 )
-_MOST_CLASSES = 100_000  # larger numbers are no classes, and a list of them would fill the memory
+_MOST_CLASSES = 100_000  # larger numbers are not classes, and a list of them would fill the memory
 
 
 def claims(given: Any) -> bool:
@@ -38,7 +38,7 @@ def claims(given: Any) -> bool:
 def list_source(given: Any, request: Request) -> Listing:
     """List the pictures, and the `labels` of an `.npz` file that has them.
 
-    The pictures are the array called `images`, else the file's first array that is not called `labels`.
+    The pictures are the array called `images`, or else the file's first array not called `labels`.
     """
     path = Path(given).expanduser().absolute()
     request.refuse(f"The array file {str(path)!r}", "split", "fold", "classes_from")
@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         raise
     except _UNREADABLE as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays in it.") from error
+            raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays instead.") from error
         raise UserError(f"{str(path)!r} is not a readable array file ({error}); write it with numpy.save.") from error
 
 
@@ -73,7 +73,7 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def _array(archive: ZipFile, member: ZipInfo) -> NDArray[Any]:
-    """Read an array, unless it takes far more memory than its file."""
+    """Read an array unless it would take far more memory than its file."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
@@ -98,7 +98,7 @@ def _to_labels(labels: NDArray[Any], count: int, path: Path) -> NDArray[np.int64
             f"not {labels.dtype} of shape {labels.shape}."
         )
     if labels.min(initial=0) < -1:
-        raise UserError(f"'labels' in {str(path)!r} go down to {labels.min()}: write -1 where there is none.")
+        raise UserError(f"'labels' in {str(path)!r} go down to {labels.min()}: write -1 for no label.")
     if labels.max(initial=0) >= _MOST_CLASSES:
         raise UserError(f"'labels' in {str(path)!r} go up to {labels.max()}: number the classes from 0.")
     return labels.astype(np.int64)

@@ -12,7 +12,7 @@ from selfsort.errors import UserError
 ORDER = 20
 NAMES = ("digits",)
 
-# The pictures come writer by writer, so that the last ones are by other writers than the first.
+# The pictures come writer by writer, so the last ones are by other writers than the first.
 _SPLITS = {"all": slice(None), "train": slice(0, 1437), "test": slice(1437, None)}
 
 

@@ -28,7 +28,7 @@ _VIRTUAL_KINDS = frozenset(
 
 
 class FoundFile(NamedTuple):
-    """A file below a folder: its path relative to it, with "/", what changes when it does, and whether it is a link."""
+    """A file within a folder: its relative path, with "/", its size and time of change, and whether it is a link."""
 
     id: str
     size: int
@@ -37,7 +37,7 @@ class FoundFile(NamedTuple):
 
 
 class PassedOver(NamedTuple):
-    """What is not looked at because it is none of the user's pictures, and why."""
+    """A file or folder that is not looked at because it is none of the user's pictures, and why."""
 
     id: str
     reason: str
@@ -53,7 +53,7 @@ def claims(given: Any) -> bool:
 
 
 def list_source(given: Any, request: Request) -> Listing:
-    """List the files anywhere below a folder; `class_folders` says which labels they get."""
+    """List the files anywhere below a folder; `class_folders` says their labels."""
     root = str(path_of(given))
     request.refuse(f"{root!r}", "fold")
     found = list(walk(root, request.listing))
@@ -69,7 +69,7 @@ def list_source(given: Any, request: Request) -> Listing:
         ids,
         Originals([os.path.join(root, name) for name in ids], open_file, digest(root), stamps),
         *folders.labels(ids),
-        options=request.options("split", "max_pixels", "classes_from", "listing"),
+        options=request.options("split", "max_pixels", "max_seconds", "classes_from", "listing"),
         skipped=tuple(entry for entry in skipped if folders.is_in(entry.id, request.split)),
         passed_over=tuple(sorted(Skipped(*entry) for entry in found if isinstance(entry, PassedOver))),
         elsewhere=[name for name in names if not folders.is_in(name, request.split)],
@@ -88,7 +88,7 @@ def walk(root: str, listing: int = 2) -> Iterator[Found]:
     folders, links = [("", "")], list[str]()
     entered, virtual = dict[tuple[int, int], str](), _virtual_devices()
     while folders or links:
-        # Links come last, so that a file is found where it really lies rather than behind a link.
+        # Links come last, so that a file is found where it really is rather than behind a link.
         folder, remark = folders.pop() if folders else (heapq.heappop(links), _BELOW_LINK)
         try:
             status = os.stat(os.path.join(root, folder))
@@ -118,7 +118,7 @@ def walk(root: str, listing: int = 2) -> Iterator[Found]:
 
 
 def _not_entered(status: os.stat_result, entered: Mapping[tuple[int, int], str], virtual: Collection[int]) -> str:
-    """Return why a folder is not looked into, "" for one that is."""
+    """Return why a folder is not searched, "" if it is."""
     if status.st_dev in virtual:
         return _VIRTUAL
     first = entered.get((status.st_dev, status.st_ino))
@@ -144,13 +144,13 @@ def _entry(child: os.DirEntry[str], name: str, remark: str, virtual: Collection[
         return Skipped(name, explain(error))
     if status.st_dev in virtual:
         return PassedOver(name, _VIRTUAL)
-    if not stat.S_ISREG(status.st_mode):  # reading from a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # reading from a pipe could block for ever
         return Skipped(name, "not a regular file")
     return FoundFile(name, status.st_size, status.st_mtime_ns, _LINK if child.is_symlink() else remark)
 
 
 def _virtual_devices() -> frozenset[int]:
-    """Return the devices of the file systems that the kernel makes up: reading some of their files waits for ever."""
+    """Return the devices of the kernel's virtual file systems: reading some of their files blocks for ever."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:  # not Linux

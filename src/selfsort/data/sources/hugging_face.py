@@ -2,16 +2,13 @@
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
-from selfsort.data.class_folders import class_folders, listed
+from selfsort.data.class_folders import same_split
+from selfsort.data.hub_labels import hub_labels
 from selfsort.data.listing import Listing, Originals, digest, numbered
 from selfsort.data.request import Request
 from selfsort.errors import UserError
@@ -26,10 +23,9 @@ def claims(given: Any) -> bool:
 
 
 def list_source(given: Any, request: Request) -> Listing:
-    """List "hf:owner/name", "hf:owner/name/configuration" or "hf:folder": its first image and first class-label column.
+    """List "hf:owner/name", "hf:owner/name/configuration" or "hf:folder": its first column of pictures.
 
-    The default split is "train", or the first one where there is no "train". `classes_from` names another class-label
-    column. Of a folder of pictures `class_folders` says the labels, as of one without "hf:".
+    The default split is "train", or else the first one. The labels are found by `hub_labels`.
     """
     source = str(given)
     request.refuse(f"{source!r}", "fold")
@@ -45,16 +41,13 @@ def list_source(given: Any, request: Request) -> Listing:
         raise UserError(f"The split {split!r} of {source!r} is empty; choose another.")
     ids = numbered(f"{folder.name if os.path.isdir(folder) else name}/{split}", len(rows))
     originals = Originals(rows, open_row, digest(name, split, image, table.cache_files))
-    options = request.options("split", "max_pixels", "classes_from")
-    if _is_of_folders(table, folder, request):
-        labels, names, told = _by_folders(splits, split, image, folder, request)
-    else:
-        labels, names, told = _by_column(table, source, request)
-    return Listing(PREFIX + name, ids, originals, labels, names, options, told=told)
+    options = request.options("split", "max_pixels", "max_seconds", "classes_from")
+    labels, names, told = hub_labels(splits, split, image, source, str(folder.absolute()), request.classes_from)
+    return Listing(PREFIX + name, ids, originals, labels, names, options, told=(*_split_line(split, splits), *told))
 
 
 class Rows(Sequence[dict[str, Any]]):
-    """A column of encoded pictures, read from the disk only where it is asked for."""
+    """A column of encoded pictures, read from disk only when needed."""
 
     def __init__(self, table: Any, column: str) -> None:
         self._table, self._column = table, column
@@ -71,19 +64,30 @@ class Rows(Sequence[dict[str, Any]]):
 
 
 def open_row(row: dict[str, Any] | None) -> BinaryIO:
-    """Open a picture that `datasets` hands over as its bytes or as a path."""
+    """Open a picture that `datasets` returns as bytes, or as a path, which may lead into an archive."""
     row = row or {}
-    if row.get("bytes") is None and row.get("path"):
-        return open(row["path"], "rb")
-    return io.BytesIO(row.get("bytes") or b"")
+    path = row.get("path")
+    if row.get("bytes") is not None or not path:
+        return io.BytesIO(row.get("bytes") or b"")
+    if "://" not in path:
+        return open(path, "rb")
+    import fsspec
+
+    with fsspec.open(path, "rb") as file:
+        return io.BytesIO(file.read())
 
 
 def _open_split(name: str, source: str, request: Request) -> tuple[str, Any]:
     splits = _open(name, source, request.progress)
-    split = request.split or ("train" if "train" in splits else next(iter(splits)))
-    if split not in splits:
-        raise UserError(f"{source!r} has no split {split!r}; it has {', '.join(splits)}.")
+    wanted = request.split or ("train" if "train" in splits else next(iter(splits)))
+    split = next((name for name in splits if name == wanted or same_split(name, wanted)), None)
+    if split is None:
+        raise UserError(f"{source!r} has no split {wanted!r}; it has {', '.join(splits)}.")
     return split, splits
+
+
+def _split_line(split: str, splits: Collection[str]) -> tuple[str, ...]:
+    return (f"split: {split}, of {', '.join(splits)}",) if len(splits) > 1 else ()
 
 
 def _open(name: str, source: str, progress: bool) -> Any:
@@ -120,7 +124,7 @@ def _image_column(table: Any, source: str) -> str:
 
     images = [name for name, feature in table.features.items() if isinstance(feature, Image)]
     if not images:
-        raise UserError(f"{source!r} has no column of pictures, only {', '.join(table.features)}; choose another set.")
+        raise UserError(f"{source!r} has no picture column, only {', '.join(table.features)}; choose another data set.")
     return str(images[0])
 
 
@@ -128,44 +132,3 @@ def _undecoded(table: Any, image: str) -> Any:
     from datasets import Image
 
     return table.select_columns([image]).cast_column(image, Image(decode=False))
-
-
-def _is_of_folders(table: Any, folder: Path, request: Request) -> bool:
-    """Tell whether a set is a folder on this machine, whose labels are its folders."""
-    if table.info.builder_name != "imagefolder" or not os.path.isdir(folder):
-        return False
-    return "label" in table.features or request.classes_from is not None
-
-
-def _by_folders(
-    splits: Mapping[str, Any], split: str, image: str, folder: Path, request: Request
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
-    """Return labels, their names and what is to be told of them, by the rule for any other folder."""
-    paths = {name: _paths(table, image, folder) for name, table in splits.items()}
-    found = class_folders(list(chain.from_iterable(paths.values())), str(folder), classes_from=request.classes_from)
-    return *found.labels(paths[split]), found.told
-
-
-def _paths(table: Any, image: str, folder: Path) -> list[str]:
-    rows = _undecoded(table, image)[:][image]
-    return [Path(os.path.relpath(row["path"], folder)).as_posix() for row in rows]
-
-
-def _by_column(
-    table: Any, source: str, request: Request
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...], tuple[str, ...]]:
-    """Return labels, their names and what is to be told of them, from the first column of classes or the one named."""
-    from datasets import ClassLabel
-
-    columns = [name for name, feature in table.features.items() if isinstance(feature, ClassLabel)]
-    wanted = request.classes_from
-    if wanted not in (None, "auto", "none", *columns):
-        has = f"its columns of classes are {', '.join(columns)}" if columns else "it has no column of classes"
-        raise UserError(f"classes_from={wanted!r} gives no class of {source!r}: {has}.")
-    column = wanted if wanted in columns else columns[0] if columns else None
-    if column is None or wanted == "none":
-        return None, (), ()
-    values = table.select_columns([column])[:][column]
-    labels = np.array([-1 if value is None else value for value in values], np.int64)
-    names = tuple(table.features[column].names)
-    return labels, names, (f"classes: {listed(names)} in column {column}",)

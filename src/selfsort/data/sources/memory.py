@@ -11,7 +11,7 @@ ORDER = 90
 
 
 def claims(given: Any) -> bool:
-    """Tell whether this is no name and no path."""
+    """Tell whether this is neither a name nor a path."""
     return not isinstance(given, (str, Path))
 
 

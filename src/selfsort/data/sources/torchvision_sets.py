@@ -19,7 +19,7 @@ _DIGITS = tuple("0123456789")
 
 
 class DataSet(NamedTuple):
-    """How a data set is loaded: torchvision's class, its arguments for each split, the labels' names, its own folds."""
+    """How a data set is loaded: torchvision's class, its arguments for each split, the label names, its own folds."""
 
     loader: str
     splits: dict[str, dict[str, Any]]
@@ -54,7 +54,7 @@ def find(name: str) -> str | None:
 
 
 def n_folds(source: str) -> int:
-    """Return into how many folds a data set itself deals its training pictures; 0 for any other source.
+    """Return the number of folds into which a data set divides its training pictures; 0 for any other source.
 
     >>> n_folds("STL-10"), n_folds("cifar10"), n_folds("photos")
     (10, 0, 0)
@@ -69,7 +69,7 @@ def claims(given: Any) -> bool:
 
 
 def list_source(given: Any, request: Request) -> Listing:
-    """List a data set in `data_root`, by default a folder of the user's, into which it is downloaded if asked for."""
+    """List a data set in `data_root`, by default a folder of the user's, downloading it there if requested."""
     name = str(find(str(given)))
     known = _SETS[name]
     split = (request.split or "train").lower().replace("unlabelled", "unlabeled")
@@ -96,12 +96,12 @@ def _open(name: str, known: DataSet, split: str, request: Request) -> Any:
     loader: Callable[..., Any] = getattr(datasets, known.loader)
     try:
         return loader(root, download=request.download, **known.splits[split], **folds)
-    except Exception as error:  # torchvision raises what its parsers happen to meet in a damaged file
+    except Exception as error:  # torchvision raises whatever its parsers run into in a damaged file
         problem = " ".join(str(error).split()).partition(". ")[0]
-        first = "check the network" if request.download else "fetch it with download=True (--download)"
+        first = "check the network" if request.download else "fetch it with download=True"
         raise UserError(
             f"The split {split!r} of {name!r} cannot be read from {str(root)!r} ({problem}); {first}, or name the "
-            "folder that torchvision keeps it in with data_root (--data-root)."
+            "folder that torchvision keeps it in by data_root=…."
         ) from error
 
 

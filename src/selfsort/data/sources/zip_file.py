@@ -1,4 +1,4 @@
-"""A zip of a folder of pictures, listed as if it were unpacked, less a folder that all of them share."""
+"""A zip of a folder of pictures, listed as if it were unpacked, without a folder that contains all of them."""
 
 import io
 import os
@@ -24,11 +24,11 @@ TAKES = "a .zip file"
 
 _BLOCK = 1 << 20
 _UTF_8, _ENCRYPTED = 0x800, 0x1  # flags of a member
-_UNICODE_PATH = 0x7075  # a field beside a name that is no UTF-8
+_UNICODE_PATH = 0x7075  # a field that accompanies a name not in UTF-8
 
 
 class Member(NamedTuple):
-    """A file in a zip: its path, what the zip itself calls it, and what is to be said of it."""
+    """A file in a zip: its path, its name in the zip, and a remark."""
 
     path: str
     info: zipfile.ZipInfo
@@ -58,7 +58,7 @@ def list_source(given: Any, request: Request) -> Listing:
         listed,
         Originals(refs, partial(open_member, source), digest(source, changed), stamps, _archive.cache_clear),
         *folders.labels(listed),
-        options=request.options("split", "max_pixels", "classes_from", "listing"),
+        options=request.options("split", "max_pixels", "max_seconds", "classes_from", "listing"),
         passed_over=tuple(sorted([*left_out, *replaced])),
         elsewhere=[name for name in ids if not folders.is_in(name, request.split)],
         remarks={name: remark for name in listed if (remark := members[name].remark)},
@@ -69,7 +69,7 @@ def list_source(given: Any, request: Request) -> Listing:
 
 
 def open_member(archive: str, name: str) -> BinaryIO:
-    """Open a file in a zip file, whole in memory."""
+    """Read a whole file of a zip into memory."""
     opened = _archive(archive)
     info = opened.getinfo(name)
     if info.flag_bits & _ENCRYPTED:
@@ -78,14 +78,14 @@ def open_member(archive: str, name: str) -> BinaryIO:
         raise too_many_bytes()
     data = io.BytesIO()
     with opened.open(info) as member:
-        while block := member.read(_BLOCK):  # never more than the directory says, whatever the file expands to
+        while block := member.read(_BLOCK):  # never more than the directory says, however far the file expands
             data.write(block)
     data.seek(0)
     return data
 
 
 def _infos(source: str) -> tuple[list[zipfile.ZipInfo], tuple[int, int]]:
-    """Return what is in a zip file, and what changes when that does."""
+    """Return what is in a zip file, and the zip's size and time of change."""
     try:
         with zipfile.ZipFile(source) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -110,7 +110,7 @@ def _members(infos: Iterable[zipfile.ZipInfo], listing: int) -> tuple[list[Membe
 
 
 def _by_id(members: Sequence[Member]) -> tuple[dict[str, Member], list[Skipped]]:
-    """Return the files by their ids, of several of one id the last, as it would lie there unpacked; and the others."""
+    """Return the files by their ids, and the others: of several with one id the last counts, as if unpacked."""
     shared = len(_shared_folder([member.path for member in members]))
     found: dict[str, Member] = {}
     replaced: list[Skipped] = []
@@ -131,9 +131,9 @@ def _why_passed_over(parts: Collection[str], info: zipfile.ZipInfo, listing: int
 
 
 def _name(info: zipfile.ZipInfo, listing: int) -> tuple[str, str]:
-    """Return the name of a file in a zip, and what is to be said of it.
+    """Return the name of a file in a zip, and a remark.
 
-    A zip that does not say so may still hold names in UTF-8; cp437, which Python takes them for, fits anything.
+    Names may be UTF-8 even if the zip does not say so; cp437, Python's assumption, would fit anything.
     """
     name = info.filename
     if listing == 1 or info.flag_bits & _UTF_8 or name.isascii():
@@ -146,7 +146,7 @@ def _name(info: zipfile.ZipInfo, listing: int) -> tuple[str, str]:
 
 
 def _unicode_path(extra: bytes, stored: bytes) -> str:
-    """Return the name that a zip gives beside that of an older encoding, "" where there is none."""
+    """Return the UTF-8 name that a zip gives besides one in an older encoding, "" if there is none."""
     while len(extra) >= 4:
         kind, size = struct.unpack("<HH", extra[:4])
         field, extra = extra[4 : 4 + size], extra[4 + size :]
@@ -156,13 +156,13 @@ def _unicode_path(extra: bytes, stored: bytes) -> str:
 
 
 def _shared_folder(names: Iterable[str]) -> str:
-    """Return the folder, with its "/", in which all names lie, or "": the folder of a split is not left out."""
+    """Return the folder, with its "/", that contains all names, or ""; the folder of a split does not count."""
     first = {name.partition("/")[0] + "/" for name in names}
     folder = first.pop() if len(first) == 1 else ""
     shared = all(name.startswith(folder) for name in names) and folder[:-1].lower() not in SPLIT_FOLDERS
     return folder if shared else ""
 
 
-@lru_cache(maxsize=1)  # the directory of a zip file with many members takes long to read
+@lru_cache(maxsize=1)  # reading the directory of a zip with many members takes long
 def _archive(path: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)

@@ -1,4 +1,4 @@
-"""Formats of a table of predictions: one file each, found by name; it has a `SUFFIX` and `write(path, predictions)`.
+"""File formats for tables of predictions: one module each, with a `SUFFIX` and `write(path, predictions)`.
 
-A format that takes a library of an extra names both, `LIBRARY` and `EXTRA`.
+A format that needs a library from an extra names both as `LIBRARY` and `EXTRA`.
 """

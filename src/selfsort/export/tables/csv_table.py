@@ -1,4 +1,4 @@
-"""Predictions as CSV: numbers of six significant digits, ids and names as `selfsort.tables` writes text."""
+"""Predictions as CSV: numbers with six significant digits, ids and names as `selfsort.tables` writes text."""
 
 from collections.abc import Iterator
 from pathlib import Path

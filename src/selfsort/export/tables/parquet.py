@@ -1,4 +1,4 @@
-"""Predictions as Parquet, which holds text only: bytes of an id that are no UTF-8 are escaped as in CSV."""
+"""Predictions as Parquet, whose strings must be valid text: bytes of an id that are not UTF-8 are escaped as in CSV."""
 
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,6 @@ def write(path: Path, predictions: Predictions) -> None:
         pa.array(predictions.probabilities.max(axis=1)),
         *(pa.array(column) for column in np.ascontiguousarray(predictions.probabilities.T)),
     ]
-    # An open file, as pyarrow takes no path that is not UTF-8.
+    # An open file, as pyarrow does not accept paths that are not UTF-8.
     with atomic_path(path) as partial, open(partial, "wb") as file:
         pq.write_table(pa.table(dict(zip(predictions.columns(), columns, strict=True))), file)

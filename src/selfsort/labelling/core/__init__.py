@@ -1,1 +1,1 @@
-"""Groups, answers and names, as plain functions of arrays and what a person said: no input or output, and no torch."""
+"""Groups, answers and names as plain functions of arrays and of what people said, without input, output or torch."""

@@ -1,4 +1,4 @@
-"""What a person is asked, a group of pictures, and what can be said about it."""
+"""Groups of pictures that a person is asked about, and the possible answers."""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -10,23 +10,25 @@ from numpy.typing import NDArray
 from selfsort.errors import UserError
 from selfsort.spelling import visible
 
-EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull"]
+EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull", "drop", "assign"]
 GroupKind = Literal["rough", "cluster", "split", "lasso", "query"]
 
-JUNK = "junk"
 LONGEST_NAME = 100
 
 
 class Taken(UserError):
-    """The group was answered meanwhile, or is not there."""
+    """The group was answered meanwhile, or no longer exists."""
 
 
 class SimilarName(UserError):
-    """A name differs from an `existing` one in case or spaces only."""
+    """A name differs from an `existing` one only in case or spaces."""
 
     def __init__(self, name: str, existing: str):
         super().__init__(
-            f"{name!r} differs from the name {existing!r} in case or spaces only: use that one, or insist."
+            f"{name!r} differs from the name {existing!r} only in case or spaces: use that one, or insist.",
+            code="similar",
+            name=name,
+            existing=existing,
         )
         self.existing = existing
 
@@ -38,13 +40,13 @@ class Group:
     Attributes
     ----------
     id : number, never used twice in a session
-    members : (M,) positions of the pictures, the most typical first
-    distances : (M,) of each to the centre, in units of the root mean square over all groups proposed with it
-    centre : (D,) in the embedding; None where there is none
-    kind : a "cluster", or a "rough" one, asked about until there are better ones; a part of a "split" group, a "lasso"
-        drawn by hand, or a "query", asked about after those
+    members : (M,) positions of the pictures, most typical first
+    distances : (M,) distance of each to the centre, in units of the root mean square over all groups made with it
+    centre : (D,) in the embedding; None if there is none
+    kind : a "cluster", or a "rough" one, used until there are better ones; a part of a "split" group; a "lasso" drawn
+        by hand; or a "query", chosen after the clusters are answered
     round : number of refinements before it
-    parent : the group that was split
+    parent : the group that was split, if any
 
     """
 
@@ -63,13 +65,15 @@ class Event:
 
     Attributes
     ----------
-    kind : "name", "mixed" (to be split), "junk" or "skip" a group; "merge" names; "pull" pictures out of a name
+    kind : "name", "mixed" (to be split), "junk" or "skip" a group; "merge" names; "pull" pictures out of a name;
+        "drop" names, as if they had never been given; "assign" names to single pictures, many at once
     group : the group that is named, mixed, junk or skipped
     name : the name given; the name that stays (merge); the right name, or None (pull)
     confidence : 1 to 5; the paper's p_c is a fifth of it
-    pictures : thrown out of the group (name, junk); pulled out of a name (pull)
-    names : that are merged into `name`; the one that pictures are pulled out of
-    distinct : the name is meant to differ from a similar one
+    pictures : those thrown out of the group (name, junk), pulled out of a name (pull), or named (assign)
+    names : those merged into `name` (merge), the one that pictures are pulled out of (pull), or those assigned (assign)
+    distinct : whether the name is meant to differ from a similar one
+    chosen : for each of the `pictures`, the position in `names` of the name that it gets (assign)
 
     """
 
@@ -80,24 +84,20 @@ class Event:
     pictures: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     distinct: bool = False
+    chosen: tuple[int, ...] = ()
 
     @property
     def names_pictures(self) -> bool:
-        """Tell whether it gives a group a name; "junk" is one."""
+        """Tell whether the answer gives a group a name; "junk" counts as one."""
         return self.kind in ("name", "junk")
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return plain values for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Event":
-        """Undo `to_json`."""
-        return cls(**content | {"pictures": tuple(content["pictures"]), "names": tuple(content["names"])})
 
 
 class Shown(NamedTuple):
-    """Positions of the pictures of a group that are shown; no picture is in two of the rows."""
+    """Positions of the pictures of a group that are shown; no picture is in more than one of the rows."""
 
     typical: tuple[int, ...]
     random: tuple[int, ...]
@@ -111,10 +111,10 @@ class Shown(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def shown(group: Group, random_state: int = 0, each: int = 9) -> Shown:
-    """Choose the pictures of a group to show: `each` typical, random and borderline ones; the same every time.
+    """Choose the pictures of a group to show, the same every time: `each` typical, random and borderline ones.
 
-    The random ones are drawn from all members before the others are chosen, so they are a fair sample of the group.
-    A group of at most three times `each` is shown whole.
+    The random ones are drawn from all members before the others are chosen, so they are a random sample of the group.
+    A group of at most three times `each` pictures is shown completely.
     """
     members = group.members
     if len(members) <= 3 * each:
@@ -127,29 +127,35 @@ def shown(group: Group, random_state: int = 0, each: int = 9) -> Shown:
 
 
 def fair_sample(group: Group) -> tuple[int, ...]:
-    """Return those of the pictures shown that are a fair sample of the group."""
+    """Return those of the shown pictures that are a random sample of the group."""
     seen = shown(group)
     return seen.all if len(seen.all) == len(group.members) else seen.random
 
 
 def cleaned(name: str | None) -> str:
-    """Return a name with single spaces, without what cannot be seen.
+    """Return a name with single spaces and without invisible characters.
 
     Raises
     ------
     UserError
-        When nothing is left, or it is too long.
+        If nothing is left, or it is too long.
 
     """
     text = spelt(name)
-    if not visible(text):
-        raise UserError("The name is empty: type one, or skip the group.")
+    if not visible(text.replace("/", "")):
+        raise UserError("The name is empty: type one, or skip the group.", code="empty-name")
     if len(text) > LONGEST_NAME:
-        raise UserError(f"The name has {len(text)} characters: use at most {LONGEST_NAME}.")
+        sentence = f"The name has {len(text)} characters: use at most {LONGEST_NAME}."
+        raise UserError(sentence, code="long-name", n=len(text), most=LONGEST_NAME)
     return text
 
 
 def spelt(name: str | None) -> str:
-    """Return how a name is kept; one that nobody can see, which earlier versions took, as it is."""
+    """Return the stored form of a name; an invisible one, which earlier versions accepted, stays as it is.
+
+    >>> spelt(" Bird / Robin/"), spelt("red  rose")
+    ('Bird/Robin', 'red rose')
+    """
     typed = "".join(letter for letter in name or "" if not "\ud800" <= letter <= "\udfff")
-    return visible(typed) or typed
+    parts = [part for part in (visible(part) for part in typed.split("/")) if part]
+    return "/".join(parts) or typed

@@ -1,27 +1,30 @@
-"""How likely the name of a picture is wrong, in the eyes of all answers but those about itself."""
+"""How likely the name of a picture is wrong, judged by all answers except those about the picture itself."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsort.labelling.core.bursts import inseparable
 from selfsort.labelling.core.session import Session, Targets
 
 _FOLDS = 8
-_SAMPLE = 8_000  # pictures that judge the others
+_SAMPLE = 8_000  # pictures to which the judging heads are fitted
 _PENALTY = 0.005
-# An answer of full weight multiplies the odds of its name by this: nine out of ten answers are right.
+# An answer of full weight multiplies the odds of its name by this, as if nine out of ten answers were right.
 _ODDS = 9.0
-_AGREED = 0.8  # share of one name above which answers do not contradict one another: a narrower one outweighs others
-_LEAST_CHANCE = 0.02  # no head is surer than this that a picture is not of a name
+_AGREED = 0.8  # share of one name above which answers do not contradict each other: narrower groups outweigh others
+_LEAST_CHANCE = 0.02  # least chance that a head may give to any name
 
 
-def opinions(session: Session, embedding: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+def name_chances(
+    session: Session, embedding: NDArray[np.float32], seed: int = 0, bursts: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
     """Return the chances (N, K) of the session's names for each picture, in the light of all answers.
 
-    A model that learnt a wrong answer does not doubt it. So each answer is judged by the others: a head fitted to the
-    groups of all other folds says what a group's pictures look like to it, and Bayes' rule combines that with the
-    answers about the picture.
+    A model that has learnt a wrong answer does not doubt it. So each answer is judged by the others: a head fitted to
+    the groups of all other folds predicts the names of a group's pictures, and Bayes' rule combines this with the
+    answers about the picture. Frames of one of the `bursts` (N,) do not judge each other.
     """
-    chances = np.maximum(_by_others(session, embedding, seed), _LEAST_CHANCE)
+    chances = np.maximum(_by_others(session, embedding, seed, bursts), _LEAST_CHANCE)
     scores = np.log(chances) + np.log(_ODDS) * session.evidence().astype(np.float64)
     shares = np.exp(scores - scores.max(1, keepdims=True))
     chosen: NDArray[np.float32] = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
@@ -29,30 +32,39 @@ def opinions(session: Session, embedding: NDArray[np.float32], seed: int = 0) ->
 
 
 def error_probabilities(
-    session: Session, names: tuple[str, ...], chosen: NDArray[np.int64], embedding: NDArray[np.float32], seed: int = 0
+    session: Session,
+    names: tuple[str, ...],
+    chosen: NDArray[np.int64],
+    embedding: NDArray[np.float32],
+    seed: int = 0,
+    bursts: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Return the chance (N,) that the `chosen` one (N,) of the `names` is wrong for each picture; see `opinions`."""
+    """Return the chance (N,) that each picture's `chosen` one (N,) of the `names` is wrong; see `name_chances`."""
     known = session.names()
-    # A name that no answer gives any more cannot be right.
-    shares = np.pad(opinions(session, embedding, seed), ((0, 0), (0, 1)))
+    # A name that no longer occurs in any answer cannot be right.
+    shares = np.pad(name_chances(session, embedding, seed, bursts), ((0, 0), (0, 1)))
     column = np.array([known.index(name) if name in known else len(known) for name in names])
     error_probability: NDArray[np.float32] = 1 - shares[np.arange(len(shares)), column[chosen]]
     return error_probability
 
 
-def judged_targets(session: Session, embedding: NDArray[np.float32], seed: int = 0) -> Targets:
-    """Return the session's targets; where answers contradict one another, with the chances of `opinions` as shares."""
+def judged_targets(
+    session: Session, embedding: NDArray[np.float32], seed: int = 0, bursts: NDArray[np.int64] | None = None
+) -> Targets:
+    """Return the session's targets; where answers contradict each other, the shares are the `name_chances`."""
     targets = session.targets()
     disputed = (targets.weights > 0) & (targets.soft.max(1, initial=0) < _AGREED)
     if not disputed.any():
         return targets
-    shares = np.where(disputed[:, None], opinions(session, embedding, seed), targets.soft)
+    shares = np.where(disputed[:, None], name_chances(session, embedding, seed, bursts), targets.soft)
     return targets._replace(soft=shares.astype(np.float32))
 
 
-def _by_others(session: Session, embedding: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    """Return what heads that do not know a picture's own answers think of it, (N, K) rows summing to 1."""
-    evidence, folds = session.evidence(), _folds(session)
+def _by_others(
+    session: Session, embedding: NDArray[np.float32], seed: int, bursts: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """Return the predictions (N, K) of heads that do not know a picture's own answers; rows sum to 1."""
+    evidence, folds = session.evidence(), judging_folds(session, seed, bursts)
     points = (embedding - embedding.mean(0)) / np.maximum(embedding.std(0), 1e-6)
     judges = np.flatnonzero(evidence.any(1))
     if len(judges) > _SAMPLE:
@@ -83,12 +95,28 @@ def _judged(
     return chances
 
 
-def _folds(session: Session) -> NDArray[np.int64]:
-    """Return each picture's fold; a group is in one, the groups of a name are spread over all, -1 has no answer."""
+def judging_folds(
+    session: Session, seed: int, bursts: NDArray[np.int64] | None = None, n_folds: int = _FOLDS
+) -> NDArray[np.int64]:
+    """Return each picture's fold of `n_folds`, -1 without an answer.
+
+    Each group is in one fold, and the groups of a name are spread over all folds. So are the pictures that got their
+    name individually. Frames of one of the `bursts` (N,), and what was named with them, are in one fold.
+    """
     labels, owners = session.labels(), session.owners()
     groups, first = np.unique(owners, return_index=True)
     by_name = np.argsort(labels.name_of[first], kind="stable")
     fold_of = np.empty(len(groups), np.int64)
-    fold_of[by_name] = np.arange(len(groups)) % _FOLDS
+    fold_of[by_name] = np.arange(len(groups)) % n_folds
     fold_of[groups < 0] = -1
-    return fold_of[np.searchsorted(groups, owners)]
+    folds = fold_of[np.searchsorted(groups, owners)]
+    alone = np.flatnonzero((owners < 0) & (session.by_hand() >= 0))
+    shuffled = np.random.default_rng((seed, 9)).permutation(alone)
+    folds[shuffled[np.argsort(labels.name_of[shuffled], kind="stable")]] = np.arange(len(alone)) % n_folds
+    if bursts is not None:
+        judged = np.flatnonzero(folds >= 0)
+        first, parts = np.unique(inseparable(owners[judged], bursts[judged]), return_index=True, return_inverse=True)[
+            1:
+        ]
+        folds[judged] = folds[judged[first]][parts]
+    return folds

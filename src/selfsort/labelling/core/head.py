@@ -1,6 +1,6 @@
-"""The classifier that answers make on an embedding: a logistic regression, quick enough to be fitted after each answer.
+"""The classifier of names on an embedding: a logistic regression, quick enough to fit after each answer.
 
-It is linear in the embedding as it is, so that a network can take it as its last layer.
+It is linear in the original embedding, so that a network can use it as its last layer.
 """
 
 from typing import NamedTuple
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from selfsort.labelling.core.session import Targets
 
-_AXES = 256  # principal axes of a standardised embedding that a head looks along; more cost time and gain nothing
-_SAMPLE = 10_000  # pictures that show the axes
-_CHUNK = 4_096  # pictures that are standardised at a time
-_MOST_ROWS = 8_000  # pictures that a head is fitted to: under a second
-_PENALTY = 4e-5  # for each column of the embedding: the scores of a standardised one grow with their number
-_BALANCE = 0.5  # 0: names count as much as their evidence, 1: all alike
-_THROWN_OUT = 0.1  # what a picture counts for that was thrown out of a group, and named by the head alone
-_NEVER = -1e4  # the score of a name that no picture has any more
+_AXES = 256  # principal axes of a standardised embedding that a head uses; more cost time and gain nothing
+_SAMPLE = 10_000  # pictures from which the axes are found
+_WIDE, _WIDE_VALUES = 4_096, 1 << 25  # above so many columns, axes are found by another method, from so many values
+_CHUNK = 4_096  # pictures standardised at a time
+_MOST_ROWS = 8_000  # most pictures that a head is fitted to, which takes under a second
+_PENALTY = 4e-5  # per column of the embedding, as the scores of a standardised one grow with the number of columns
+_BALANCE = 0.5  # 0: names count in proportion to their evidence, 1: all equally
+_THROWN_OUT = 0.1  # weight of a picture that was thrown out of a group and named only by the head
+_NEVER = -1e4  # score of a name that no picture has any more
 _LEAST_VARIANCE = 1e-5
 
 
@@ -29,14 +30,14 @@ class NameHead(NamedTuple):
 
 
 class HeadSpace:
-    """What all heads on an embedding (N, D) share: it is standardised, and turned to its principal axes once.
+    """What all heads on an embedding (N, D) share: it is standardised, and projected on its principal axes once.
 
     Attributes
     ----------
-    mean, variance : (D,) of the embedding
-    scale : (D,) by which it is divided
-    axes : (D, d), at most 256, the one along which the pictures differ most first
-    points : (N, d) the standardised embedding along them
+    mean, variance : (D,) mean and variance of the embedding
+    scale : (D,) divisor that standardises the embedding
+    axes : (D, d) at most 256 principal axes, in order of decreasing variance
+    points : (N, d) the standardised embedding along the axes
 
     """
 
@@ -54,6 +55,8 @@ class HeadSpace:
 
     def _principal_axes(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         sample = embedding[:: max(1, -(-len(embedding) // _SAMPLE))]
+        if len(self.mean) > _WIDE:
+            return self._axes_of_wide(sample)
         products = np.zeros((len(self.mean), len(self.mean)))
         for rows in _chunks(len(sample)):
             standardised = self._standardised(sample[rows])
@@ -61,11 +64,20 @@ class HeadSpace:
         axes: NDArray[np.float32] = np.linalg.eigh(products)[1][:, : -_AXES - 1 : -1].astype(np.float32)
         return np.ascontiguousarray(axes)
 
+    def _axes_of_wide(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the axes of an embedding with many columns, such as raw pixels, whose products would take minutes."""
+        from sklearn.utils.extmath import randomized_svd
+
+        rows = self._standardised(sample[:: max(1, -(-sample.size // _WIDE_VALUES))])
+        turned = randomized_svd(rows, n_components=min(_AXES, *rows.shape), random_state=0)[2]
+        axes: NDArray[np.float32] = np.ascontiguousarray(turned.T, dtype=np.float32)
+        return axes
+
     def fit(self, targets: Targets, random_state: int = 0) -> NameHead:
         """Fit a head to weighted names of some pictures.
 
-        An answer counts by the square root of the pictures in its group, so that many small groups are not drowned by a
-        few large ones, and rare names count for more than their share.
+        An answer counts in proportion to the square root of its group's size, so that a few large groups do not drown
+        out many small ones, and rare names count more than their share.
         """
         from sklearn.linear_model import LogisticRegression
 
@@ -85,7 +97,7 @@ class HeadSpace:
             return head
         totals = evidence.sum(0, dtype=np.float64)
         weights = evidence[rows, names] * (totals[names] / totals.sum()) ** -_BALANCE
-        # The penalty is a share of the evidence, so that twice as many pictures do not make the head twice as sure.
+        # The penalty is relative to the evidence, so that twice as many pictures do not make the head twice as sure.
         fitted = LogisticRegression(C=1 / (_PENALTY * width * float(weights.sum())), max_iter=1000, tol=1e-3)
         fitted.fit(self.points[rows], names, sample_weight=weights)
         along, bias = fitted.coef_, fitted.intercept_
@@ -95,10 +107,10 @@ class HeadSpace:
         return head
 
     def with_denied(self, targets: Targets, denied: NDArray[np.bool_]) -> Targets:
-        """Return targets in which pictures that were only thrown out (N, K) count a little for their likeliest name.
+        """Return targets in which pictures only `denied` names (N, K) count a little for their most likely name.
 
-        Nobody has said what they are. But what they are not was seen, and a head that does not know it gives them the
-        name of the group that they were thrown out of.
+        Nobody has said what they are, only what they are not; a head that does not know this gives them the name of the
+        group that they were thrown out of.
         """
         thrown_out = denied.any(1) & (targets.weights == 0)
         if not thrown_out.any():
@@ -111,16 +123,41 @@ class HeadSpace:
         weights[thrown_out] = _THROWN_OUT
         return targets._replace(soft=soft, weights=weights)
 
+    def choices(self, head: NameHead, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions (n,) of the names that a head gives some pictures (n,)."""
+        chosen: NDArray[np.int64] = self._scores(head, self.points[pictures]).argmax(1)
+        return chosen
+
+    def _scores(self, head: NameHead, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = points @ (head.weight @ self.axes).T + head.bias
+        return scores
+
     def probabilities(self, head: NameHead) -> NDArray[np.float32]:
-        """Return the (N, K) chances of a head's names for all pictures."""
-        scores = self.points @ (head.weight @ self.axes).T + head.bias
+        """Return a head's chances of all names for all pictures, (N, K)."""
+        scores = self._scores(head, self.points)
         shares = np.exp(scores - scores.max(1, keepdims=True, initial=_NEVER))
         chances: NDArray[np.float32] = (shares / shares.sum(1, keepdims=True)).astype(np.float32)
         return chances
 
 
+class SpreadNames(NamedTuple):
+    """Names as spread by a head: the head's names, and the chances (N, K) of each for all pictures."""
+
+    names: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+
+def spread(space: HeadSpace, targets: Targets, denied: NDArray[np.bool_], random_state: int = 0) -> SpreadNames:
+    """Fit a head to a session's `targets` and `denied` names (N, K), and let it spread the names."""
+    # A name from an answer that was taken back has no evidence.
+    present = np.flatnonzero((targets.soft * targets.weights[:, None]).any(0))
+    names, soft = tuple(targets.names[k] for k in present), targets.soft[:, present]
+    given = space.with_denied(targets._replace(names=names, soft=soft), denied[:, present])
+    return SpreadNames(names, space.probabilities(space.fit(given, random_state)))
+
+
 def _moments(embedding: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean and the variance (D,) of an embedding (N, D), without a copy of it."""
+    """Return the mean and the variance (D,) of an embedding (N, D), without copying it."""
     mean = embedding.mean(0, dtype=np.float64)
     squares = np.zeros_like(mean)
     for rows in _chunks(len(embedding)):

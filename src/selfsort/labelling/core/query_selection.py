@@ -1,4 +1,4 @@
-"""Which groups of pictures to ask about: a top-down tree over the embedding, and what a refined model leaves open."""
+"""Choose groups to ask about: top-down by splitting the embedding, or those that a refined model leaves uncertain."""
 
 from collections.abc import Sequence
 
@@ -11,26 +11,26 @@ from selfsort.errors import UserError
 from selfsort.labelling.core.answers import Group, GroupKind
 from selfsort.labelling.core.session import Session
 
-_MOST_GROUPS = 16  # of one elbow: as many as paper 4 asks about after an epoch
-_SAMPLE = 20_000  # points that show where the groups are; a person waits for them
-_PARTS = 5  # into which the pictures of a name are cut at least, so that doubtful ones do not hide among others
-_FEW = 2_000  # pictures among which equal ones are looked for, of which k-means makes no clusters
+_MOST_GROUPS = 16  # most groups by the elbow method: as many as paper 4 asks about after an epoch
+_SAMPLE = 20_000  # points from which groups are found, as a person waits for them
+_PARTS = 5  # least number of parts per name, so that doubtful pictures do not hide among others
+_FEW = 2_000  # up to so many pictures, equal ones are counted, as k-means cannot separate them
 _RESTARTS = 3
-_LATELY, _ENOUGH = 30, 8  # the last answers, and how many of them must be about groups to say that those do not fit
+_LATELY, _ENOUGH = 30, 8  # recent answers considered, and how many must be about groups to say that groups do not fit
 _MOSTLY = 2 / 3
 _ITERATIONS = 25
 
 
 def how_many(n_classes: int, n_images: int) -> int:
-    """Return how many groups to propose first: four to a class, of about ten pictures at least.
+    """Return how many groups to propose first: four per class, of at least about ten pictures.
 
-    Of few pictures there are as many groups as classes, if that leaves two for each.
+    With few pictures, there are as many groups as classes, if that leaves two pictures for each.
     """
     return max(2, min(4 * n_classes, max(n_images // 10, min(n_classes, n_images // 2))))
 
 
 def groups_fit(session: Session) -> bool:
-    """Tell whether groups are worth asking about: not where most of those answered lately held several kinds."""
+    """Tell whether groups are worth asking about: not if most of those answered recently held several kinds."""
     lately = list(session.answered().items())[-_LATELY:]
     answers = [event for number, event in lately if len(session.groups[number].members) > 1 and event.kind != "skip"]
     mixed = sum(event.kind == "mixed" for event in answers)
@@ -46,7 +46,7 @@ def first_groups(
     first_id: int = 0,
     round: int = 0,
 ) -> list[Group]:
-    """Cut (N, D) embedded pictures into groups by k-means; the elbow of its inertia chooses how many when None."""
+    """Divide (N, D) embedded pictures into groups by k-means; if `n_groups` is None, the inertia's elbow decides."""
     everything = np.arange(len(embedding))
     return _groups(embedding, everything, n_groups, kind, round, None, first_id, random_state)
 
@@ -54,7 +54,7 @@ def first_groups(
 def split(
     group: Group, embedding: NDArray[np.float32], *, n_groups: int | None = None, random_state: int = 0, first_id: int
 ) -> list[Group]:
-    """Cut a group that holds pictures of several kinds into parts (paper 4, section 3.3), the next level of the tree.
+    """Split a group with pictures of several kinds into parts (paper 4, section 3.3), the next level of the tree.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def split(
     try:
         return _groups(embedding, group.members, n_groups, "split", group.round, group.id, first_id, random_state)
     except UserError:
-        # All alike in the embedding: every cut is as good, and halves end with pictures that a person can name.
+        # All are equal in the embedding: any split is as good, and halving ends with pictures that a person can name.
         halves = np.array_split(group.members, 2)
         made = [
             _group(embedding, half, embedding[half].mean(0), first_id + k, "split", group.round, group.id)
@@ -77,31 +77,31 @@ def split(
 
 
 def lasso(session: Session, pictures: Sequence[int], embedding: NDArray[np.float32]) -> Group:
-    """Make a group of pictures chosen by hand."""
+    """Make a group from pictures chosen by hand."""
     members = np.unique(np.asarray(pictures, dtype=np.int64))
     if not len(members) or members[0] < 0 or members[-1] >= session.n_images:
-        raise UserError("The lasso holds no pictures: draw it around some.")
+        raise UserError("The lasso contains no pictures: draw it around some.", code="empty-circle")
     made = _group(embedding, members, embedding[members].mean(0), session.next_id(), "lasso", session.round, None)
     return _scaled([made])[0]
 
 
-def with_undrawn(chosen: Sequence[int], drawn: NDArray[np.int64], embedding: NDArray[np.float32]) -> list[int]:
-    """Return the pictures chosen among those `drawn`, and of all others the ones to which a chosen one is nearest."""
-    others = np.setdiff1d(np.arange(len(embedding)), drawn)
-    if not len(others) or not len(drawn):
-        return list(chosen)
-    stands_for = drawn[nearest(embedding[others], embedding[drawn], 1)[1][:, 0]]
-    return [*chosen, *others[np.isin(stands_for, chosen)].tolist()]
+def stand_ins(drawn: NDArray[np.int64], embedding: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return for each picture (N,) the one of the `drawn` pictures that represents it: itself, or the nearest."""
+    found = np.arange(len(embedding))
+    others = np.setdiff1d(found, drawn)
+    if len(others) and len(drawn):
+        found[others] = drawn[nearest(embedding[others], embedding[drawn], 1)[1][:, 0]]
+    return found
 
 
 def next_groups(
     session: Session, embedding: NDArray[np.float32], n_groups: int, *, random_state: int = 0
 ) -> list[Group]:
-    """Propose groups after a refinement: of pictures that the model and the answers leave uncertain.
+    """Propose groups after a refinement, of pictures that the model and the answers leave uncertain.
 
-    Pictures are clustered within each name that the refined model gives them, so that a group is one the model holds
-    to be alike; each picture counts by the chance that its name is wrong. The groups where an answer is expected to
-    put most pictures right come back; those that hold nothing doubtful are not asked about again.
+    Pictures are clustered within each name that the refined model gives them, so that a group looks alike to the
+    model; each picture counts by the chance that its name is wrong. The groups for which an answer is expected to
+    correct most pictures are returned; those with nothing doubtful are not asked about again.
     """
     labels = session.labels()
     uncertainty = 1 - labels.confidence
@@ -136,7 +136,9 @@ def _groups(
     if n_groups is None and different > 2:
         n_groups = elbow(points, most=min(_MOST_GROUPS, different), random_state=random_state)
     if different == 1:
-        found = [(part, points[0]) for part in np.array_split(members, 2)]  # who calls equals mixed gets halves
+        found = [
+            (part, points[0]) for part in np.array_split(members, 2)
+        ]  # a person who calls equal pictures mixed gets halves
     else:
         found = _clusters(points, members, min(n_groups or 2, different), random_state)
     made = [
@@ -149,7 +151,7 @@ def _groups(
 def _clusters(
     points: NDArray[np.float32], members: NDArray[np.int64], n_groups: int, random_state: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Return the members of each cluster and its centre; none is empty."""
+    """Return the members and the centre of each cluster that is not empty."""
     centres = _centres(points, n_groups, random_state)
     nearest_centre = nearest(points, centres, 1)[1][:, 0]
     parts = [members[nearest_centre == k] for k in range(len(centres))]
@@ -177,7 +179,7 @@ def _group(
 
 
 def _scaled(groups: list[Group]) -> list[Group]:
-    """Measure distances in units of their root mean square, so that weights mean the same in every embedding."""
+    """Scale distances by their root mean square, so that weights mean the same in every embedding."""
     squares = np.concatenate([group.distances for group in groups]).astype(np.float64) ** 2
     unit = max(float(np.sqrt(squares.mean())), float(np.finfo(np.float32).tiny))
     return [

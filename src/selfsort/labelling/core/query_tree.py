@@ -1,4 +1,4 @@
-"""Which group to ask about once the first ones are answered: a node of a tree over the points, coarse before fine."""
+"""Choose groups to ask about after the first ones: nodes of a tree over the points, coarse before fine."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,20 +8,23 @@ from selfsort.clustering.neighbours import nearest
 from selfsort.labelling.core.answers import Group
 from selfsort.labelling.core.session import Session
 
-_LEAVES = 3_000  # of the tree; more points than that are joined by k-means first
+_LEAVES = 3_000  # most leaves of the tree; more points are first grouped by k-means
 _SAMPLE = 20_000
 _ITERATIONS = 5
-_FINER = 4  # nodes that are looked at for each answer given
-_SURPRISE = 0.02  # of the pictures that the model is sure of, the share that may still be of a kind nobody has named
+_FINER = 4  # nodes considered per answer given
+_SURPRISE = 0.02  # share of the pictures the model is sure of that may still be of a kind nobody has named
 
 
 class QueryTree:
-    """Ward's tree over points (N, d), whose nodes are groups that can be asked about."""
+    """Ward's tree over points (N, d), whose nodes are groups to ask about.
 
-    def __init__(self, points: NDArray[np.float32], *, random_state: int = 0):
+    Pictures of one of the `bursts` (N,), whose points coincide, are asked about together.
+    """
+
+    def __init__(self, points: NDArray[np.float32], *, bursts: NDArray[np.int64] | None = None, random_state: int = 0):
         from scipy.cluster.hierarchy import linkage
 
-        self.points = points
+        self.points, self._bursts = points, np.arange(len(points)) if bursts is None else bursts
         leaf_of, centres = _leaves(points, random_state)
         self._n_leaves = len(centres)
         self._merged = linkage(centres, "ward")[:, :2].astype(np.int64) if len(centres) > 1 else np.empty((0, 2), int)
@@ -36,19 +39,19 @@ class QueryTree:
         self._centres = self._sums(points.astype(np.float64)) / self._sizes[:, None]
 
     def next(self, session: Session, left_out: NDArray[np.bool_], *, single: bool = False) -> Group | None:
-        """Return the group whose answer is expected to put most right; None when all have been asked about.
+        """Return the group whose answer is expected to correct most pictures; None when all were asked about.
 
-        Of four times as many nodes as there are answers, it is the one with the most pictures that are likely to have a
-        wrong name, in a place that is far from every named group: there the model's chances say least. A node is not
-        taken when it was asked about before, or holds one of the pictures `left_out` (N,), which are being asked about.
-        With `single`, its most typical picture alone is asked about.
+        Among four times as many nodes as answers, it is the one with the largest product of the expected number of
+        wrong names and the distance to the nearest named group, as the model's chances say least far from named groups.
+        Nodes are excluded if they were asked about before or contain any of the pictures `left_out` (N,), which are
+        being asked about. With `single`, only the group's most typical picture and its burst are asked about.
         """
         groups = [session.groups[number] for number in session.answered()]
         nodes = self._cut(_FINER * max(len(groups), 1))
         before = {_key(group.members) for group in groups}
         if single:
             left_out = left_out.copy()
-            left_out[[group.members[0] for group in groups if len(group.members) == 1]] = True
+            left_out[[group.members[0] for group in groups if self._is_one_burst(group.members)]] = True
         free = self._sums(left_out.astype(np.float64))[nodes] == 0
         nodes = np.array([n for n in nodes[free] if _key(self._members[n]) not in before], dtype=np.int64)
         if not len(nodes):
@@ -59,8 +62,11 @@ class QueryTree:
         best = nodes[scores.argmax()] if scores.any() else nodes[gains.argmax()]
         return self._group(int(best), session, single)
 
+    def _is_one_burst(self, members: NDArray[np.int64]) -> bool:
+        return bool((self._bursts[members] == self._bursts[members[0]]).all())
+
     def _distances(self, nodes: NDArray[np.int64], session: Session) -> NDArray[np.float64]:
-        """Return how far nodes are from the nearest group that was named."""
+        """Return the distance of nodes from the nearest named group."""
         named = [session.groups[number].members for number, event in session.answered().items() if event.names_pictures]
         if not named:
             return np.ones(len(nodes))
@@ -68,7 +74,7 @@ class QueryTree:
         return np.sqrt(nearest(self._centres[nodes].astype(np.float32), centres, 1)[0][:, 0].astype(np.float64))
 
     def _cut(self, count: int) -> NDArray[np.int64]:
-        """Return the nodes into which all pictures fall when the last merges are undone, `count` at most."""
+        """Return the nodes, at most `count`, that partition all pictures when the last merges are undone."""
         above = 2 * self._n_leaves - min(count, self._n_leaves)
         nodes = np.arange(above)
         return nodes[self._parents[:above] >= above]
@@ -85,19 +91,21 @@ class QueryTree:
     def _group(self, node: int, session: Session, single: bool) -> Group:
         members, centre = self._members[node], self._centres[node].astype(np.float32)
         distances = np.linalg.norm(self.points[members] - centre, axis=1)
-        order = np.argsort(distances, kind="stable")[: 1 if single else None]
+        order = np.argsort(distances, kind="stable")
+        if single:
+            order = order[self._bursts[members[order]] == self._bursts[members[order[0]]]]
         unit = max(float(np.sqrt((distances.astype(np.float64) ** 2).mean())), float(np.finfo(np.float32).tiny))
         scaled = (distances[order] / unit).astype(np.float32)
         return Group(session.next_id(), members[order], scaled, centre, "query", session.round)
 
 
 def _key(members: NDArray[np.int64]) -> tuple[int, int]:
-    """Return what tells a node from all others: of nodes with the same first picture, one contains the other."""
+    """Return what identifies a node: of two nodes with the same first picture, one contains the other."""
     return int(members.min()), len(members)
 
 
 def _leaves(points: NDArray[np.float32], random_state: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the leaf (N,) of each point and the centres (L, d) of the leaves; none is empty."""
+    """Return the leaf (N,) of each point and the centres (L, d) of the leaves, none of which is empty."""
     if len(points) <= _LEAVES:
         return np.arange(len(points)), points
     sample = points

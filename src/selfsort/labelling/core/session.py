@@ -1,6 +1,6 @@
-"""What a person has said about groups of pictures, and what follows from it; no input or output happens here.
+"""A session: what people have said about groups of pictures, and what follows from it, without input or output.
 
-The state is a function of the groups proposed and the answers in force, replayed in order: taking one back is
+The state is a function of the groups proposed and the answers in force, replayed in order: taking back an answer means
 leaving it out. Names spread from a group to its pictures as in paper 4, section 3.3.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.evaluation.certificate import stratified_interval
+from selfsort.evaluation.stratified import stratified_interval
 from selfsort.labelling.core.answers import Event, Group, SimilarName, Taken, cleaned, fair_sample, spelt
 from selfsort.labelling.core.replay import Labels, Replay
 from selfsort.spelling import folded
@@ -21,7 +21,7 @@ from selfsort.spelling import folded
 class Targets(NamedTuple):
     """What a classifier learns: (N, K) shares of the names, rows summing to 1 or 0, and (N,) weights from 0 to 1.
 
-    `group_sizes` (N,) tells how many pictures got their name by the same answer; None where each got its own.
+    `group_sizes` (N,) is the number of pictures named by the same answer; None if each was named by its own.
     """
 
     names: tuple[str, ...]
@@ -30,8 +30,22 @@ class Targets(NamedTuple):
     group_sizes: NDArray[np.int64] | None = None
 
 
+class Judgement(NamedTuple):
+    """The names that heads which have not learnt from a group choose for those of its pictures that were seen.
+
+    Attributes
+    ----------
+    names : the names that they know
+    chosen : for each group that could be judged, the positions (n,) in `names` of their choices for its fair sample
+
+    """
+
+    names: tuple[str, ...]
+    chosen: Mapping[int, NDArray[np.int64]]
+
+
 class Estimate(NamedTuple):
-    """Share of right names among pictures in named groups, its 95 % interval, and how many pictures tell."""
+    """Share of right names among pictures in named groups, its 95 % interval, and how many pictures it is based on."""
 
     accuracy: float
     low: float
@@ -40,7 +54,7 @@ class Estimate(NamedTuple):
 
 
 class Session:
-    """Groups of pictures, the answers about them, and what both say of every picture.
+    """Groups of pictures, the answers about them, and the resulting name of every picture.
 
     Parameters
     ----------
@@ -59,7 +73,10 @@ class Session:
         self.model_names: tuple[str, ...] = ()
         self.model_probabilities: NDArray[np.float32] | None = None
         self.error_probability: NDArray[np.float32] | None = None
+        self.checked: dict[int, str] = {}  # right names from a certificate's checks
         self.learnt_from = 0
+        self.judgement: Judgement | None = None
+        self.withdrawn: set[int] = set()
         self._children: dict[int, list[int]] = {}
 
     def add(self, groups: Iterable[Group]) -> None:
@@ -70,27 +87,34 @@ class Session:
                 self._children.setdefault(group.parent, []).append(group.id)
         self._changed()
 
+    def withdraw(self, groups: Iterable[int]) -> None:
+        """Stop asking about these groups, and ask again about those that were withdrawn before."""
+        self.withdrawn = set(groups)
+        self._changed()
+
     def next_id(self) -> int:
         """Return a number that no group has had."""
         return max(self.groups, default=-1) + 1
 
     def check(self, event: Event) -> None:
-        """Raise an error when an answer cannot be applied.
+        """Raise an error if an answer cannot be applied.
 
         Raises
         ------
         Taken
-            When its group was answered meanwhile or does not exist.
+            If its group was answered meanwhile or does not exist.
         SimilarName
-            When its name differs from a given one in case or spaces only.
+            If its name differs from a given one only in case or spaces.
         UserError
-            For an empty or unknown name, foreign pictures, a confidence outside 1 to 5, or a split of one picture.
+            For an empty or unknown name, unknown pictures, a confidence outside 1 to 5, or a split of one picture.
 
         """
         if not 1 <= event.confidence <= 5:
             raise UserError(f"Confidence {event.confidence} is not from 1 to 5.")
-        if event.kind in ("merge", "pull"):
+        if event.kind in ("merge", "pull", "drop"):
             self._check_names(event)
+        elif event.kind == "assign":
+            self._check_assigned(event)
         else:
             self._check_group(event)
         if event.kind in ("name", "merge") or (event.kind == "pull" and event.name is not None):
@@ -98,25 +122,41 @@ class Session:
 
     def _check_group(self, event: Event) -> None:
         group = self.groups.get(-1 if event.group is None else event.group)
-        if group is None or not self._is_reachable(group):
-            raise Taken(f"Group {event.group} is not there any more: go on with the next one.")
+        if group is None or group.id in self.withdrawn or not self._is_reachable(group):
+            raise Taken(f"Group {event.group} no longer exists: continue with the next one.")
         if group.id in self._now.answered:
-            raise Taken(f"Group {group.id} has been answered already: go on with the next one.")
+            raise Taken(f"Group {group.id} has been answered already: continue with the next one.")
         if event.kind == "mixed" and len(group.members) < 2:
-            raise UserError("A group of one picture cannot be split: name it, skip it or call it junk.")
+            raise UserError(
+                "A group of one picture cannot be split: name it, skip it or call it junk.", code="split-one"
+            )
         if event.pictures and not np.isin(event.pictures, group.members).all():
-            raise UserError(f"Some of the pictures thrown out are not in group {group.id}: load it again.")
+            sentence = f"Some of the pictures thrown out are not in group {group.id}: load it again."
+            raise UserError(sentence, code="not-in-group")
 
     def _check_names(self, event: Event) -> None:
         for name in event.names:
             if spelt(name) not in self._now.index:
-                raise UserError(f"No picture is named {name!r}: choose a name that was given.")
+                sentence = f"No picture is named {name!r}: choose a name that was given."
+                raise UserError(sentence, code="no-such-name", name=name)
         if not event.names:
-            raise UserError("Say which name it is about.")
+            raise UserError("The answer needs a name: say which one it is about.")
         if event.kind == "pull" and not event.pictures:
-            raise UserError("Say which pictures to pull out.")
+            raise UserError("The answer needs pictures: say which ones to pull out.")
+        self._check_pictures(event)
+
+    def _check_assigned(self, event: Event) -> None:
+        if not event.pictures or len(event.chosen) != len(event.pictures):
+            raise UserError("The answer needs pictures and the name of each.")
+        if any(not 0 <= chosen < len(event.names) for chosen in event.chosen):
+            raise UserError(f"A picture's name must be a position from 0 to {len(event.names) - 1} in names.")
+        self._check_pictures(event)
+        for name in event.names:
+            self._check_new_name(Event("name", name=name, distinct=event.distinct))
+
+    def _check_pictures(self, event: Event) -> None:
         if any(not 0 <= picture < self.n_images for picture in event.pictures):
-            raise UserError(f"Some of the pictures do not exist: there are {self.n_images:,}.")
+            raise UserError(f"Some of the pictures do not exist: there are only {self.n_images:,}.")
 
     def _check_new_name(self, event: Event) -> None:
         name = cleaned(event.name)
@@ -128,9 +168,9 @@ class Session:
                 raise SimilarName(name, existing)
 
     def apply(self, event: Event) -> None:
-        """Check an answer and let it count."""
+        """Check an answer and apply it."""
         self.check(event)
-        # Going on from what was replayed keeps an answer quick after hundreds of others.
+        # Continuing the replay keeps an answer quick after hundreds of others.
         now = self._now
         self.events.append(event)
         now.take(len(self.events) - 1, event)
@@ -145,8 +185,17 @@ class Session:
         if position < self.learnt_from:
             self.learnt_from -= 1
         event = self.events.pop(position)
+        if event.kind == "merge":
+            self._rename_back(event)
         self._changed()
         return event
+
+    def _rename_back(self, event: Event) -> None:
+        """After taking back a renaming, let the model, which has learnt the new name, give the old one."""
+        name, names = spelt(event.name), [spelt(old) for old in event.names]
+        given = (spelt(other.name) for other in self.events if other.name is not None)
+        if len(names) == 1 and names[0] not in self.model_names and name not in given:
+            self.model_names = tuple(names[0] if known == name else known for known in self.model_names)
 
     def learn(
         self,
@@ -155,27 +204,31 @@ class Session:
         seen: int | None = None,
         error_probability: NDArray[np.float32] | None = None,
     ) -> None:
-        """Take over a model's (N, K) opinion, which was trained on the first `seen` answers.
+        """Use the (N, K) predictions of a model that was trained on the first `seen` answers.
 
-        Answers given since then count for more than the model, earlier ones for less. `error_probability` (N,) is how
-        likely the model's name is wrong (see `error_probability.error_probabilities`), else what its own probabilities
-        leave.
+        Answers given since then count more than the model, earlier ones less. `error_probability` (N,) is how likely
+        the model's name is wrong (see `error_probability.error_probabilities`); by default, it follows from the model's
+        own probabilities.
         """
         if probabilities.shape != (self.n_images, len(names)):
             raise ValueError(
-                f"{probabilities.shape} probabilities for {self.n_images} pictures and {len(names)} names."
+                f"Probabilities of shape {probabilities.shape} do not fit {self.n_images} pictures and {len(names)} "
+                "names."
             )
         self.model_names, self.model_probabilities, self.error_probability = names, probabilities, error_probability
         self.learnt_from = len(self.events) if seen is None else seen
         self._changed()
 
     def begin_round(self) -> None:
-        """Leave the groups proposed so far behind: a refined model sees others."""
-        self.round += 1
+        """Stop asking about the groups proposed so far, as a refined model sees others.
+
+        The number of a round that was taken back is not reused.
+        """
+        self.round = 1 + max(self.round, max((group.round for group in self.groups.values()), default=0))
         self._changed()
 
     def forget(self) -> None:
-        """Let the answers alone count, without a model's opinion."""
+        """Let only the answers count, without a model's predictions."""
         self.model_names, self.model_probabilities, self.error_probability = (), None, None
         self.learnt_from = 0
         self._changed()
@@ -185,7 +238,7 @@ class Session:
         return self._now.answered
 
     def open_groups(self) -> list[Group]:
-        """Return the groups to ask about, the one whose answer brings most first."""
+        """Return the groups to ask about, those first whose answers are expected to bring most."""
         return self._now.open
 
     def unsplit(self) -> list[Group]:
@@ -194,44 +247,61 @@ class Session:
         return [self.groups[key] for key in mixed if key not in self._children]
 
     def gain(self, group: Group) -> float:
-        """Return how many pictures an answer is expected to put right: those likely to have no or a wrong name now."""
+        """Return how many pictures an answer is expected to correct: those likely to have no name or a wrong one."""
         return float((1 - self._now.labels.confidence[group.members]).sum())
 
     def suggestion(self, group: Group) -> str | None:
-        """Return the name that most pictures of a group have now, if any."""
+        """Return the name that more than half of a group's pictures have now, if any."""
         labels = self._now.labels
         named = labels.name_of[group.members]
         named = named[named >= 0]
         return labels.names[int(np.bincount(named).argmax())] if 2 * len(named) > len(group.members) else None
 
     def names(self) -> tuple[str, ...]:
-        """Return the names in the order of their first use."""
+        """Return the names in order of first use."""
         return self._now.labels.names
 
     def labels(self) -> Labels:
-        """Return the name that each picture has now: by hand, by answers the model has not seen, by it, by others."""
+        """Return each picture's name: by hand, by answers the model has not seen, by the model, or by other answers."""
         return self._now.labels
 
     def counts(self) -> list[tuple[str, int]]:
-        """Return each name with its number of pictures, most first."""
+        """Return each name with its number of pictures, most frequent first."""
         labels = self._now.labels
         sizes = np.bincount(labels.name_of[labels.name_of >= 0], minlength=len(labels.names))
         return [(labels.names[k], int(sizes[k])) for k in np.argsort(-sizes, kind="stable")]
 
+    def named_groups(self) -> dict[int, int]:
+        """Return the position in `names` of the name of each group that was named; junk is not a name."""
+        named = {key for key, event in self._now.answered.items() if event.kind == "name"}
+        return {key: name for key, name in self._now.numbers.items() if key in named}
+
     def covered(self) -> int:
         """Return how many pictures have a name from an answer."""
-        return int((self._now.latest >= 0).sum())
+        return int(self.are_covered().sum())
+
+    def are_covered(self) -> NDArray[np.bool_]:
+        """Tell which pictures (N,) have a name from an answer."""
+        return self._now.latest >= 0
 
     def owners(self) -> NDArray[np.int64]:
-        """Return the group (N,) whose answer last named each picture, -1 where there is none."""
+        """Return the group (N,) whose answer last named each picture, -1 if there is none."""
         return self._now.owner
+
+    def by_hand(self) -> NDArray[np.int64]:
+        """Return the position (N,) in `names` of the name that somebody gave each picture by itself, -1 for none."""
+        return self._now.by_hand
+
+    def looked_at_again(self) -> NDArray[np.bool_]:
+        """Tell for which pictures (N,) with a name of their own somebody has since said again what they are."""
+        return self._now.again
 
     def evidence(self) -> NDArray[np.float32]:
         """Return the sums (N, K) of the answers' weights (equation 2) for each of the `names`."""
         return self._now.evidence
 
     def targets(self) -> Targets:
-        """Return the weighted soft targets that the answers make (equation 2); the model's opinion is not in them."""
+        """Return weighted soft targets from the answers alone (equation 2), without the model's predictions."""
         evidence = self._now.evidence
         total = evidence.sum(1, keepdims=True)
         soft = np.divide(evidence, total, out=np.zeros_like(evidence), where=total > 0)
@@ -241,7 +311,7 @@ class Session:
         return Targets(self.names(), soft, np.minimum(evidence.max(1, initial=0), 1), group_sizes)
 
     def denied(self) -> NDArray[np.bool_]:
-        """Tell which of the `names` each picture (N, K) was said not to have."""
+        """Tell (N, K) which of the `names` each picture was said not to have."""
         denied = np.zeros(self._now.evidence.shape, np.bool_)
         for pictures, number in self._now.denied:
             denied[pictures, number] = True
@@ -251,29 +321,49 @@ class Session:
     def estimate(self) -> Estimate | None:
         """Estimate the share of right names among the pictures in named groups; None before the first.
 
-        Of each named group the person saw a fair sample. What was left in counts as right where the picture still has
-        that name, what was thrown out as wrong until it gets its right name by hand.
+        The person saw a random sample of each named group. A picture of it counts as right with the chance that the
+        model gives its name. Once there is a `judgement`, that chance counts half; the other half counts if heads that
+        have not learnt from the group choose the same name, since a head does not doubt what it has learnt. A group
+        that cannot be judged is assumed to be as right as the others. A picture named by itself counts as right, one
+        without a name as wrong. Only a certificate is a guarantee; this is not.
         """
         strata = [self._stratum(key, event) for key, event in self._now.answered.items() if event.kind == "name"]
-        strata = [stratum for stratum in strata if stratum[1] and stratum[2]]
-        if not strata:
+        strata = [stratum for stratum in strata if stratum[2]]
+        if not any(seen for _, seen, _ in strata):
             return None
         right, looked_at, sizes = (np.array(column) for column in zip(*strata, strict=True))
         return Estimate(*stratified_interval(right, looked_at, sizes), int(looked_at.sum()))
 
-    def _stratum(self, key: int, event: Event) -> tuple[int, int, int]:
-        """Return how many pictures of a named group's sample are right, how many were seen, and how many it names."""
+    def _stratum(self, key: int, event: Event) -> tuple[float, int, int]:
+        """Return how many pictures of a named group's sample are right, how many were seen, and how many are named."""
         group, now = self.groups[key], self._now
         sample = np.array(fair_sample(group), dtype=np.int64)
         thrown_out = np.isin(sample, event.pictures) if event.pictures else np.zeros(len(sample), np.bool_)
         counted = thrown_out | (now.owner[sample] == key)
         sample, thrown_out = sample[counted], thrown_out[counted]
-        name = now.numbers[key]
-        right = np.where(thrown_out, now.by_hand[sample] >= 0, now.labels.name_of[sample] == name)
-        return int(right.sum()), len(sample), int((now.owner[group.members] == key).sum())
+        size, name_of = int((now.owner[group.members] == key).sum()), now.labels.name_of[sample]
+        right = np.where(name_of >= 0, now.chance(sample, name_of), 0)
+        if self.judgement is None:
+            right = np.where(thrown_out, 0, right)
+        else:
+            others = self._chosen_by_others(key)
+            if others is None:
+                return 0.0, 0, size
+            right = (right + ((name_of >= 0) & (name_of == others[counted]))) / 2
+        right = np.where(now.by_hand[sample] >= 0, 1, right)
+        return float(right.sum()), len(sample), size
+
+    def _chosen_by_others(self, key: int) -> NDArray[np.int64] | None:
+        """Return the names (n,) that heads without a group choose for its sample, -1 for one no longer in use."""
+        assert self.judgement is not None
+        if key not in self.judgement.chosen:
+            return None
+        numbers = np.array([self._now.index.get(name, -1) for name in self.judgement.names])
+        chosen: NDArray[np.int64] = numbers[self.judgement.chosen[key]]
+        return chosen
 
     def _is_reachable(self, group: Group) -> bool:
-        """Tell whether the groups that a part was split from still are called mixed."""
+        """Tell whether the groups from which a part was split are still called mixed."""
         while group.parent is not None:
             answer = self._now.answered.get(group.parent)
             if answer is None or answer.kind != "mixed":
@@ -293,7 +383,7 @@ class Session:
         return replay
 
     def has_clusters(self) -> bool:
-        """Tell whether groups were proposed since the model was refined last, other than rough ones."""
+        """Tell whether groups other than rough ones were proposed since the last refinement."""
         return any(group.kind == "cluster" and group.round == self.round for group in self.groups.values())
 
     def _sort(self) -> None:
@@ -301,6 +391,12 @@ class Session:
         waiting = [group for group in self.groups.values() if group.kind not in passed and self._is_waiting(group)]
         self._now.open = sorted(waiting, key=lambda group: (-self.gain(group), group.id))
 
+    def is_asked_now(self, number: int) -> bool:
+        """Tell whether a group is among those asked about since the last refinement, answered or not."""
+        group = self.groups[number]
+        return (group.round == self.round or group.kind == "lasso") and self._is_reachable(group)
+
     def _is_waiting(self, group: Group) -> bool:
         current = group.round == self.round or group.kind == "lasso"
-        return current and group.id not in self._now.answered and self._is_reachable(group)
+        is_answered = group.id in self._now.answered or group.id in self.withdrawn
+        return current and not is_answered and self._is_reachable(group)

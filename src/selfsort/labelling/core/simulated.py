@@ -1,24 +1,25 @@
-"""An annotator for experiments: sees the pictures that the page would show, and nothing else."""
+"""A simulated annotator for experiments, who sees only the pictures that the page would show."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from selfsort.errors import UserError
-from selfsort.labelling.core.answers import Event, Group, shown
+from selfsort.labelling.core.answers import Event, Group, Shown, shown
 
 
 class SimulatedAnnotator:
-    """Answers about a group by the true labels of the pictures shown of it.
+    """Answers about a group by the true labels of the pictures shown.
 
     Parameters
     ----------
-    labels : (N,) true label of each picture; -1 where there is none
-    label_names : their names
-    purity : below this share of the most frequent label, the group is called mixed
-    error_rate : share of the answers whose name is replaced by another at random
-    throws_out : also throw the shown pictures of other labels out of the group, as a person may by clicking
+    labels : (N,) true label of each picture; -1 for none
+    label_names : names of the labels
+    purity : if the most frequent label has a smaller share than this, the group is called mixed
+    error_rate : share of the answers whose name is replaced by another one at random
+    shown : chooses the pictures of a group that it sees; `LabelService.shown` chooses as the page does
+    throws_out : also throw shown pictures with other labels out of the group, as a person may by clicking
 
     """
 
@@ -31,6 +32,7 @@ class SimulatedAnnotator:
         error_rate: float = 0.0,
         throws_out: bool = False,
         random_state: int = 0,
+        shown: Callable[[Group], Shown] = shown,
     ):
         self.labels = np.asarray(labels)
         self.label_names = tuple(label_names)
@@ -39,11 +41,12 @@ class SimulatedAnnotator:
         if not len(self.label_names):
             raise UserError("The simulated annotator needs labels: give pictures in class folders.")
         self.purity, self.error_rate, self.throws_out = purity, error_rate, throws_out
+        self.shown = shown
         self.random = np.random.default_rng((random_state, 4))
 
     def answer(self, group: Group) -> Event:
-        """Return the answer to a group: the name of the majority, or mixed; skip when no picture has a label."""
-        seen = np.array(shown(group).all)
+        """Return the answer about a group: the name of the majority, mixed, or skip if no picture has a label."""
+        seen = np.array(self.shown(group).all)
         known = seen[self.labels[seen] >= 0]
         if not len(known):
             return Event("skip", group.id)

@@ -1,1 +1,1 @@
-"""Learning from answers: where names become weighted targets, and the only room in which they reach a network."""
+"""Learning from answers: names become weighted targets here, the only room in which they reach a network."""

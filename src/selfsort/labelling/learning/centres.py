@@ -1,4 +1,4 @@
-"""The centre of a group as the network draws it, for methods that can draw."""
+"""Decode the centre of a group into a picture, for methods with a decoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ Decode = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
 
 def decoder(run: Path) -> Decode | None:
-    """Return what draws a point (D,) of the embedding as pixels (H, W, C); None where the method cannot."""
+    """Return a function that decodes a point (D,) of the embedding to pixels (H, W, C); None if the method cannot."""
     if not any("decoder." in name for name in runs.tensor_names(run)):
-        return None  # without torch, which takes seconds to import
+        return None  # without importing torch, which takes seconds
     import torch
 
     from selfsort import methods
@@ -33,13 +33,13 @@ def decoder(run: Path) -> Decode | None:
 
     try:
         decode(model.embedding_.mean(0))
-    except (AttributeError, RuntimeError):  # its decoder does not start from the embedding
+    except (AttributeError, RuntimeError):  # its decoder does not take the embedding
         return None
     return decode
 
 
 def decoder_or_none(run: Path) -> Decode | None:
-    """Return `decoder(run)`, or None when the model cannot be loaded: naming does not need it."""
+    """Return `decoder(run)`, or None if the model cannot be loaded, as naming does not need it."""
     try:
         return decoder(run)
     except UserError:

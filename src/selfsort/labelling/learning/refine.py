@@ -1,4 +1,4 @@
-"""Training goes on with the names that a person gave (paper 4, section 3.3, for every method)."""
+"""Refine a model: continue its training with the names that people gave (paper 4, section 3.3, for every method)."""
 
 import copy
 import math
@@ -27,9 +27,10 @@ from selfsort.training.recipe import pick_device, seed_of
 
 Progress = Callable[[int, int, float], None]
 
-# A picture whose likeliest name has less than the one share is left out of the loss; from the other on it counts fully.
+# A picture whose most likely name has a smaller share than the first is left out of the loss; from the second on it
+# counts fully.
 _OPEN, _SURE = 0.6, 0.95
-_LAST = 5  # of the epochs, one of so many learns from all answers where some are held out
+_LAST = 5  # if answers are held out, the last of this many parts of the epochs learns from all answers
 
 E = TypeVar("E", bound=Estimator)
 
@@ -47,25 +48,24 @@ def refine(
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> E:
-    """Return a fitted model that classifies by name, trained on from `model`, which stays as it is.
+    """Return a model that classifies by name, obtained by further training of `model`, which is not changed.
 
     The loss is the method's own plus `gamma` times the weighted cross-entropy of a softmax head on the embedding
-    (equation 3). From one epoch to the next the targets are mixed with what the network itself has come to think of
-    each picture, so that the names of groups reach pictures that were grouped wrongly.
+    (equation 3). After each epoch the targets are mixed with the network's own predictions, so that the names of groups
+    also reach pictures that were grouped wrongly.
 
-    `model` was fitted, or refined before, to the N `images`; `targets` are names, (N, K) soft targets and (N,)
-    weights, as `Session.targets` gives them. With `held_out` answers, a network learns most of the time from the others
-    alone, and where it then agrees less with those held out than before, it stays as it was: `run_["refined"]` says so.
-    There are `epochs` passes over the pictures: 3 when None, more for fewer
-    than 20,000 pictures. `frozen` leaves the network as it is and fits the head alone, in seconds; None does so where
-    fitting trains no network either. `gamma` is the weight of the cross-entropy, the method's `name_weight` when None;
-    `own_loss` keeps the method's own loss.
-    `progress` is called after each epoch with its number, the number of epochs and the loss.
+    `model` was fitted to, or refined on, the N `images`; `targets` are names, (N, K) soft targets and (N,) weights, as
+    returned by `Session.targets`. With `held_out` answers, a network first learns from the others alone; if it then
+    agrees less with those held out than before, it stays as it was, and `run_["refined"]` says so. `epochs` is the
+    number of passes over the pictures, by default 3, or more for fewer than 20,000 pictures. `frozen` keeps the network
+    and fits only the head, in seconds; None does so if fitting trains no network either. `gamma` is the weight of the
+    cross-entropy, by default the method's `name_weight`; `own_loss` includes the method's own loss. `progress` is
+    called after each epoch with its number, the number of epochs and the loss.
 
     Raises
     ------
     UserError
-        When no name has pictures, or a loss stops being finite.
+        If no name has pictures, or a loss is no longer finite.
 
     """
     check_targets(targets)
@@ -90,18 +90,18 @@ def refine(
 
 
 def default_epochs(n_images: int) -> int:
-    """Return how many epochs a refinement takes: 3, or as many as make 60,000 pictures, but at most 30."""
+    """Return the number of epochs of a refinement: 3, or as many as process 60,000 pictures, but at most 30."""
     return max(3, min(30, 60_000 // max(1, n_images)))
 
 
 def check_targets(targets: Targets) -> None:
-    """Raise UserError when no name has pictures."""
+    """Raise `UserError` if no name has pictures."""
     if not _names_given(targets):
         raise UserError("No name has pictures: name a group first.")
 
 
 def _trains_on(model: Estimator, targets: Targets, frozen: bool | None) -> TypeGuard[TrainedEstimator]:
-    """Tell whether a refinement trains the network, too; of one name alone, a network can learn nothing."""
+    """Tell whether a refinement also trains the network, which cannot learn anything from a single name."""
     frozen = not model.trains if frozen is None else frozen
     return not frozen and isinstance(model, TrainedEstimator) and _names_given(targets) > 1
 
@@ -120,7 +120,7 @@ def _named(model: Estimator, names: tuple[str, ...]) -> NamedNet:
 
 
 def _fit_head(net: NamedNet, space: HeadSpace, targets: Targets, random_state: int) -> NameHead:
-    """Fit the head on the embedding as it is: a logistic regression on every name that a picture may have."""
+    """Fit the head, a logistic regression over all possible names, to the current embedding."""
     head = space.fit(targets, random_state)
     linear = cast(nn.Linear, net.head[1])
     with torch.no_grad():
@@ -131,7 +131,7 @@ def _fit_head(net: NamedNet, space: HeadSpace, targets: Targets, random_state: i
 
 
 class NameLearner(Net):
-    """What of a named network learns, with the targets; they reach the loss by the pictures' indices."""
+    """The learning part of a named network, with the targets, which the loss looks up by picture index."""
 
     def __init__(self, part: Net, head: nn.Sequential, targets: Targets, weight: float, own_loss: bool):
         super().__init__()
@@ -142,7 +142,7 @@ class NameLearner(Net):
     def reconsider(self, shares: Tensor) -> None:
         """Mix the answers' evidence with the (N, K) shares that the network gives the names.
 
-        A picture that both leave open counts for little, one that they agree on for 1.
+        A picture on which both are uncertain counts little; one on which they agree counts fully.
         """
         mixed = self.evidence.rows + shares.to(self.evidence.rows.device)
         mixed = mixed / mixed.sum(1, keepdim=True)
@@ -163,11 +163,11 @@ class NameLearner(Net):
 
 
 class _Training:
-    """How a refinement trains a network; after each epoch its own opinion enters the targets.
+    """The training of a network in a refinement; after each epoch its own predictions enter the targets.
 
     Attributes
     ----------
-    history : of all epochs so far
+    history : history of all epochs so far
 
     """
 
@@ -186,7 +186,7 @@ class _Training:
     def run(
         self, net: NamedNet, space: HeadSpace, targets: Targets, held_out: HeldOut | None, random_state: int
     ) -> tuple[NamedNet, HeldOutComparison | None]:
-        """Return a trained copy of a network whose head was fitted, or itself where training made it worse."""
+        """Return a trained copy of a network whose head was fitted, or the network itself if training made it worse."""
         trained, comparison = copy.deepcopy(net), None
         self.part, self.data = self.model.learning_part(trained.net, self.images)
         if held_out is not None and self.epochs > 1:
@@ -198,13 +198,15 @@ class _Training:
             comparison = HeldOutComparison(held_out.answers, held_out.agreement(before), held_out.agreement(after))
             if not comparison.is_better:
                 return net, comparison
+            # The network has learnt its own predictions for the held-out pictures: restart from the answers about them.
+            _fit_head(trained, HeadSpace(_embedding(self.part, self.data).cpu().numpy()), targets, random_state)
         self._train(
             trained, targets, self.epochs - len(self.history.rows), seed_of(random_state, 5, len(self.history.rows))
         )
         return trained, comparison
 
     def _train(self, net: NamedNet, targets: Targets, epochs: int, seed: int) -> Tensor:
-        """Train for some epochs and return the (N, K) shares that the network gives the names then."""
+        """Train for some epochs and return the (N, K) shares that the network then gives the names."""
         learner = NameLearner(self.part, net.head, targets, self.weight, self.own_loss)
         done = len(self.history.rows)
 
@@ -224,25 +226,32 @@ class _Training:
         return _shares(learner, self.data)
 
 
-def _shares(learner: NameLearner, data: TrainingData, batch_size: int = 1024) -> Tensor:
-    """Return the (N, K) shares that the network gives the names of all pictures."""
+def _shares(learner: NameLearner, data: TrainingData) -> Tensor:
+    """Return the (N, K) shares that the network gives the names for all pictures."""
     learner.eval()
-    batches = np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size))
+    embedding = _embedding(learner.part, data)
+    _normalise_by(learner.head, embedding)
     with torch.no_grad():
-        embedding = torch.cat([learner.part(data.inputs(indices)).embedding.float() for indices in batches])
-        _normalise_by(learner.head, embedding)
         return torch.softmax(learner.head(embedding).float(), 1)
 
 
+def _embedding(part: Net, data: TrainingData, batch_size: int = 1024) -> Tensor:
+    """Return the (N, D) embedding of all pictures."""
+    part.eval()
+    batches = np.array_split(np.arange(len(data)), math.ceil(len(data) / batch_size))
+    with torch.no_grad():
+        return torch.cat([part(data.inputs(indices)).embedding.float() for indices in batches])
+
+
 def _normalise_by(head: nn.Sequential, embedding: Tensor) -> None:
-    """Let the head normalise by the (N, D) embedding of all pictures."""
+    """Make the head normalise by the (N, D) embedding of all pictures."""
     _normalise(head, embedding.mean(0), embedding.var(0, unbiased=False))
 
 
 def _normalise(head: nn.Sequential, mean: Tensor, variance: Tensor) -> None:
-    """Let the head normalise by the mean and the variance (D,) of all pictures.
+    """Make the head normalise by the mean and the variance (D,) of all pictures.
 
-    Its running means lag behind an embedding that changes, far behind in the few steps that few pictures make.
+    Its running statistics lag behind a changing embedding, especially in the few steps of a small set of pictures.
     """
     norm = cast(nn.BatchNorm1d, head[0])
     with torch.no_grad():

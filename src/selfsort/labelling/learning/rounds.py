@@ -1,4 +1,4 @@
-"""A refinement of a run folder: its answers are read, the model trained on, and the next groups stored."""
+"""Refine a run folder: read its answers, refine its model, and store the next groups."""
 
 import shutil
 from pathlib import Path
@@ -7,10 +7,12 @@ from selfsort import methods, runs
 from selfsort.data.image_set import ImageSet
 from selfsort.files import swap_folder
 from selfsort.labelling import label_space
+from selfsort.labelling.earlier_models import set_aside
+from selfsort.labelling.kept_shots import shots_of
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.labelling.learning.refine import Progress
 from selfsort.labelling.locks import refine_lock
-from selfsort.labelling.store import Store, load_session, newest_model
+from selfsort.labelling.store import Round, Store, load_session, newest_model
 from selfsort.methods.base import Estimator
 from selfsort.runs import RunFolder
 
@@ -24,16 +26,16 @@ def refine_run(
     n_groups: int | None = None,
     progress: Progress | None = None,
 ) -> Estimator:
-    """Refine the model of a run by the answers given so far, and return it; see `refine.refine`.
+    """Refine the model of a run with the answers given so far, and return it; see `refine.refine`.
 
-    The new model takes the place of `RUN/named`, and the next groups are stored. Killed at any moment, it leaves either
-    the old model or the new one.
+    The new model replaces `RUN/named`, whose previous model is kept aside, and the next groups are stored. If it is
+    killed at any moment, either the old model or the new one remains.
 
     Raises
     ------
     UserError
-        When another refinement of the run is going on, or it is being certified, fewer than two names have pictures, or
-        nothing can be written.
+        If another refinement of the run is running, the run is being certified, no name has pictures, or nothing can be
+        written.
 
     """
     with refine_lock(run):
@@ -53,20 +55,21 @@ def _refine_run(
         seen = max((item.seq for item in store.events()), default=0)
         session = load_session(store, run)
         model = methods.load(newest_model(store, run))
-        known = set(session.groups)
-        labelling = LabelSession(model, images, session=session)
+        known, before = set(session.groups), session.round
+        labelling = LabelSession(model, images, session=session, bursts=shots_of(run, images).bursts())
         refined = labelling.refine(epochs=epochs, frozen=frozen, n_groups=n_groups, progress=progress)
-        _replace(RunFolder(run).refined.path, labelling)
+        _replace(run, labelling, before if RunFolder(run).refined.is_complete() else 0)
         store.add_groups(group for group in session.groups.values() if group.id not in known)
-        # Last, for it declares the round begun.
-        rounds = store.get("rounds") or []
-        store.put("rounds", [*rounds, {"round": session.round, "after_seq": seen, "names": list(refined.names_)}])
+        # Last, as it marks the start of the round.
+        store.add_round(Round(session.round, seen, refined.names_))
         return refined
     finally:
         store.close()
 
 
-def _replace(folder: Path, labelling: LabelSession) -> None:
+def _replace(run: Path, labelling: LabelSession, before: int) -> None:
+    """Replace the model of the round `before` (0 for none), which is kept aside, by the refined one."""
+    folder = RunFolder(run).refined.path
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # what a killed refinement left
     model, error_probability = labelling.model, labelling.error_probability
@@ -76,6 +79,8 @@ def _replace(folder: Path, labelling: LabelSession) -> None:
         runs.write_array(RunFolder(new).error_probability, error_probability)
         runs.seal(new)
         label_space.keep(new, label_space.stamp_of(model.embedding_), labelling.points)
+        # Only now, so that with a full disk everything stays as it was.
+        set_aside(run, before)
         swap_folder(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)

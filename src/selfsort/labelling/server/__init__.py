@@ -1,1 +1,1 @@
-"""The local page: a service that several clients share, by subject; the web framework stays in `web` and `serve`."""
+"""The local page: a service for several clients, one file per subject; only `web` and `serve` use the web framework."""

@@ -1,4 +1,4 @@
-"""The points in which groups are looked for, computed by a process of their own: a UMAP takes long, and much memory."""
+"""Compute the points of the label space in a separate process, as a UMAP takes long and much memory."""
 
 import json
 import sys
@@ -10,14 +10,14 @@ from typing import Any
 from selfsort.labelling import label_space
 from selfsort.labelling.server.helper import Helper, end_with_input
 
-_SHOWN_FROM = 0.05  # share of the work after which the rest of the time is told
+_SHOWN_FROM = 0.05  # share of the work after which the remaining time is estimated
 _TELL = 0.5  # seconds between two lines of progress
 
 
 class BetterPoints:
     """Computes the points of a run in another process and keeps them in the run's folder; see `label_space.compute`.
 
-    `changed` is called whenever it is further.
+    `changed` is called whenever there is progress.
     """
 
     def __init__(self, changed: Callable[[], None]):
@@ -27,7 +27,7 @@ class BetterPoints:
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """Return the `share` that is done and the `seconds` that are left, None before that is known; None at rest."""
+        """Return the `share` done and the `seconds` left (None if unknown), or None if nothing is computed."""
         if self._began is None:
             return None
         took = time.monotonic() - self._began
@@ -36,16 +36,16 @@ class BetterPoints:
 
     @property
     def stopped(self) -> bool:
-        """Tell whether nobody wants the points any more."""
+        """Tell whether the points are no longer wanted."""
         return self._helper.stopped
 
     def compute(self, folder: Path, random_state: int) -> None:
-        """Compute the points of the model in a folder until they are there, or nobody wants them any more.
+        """Compute the points of the model in a folder; return when they are done, or no longer wanted.
 
         Raises
         ------
         OSError
-            When they cannot be had.
+            If they cannot be computed.
 
         """
         self._began, self._share = time.monotonic(), 0.0
@@ -70,7 +70,7 @@ class BetterPoints:
 
 
 def main(folder: str, random_state: str) -> None:
-    """Compute the points of the model in a folder as a helper does, telling how far it is."""
+    """Compute the points of the model in a folder as a helper process that reports its progress."""
     end_with_input()
     told = 0.0
 

@@ -1,17 +1,17 @@
-"""What tells a page that something has changed since it last asked."""
+"""Versions that tell a page whether anything has changed since it last asked."""
 
 import threading
 import time
 
 
 class Changes:
-    """A version that grows with every change, also over restarts of the server, and that of the newest names.
+    """A version that grows with every change, even across restarts of the server, and that of the latest names.
 
     Attributes
     ----------
-    version : of everything: names, groups, the map, and how far a refinement is
-    generation : the version in which names or groups last changed; coverage, counts, the map's colours and the next
-        group follow from them
+    version : version of everything: names, groups, the map, and the progress of a refinement
+    generation : the version in which names or groups last changed, on which coverage, counts, the map's colours and the
+        next group depend
 
     """
 
@@ -20,7 +20,7 @@ class Changes:
         self.version = self.generation = 0
 
     def touch(self) -> None:
-        """Let pages notice a change that leaves names and groups alone."""
+        """Let pages notice a change that does not affect names and groups."""
         with self._lock:
             self._advance()
 

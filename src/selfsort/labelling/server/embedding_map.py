@@ -1,4 +1,4 @@
-"""The map of a run's embedding: first by principal components, then by t-SNE, which is kept in the run folder."""
+"""The embedding map of a run: first by principal components, then by t-SNE, which is kept in the run folder."""
 
 import os
 import sys
@@ -20,16 +20,16 @@ _POINTS = 6000
 
 
 class MapLayout(NamedTuple):
-    """Places of pictures in the plane: their positions (n,) in the run and points (n, 2) from 0 to 1."""
+    """Where pictures are on the map: their positions (n,) in the run, and their points (n, 2) from 0 to 1."""
 
     kind: Literal["pca", "tsne"]
     indices: NDArray[np.int64]
     points: NDArray[np.float64]
-    version: int = 0  # later ones are larger, also those of later servers
+    version: int = 0  # larger for later maps, even of later servers
 
 
 class _ToDraw(NamedTuple):
-    """The pictures to be drawn: their positions, their rows (n, D) of the embedding, and what tells it from others."""
+    """The pictures to draw: their positions, their rows (n, D) of the embedding, and the embedding's stamp."""
 
     stamp: str
     indices: NDArray[np.int64]
@@ -38,9 +38,9 @@ class _ToDraw(NamedTuple):
 
 
 class EmbeddingMap:
-    """Draws a map of a run's embedding in the background, once somebody looks.
+    """Draws a map of a run's embedding in the background, as soon as somebody looks at it.
 
-    `changed` is called whenever there is a better one.
+    `changed` is called whenever there is a better map.
     """
 
     def __init__(self, run: Path, changed: Callable[[], None]):
@@ -50,9 +50,10 @@ class EmbeddingMap:
         self._to_draw: _ToDraw | None = None
         self._latest = 0
         self._layout: MapLayout | None = None
+        self._drawing = False
 
     def put(self, embedding: NDArray[np.float32], stamp: str, random_state: int) -> None:
-        """Let the next map be that of an embedding (N, D), which a `stamp` tells from others; it is not held on to."""
+        """Draw the next map from an embedding (N, D) identified by a `stamp`, without keeping the embedding."""
         indices = rows_drawn(embedding, _POINTS, random_state)
         with self._lock:
             self._to_draw = _ToDraw(stamp, indices, embedding[indices], random_state)
@@ -62,8 +63,13 @@ class EmbeddingMap:
         """Return the version of the newest map, 0 before the first."""
         return 0 if self._layout is None else self._layout.version
 
+    @property
+    def drawing(self) -> bool:
+        """Tell whether a better map is being drawn."""
+        return self._drawing
+
     def layout(self) -> MapLayout:
-        """Return the best map there is, after waiting for the first."""
+        """Return the best map so far, waiting for the first one."""
         with self._lock:
             if self._to_draw is not None:
                 self._latest += 1
@@ -80,9 +86,11 @@ class EmbeddingMap:
         if kept is not None:
             self._show(number, kept)
             return
+        self._drawing = True
         self._show(number, _layout("pca", drawn))
         layout = _layout("tsne", drawn)
-        # A map is a convenience: it is shown also where it cannot be kept.
+        self._drawing = False
+        # A map is a convenience: it is shown even if it cannot be stored.
         with suppress(UserError):
             runs.write_kept(self._path, drawn.stamp, pictures=layout.indices, points=layout.points)
         self._show(number, layout)
@@ -108,12 +116,12 @@ def _layout(kind: Literal["pca", "tsne"], drawn: _ToDraw) -> MapLayout:
     _, points = project(drawn.rows, kind=kind, sample=_POINTS, random_state=drawn.random_state)
     low, high = points.min(0, initial=np.inf), points.max(0, initial=-np.inf)
     spans = np.where(high > low, high - low, 1.0)
-    # One scale for both directions, so that distances keep their meaning.
+    # The same scale in both directions, so that distances keep their meaning.
     return MapLayout(kind, drawn.indices, (points - (low + high) / 2) / spans.max() + 0.5)
 
 
 def _give_way() -> None:
-    """Lower the priority of this thread, where the system can: answers come first."""
+    """Lower the priority of this thread, if the system can, as answers come first."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,4 +1,4 @@
-"""Work that a server has done by a process of its own, which gives way to it and ends with it."""
+"""Helper processes of a server, which run at low priority and end with it."""
 
 import json
 import os
@@ -11,25 +11,25 @@ from typing import IO, Any
 
 
 class Helper:
-    """A process at low priority that tells how far it is in lines of JSON."""
+    """A process at low priority that reports its progress in lines of JSON."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = threading.Event()
 
     def run(self, words: Sequence[str], tell: Callable[[dict[str, Any]], None]) -> None:
-        """Run a command until it ends, and `tell` each object that it prints; other lines are passed over.
+        """Run a command until it ends, and call `tell` with each JSON object that it prints, ignoring other lines.
 
         Raises
         ------
         OSError
-            With the last sentence that it complained with, when it fails.
+            If it fails, with the last line of its errors.
 
         """
         nice = ["nice", "-n", "10"] if shutil.which("nice") else []
-        # A file, not a pipe: nobody reads the errors until the end, and a full pipe would stop the process.
+        # A file, not a pipe: errors are read only at the end, and a full pipe would block the process.
         with tempfile.TemporaryFile("w+") as errors:
-            # A session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
+            # A session of its own, so that Ctrl-C in the terminal reaches only the server, which then ends the helper.
             self._process = subprocess.Popen(
                 [*nice, *words],
                 stdin=subprocess.PIPE,  # never written to: it ends with this process, and the helper with it
@@ -45,25 +45,25 @@ class Helper:
                 _follow(process.stdout, tell)
             errors.seek(0)
             if process.returncode:
-                raise OSError(_last_sentence(errors.read()) or f"It ended with code {process.returncode}.")
+                raise OSError(_last_sentence(errors.read()) or f"The process ended with code {process.returncode}.")
 
     @property
     def stopped(self) -> bool:
-        """Tell whether it was stopped."""
+        """Tell whether the helper was stopped."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End the process, if there is one, and each that is begun later."""
+        """End the process, if there is one, and any that is started later."""
         self._stopped.set()
         if self._process is not None:
             self._process.terminate()
 
 
 def end_with_input() -> None:
-    """End this process as soon as its standard input ends, as it does when the one that holds it open is killed."""
+    """End this process as soon as its standard input ends, as it does when the parent is killed."""
 
     def wait() -> None:
-        # Not sys.stdin: a thread that waits in there keeps Python from ending.
+        # Not sys.stdin: a thread blocked in it would keep Python from exiting.
         while os.read(0, 4096):
             pass
         os._exit(1)  # a helper can be killed at any moment

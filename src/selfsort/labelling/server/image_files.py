@@ -1,4 +1,4 @@
-"""Images as files that a browser shows: thumbnails of the originals, and the originals themselves."""
+"""Pictures as files that a browser can show: thumbnails of the originals, and the originals themselves."""
 
 import io
 import threading
@@ -14,15 +14,16 @@ from selfsort.data.image_set import ImageSet
 from selfsort.data.limits import MAX_PIXELS, pillow_limits, read_content
 from selfsort.data.pixels import read_header
 from selfsort.data.reading import Reading
+from selfsort.data.standby import within_limits
 from selfsort.errors import UserError
 
 _THUMBNAIL = 256  # pixels of the longer side
-_LOSSLESS = 128  # so small a picture is enlarged pixel by pixel, which shows what JPEG does to it
-_CACHE_BYTES = 64 << 20  # of thumbnails, some thousands of photographs
-_LARGEST_FILE = 32 << 20  # bytes that are handed to a browser as they are
-_PNG_BITS = 24  # place of the bits of a channel in a PNG file
-_LONGEST = 4096  # pixels of the longer side of what has to be converted
-# What browsers show; they turn it upright by its metadata, too.
+_LOSSLESS = 128  # pictures this small are enlarged pixel by pixel, which would show JPEG artefacts
+_CACHE_BYTES = 64 << 20  # of thumbnails, enough for some thousands of photographs
+_LARGEST_FILE = 32 << 20  # most bytes that are sent to a browser unconverted
+_PNG_BITS = 24  # offset of the number of bits per channel in a PNG file
+_LONGEST = 4096  # pixels of the longer side of a converted picture
+# Formats that browsers show, applying the orientation in the metadata.
 _SIGNATURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n": "image/png", b"GIF8": "image/gif"}
 
 
@@ -34,9 +35,9 @@ class ImageFile(NamedTuple):
 
 
 class ImageFiles:
-    """The pictures of a run as they are, for a browser; thumbnails are kept in a cache of bounded size.
+    """The original pictures of a run, for a browser; thumbnails are kept in a cache of bounded size.
 
-    Any thread may call its methods. A picture that cannot be read any more is shown by the pixels that the run was
+    Any thread may call its methods. A picture that can no longer be read is shown as the pixels that the run was
     trained on.
     """
 
@@ -47,7 +48,7 @@ class ImageFiles:
         self._size = 0
 
     def thumbnail(self, index: int) -> ImageFile:
-        """Return a picture with at most 256 pixels to a side."""
+        """Return a picture with a longer side of at most 256 pixels."""
         with self._lock:
             if index in self._cached:
                 self._cached.move_to_end(index)
@@ -58,7 +59,7 @@ class ImageFiles:
         return made
 
     def original(self, index: int) -> ImageFile:
-        """Return a picture's own file where browsers show such files, else a JPEG or PNG file made of it."""
+        """Return a picture's own file if browsers can show it, else a JPEG or PNG file made from it."""
         return self._own_file(index) or _encoded(self._open(index, _LONGEST), 92)
 
     def _open(self, index: int, longest: int) -> Image.Image:
@@ -81,8 +82,7 @@ class ImageFiles:
                 or (media_type := _media_type(content)) is None
             ):
                 return None
-            with pillow_limits(MAX_PIXELS):
-                read_header(io.BytesIO(content))
+            within_limits(_read_header, content, seconds=originals.max_seconds)
         except Exception:  # whatever zip files and PIL's plug-ins raise on damaged data
             return None
         return ImageFile(content, media_type)
@@ -113,9 +113,15 @@ def _saved(image: Image.Image, kind: str, **options: int) -> ImageFile:
 
 
 def _is_read_otherwise(content: bytes, reading: Reading) -> bool:
-    """Tell whether a model sees something else than a browser would show."""
+    """Tell whether a model sees something other than what a browser would show."""
     deep = content.startswith(b"\x89PNG\r\n") and content[_PNG_BITS : _PNG_BITS + 1] == b"\x10"
     return deep or reading.page is not None or bool(reading.channels)
+
+
+def _read_header(content: bytes) -> None:
+    """Raise for a file whose header cannot be read."""
+    with pillow_limits(MAX_PIXELS):
+        read_header(io.BytesIO(content))
 
 
 def _media_type(content: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Work in the background of the page: task after task, or only the newest of those that wait."""
+"""Background work of the page: one task after another, or only the newest of those that wait."""
 
 import logging
 import threading
@@ -14,13 +14,13 @@ _log = logging.getLogger(__name__)
 
 
 class TaskQueue:
-    """Tasks done one after the other in a thread of their own; what fails is logged."""
+    """Tasks that a separate thread does one after another; failures are logged."""
 
     def __init__(self, name: str):
         self._worker = ThreadPoolExecutor(1, name)
 
     def submit(self, task: Callable[..., None], *arguments: Any) -> None:
-        """Do a task when all earlier ones are done."""
+        """Do a task once all earlier ones are done."""
         self._worker.submit(task, *arguments).add_done_callback(_log_failure)
 
     def wait(self) -> None:
@@ -28,21 +28,21 @@ class TaskQueue:
         self._worker.submit(lambda: None).result()
 
     def close(self) -> None:
-        """Finish the task that is being done, and drop the others."""
+        """Finish the current task, and drop the others."""
         self._worker.shutdown(cancel_futures=True)
 
 
 class LatestOnly(Generic[Request, Result]):
-    """Computes the newest request in a thread of its own: one that waits is replaced by the next.
+    """Computes the newest request in a separate thread; a waiting request is replaced by the next.
 
-    A request that is being computed is finished, so that results keep coming while requests come faster than they can
-    be computed. Results are published in the order of their requests, and after the last request its own.
+    A computation that has started is finished, so that there are results even if requests come faster than they can be
+    computed. Results are published in the order of their requests, and the last request always gets its result.
 
     Parameters
     ----------
     compute : turns a request into a result
     publish : called with every result and the number of its request, in the thread that computed it
-    failed : called with what `compute` or `publish` raised; it is logged when None
+    failed : called with exceptions from `compute` or `publish`; if None, they are logged
 
     """
 
@@ -66,7 +66,7 @@ class LatestOnly(Generic[Request, Result]):
         return self._done < self._submitted
 
     def submit(self, request: Request) -> int:
-        """Compute a request next, in place of the one that waits; return its number, 1 for the first."""
+        """Compute a request next, replacing the waiting one; return its number, 1 for the first."""
         with self._changed:
             self._submitted += 1
             self._waiting = self._submitted, request
@@ -74,12 +74,12 @@ class LatestOnly(Generic[Request, Result]):
             return self._submitted
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until nothing is left to compute; return False when that takes longer than the `seconds` given."""
+        """Wait until nothing is left to compute; return False if that takes longer than `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._closed or not self.busy, seconds)
 
     def close(self) -> None:
-        """Finish what is being computed, and drop what waits."""
+        """Finish the current computation, and drop the waiting request."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -104,7 +104,7 @@ class LatestOnly(Generic[Request, Result]):
 
 
 def log_failure(error: BaseException) -> None:
-    """Log what went wrong in the background, with the traceback unless it is the user's to put right."""
+    """Log an error in background work, with a traceback unless the user can fix it."""
     _log.error("%s", error, exc_info=None if isinstance(error, UserError) else error)
 
 

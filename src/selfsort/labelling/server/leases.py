@@ -1,11 +1,11 @@
-"""Who is asked about which group, when several clients answer at once."""
+"""Decide which client is asked about which group when several answer at once."""
 
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 SECONDS = 120.0
-_RELOADING = 5.0  # seconds in which a page that was left may come back
+_RELOADING = 5.0  # seconds in which a closed page may come back
 
 
 class _Lease(NamedTuple):
@@ -14,18 +14,18 @@ class _Lease(NamedTuple):
 
 
 class Leases:
-    """Groups that are asked of one client only, for two minutes or until they are answered.
+    """Groups leased to one client, for two minutes or until they are answered.
 
-    It is not safe between threads by itself: its owner holds a lock.
+    It is not thread-safe: its owner must hold a lock.
     """
 
     def __init__(self) -> None:
         self._leases: dict[int, _Lease] = {}
 
     def take(self, client: str, waiting: Sequence[int], after: int | None = None) -> int | None:
-        """Return the group to ask a client about, None when nothing is left; another than `after`, if given.
+        """Return the group to ask a client about, other than `after` if given; None if nothing is left.
 
-        That is one that the client has already, else the first of those `waiting` that nobody has.
+        It is a group that the client has already, or else the first of those `waiting` that nobody has.
         """
         self._drop_old(waiting)
         own = (number for number, lease in self._leases.items() if lease.client == client)
@@ -41,13 +41,13 @@ class Leases:
         return [number for number, lease in self._leases.items() if lease.until > now]
 
     def put_first(self, client: str, number: int) -> None:
-        """Lease a group to a client alone, to be asked before the other groups that it has."""
+        """Lease a group to a client, who is asked about it before its other groups."""
         self._leases.pop(number, None)
         others = {key: lease for key, lease in self._leases.items() if lease.client != client}
         self._leases = {number: _Lease(client, time.monotonic() + SECONDS), **others}
 
     def leave(self, client: str) -> None:
-        """Let the leases of a client whose page was closed end, unless it comes back within a few seconds."""
+        """End the leases of a client whose page was closed, unless it comes back within a few seconds."""
         end = time.monotonic() + _RELOADING
         self._leases = {
             key: lease._replace(until=min(lease.until, end)) if lease.client == client else lease
@@ -55,7 +55,7 @@ class Leases:
         }
 
     def is_alone(self, client: str) -> bool:
-        """Tell whether no other client is at work."""
+        """Tell whether no other client is working."""
         now = time.monotonic()
         return all(lease.client == client or lease.until <= now for lease in self._leases.values())
 

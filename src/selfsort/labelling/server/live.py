@@ -1,4 +1,7 @@
-"""Names that spread after every answer: a head is fitted to the stored embedding again, in the background."""
+"""Let names spread after every answer by refitting a head on the stored embedding in the background.
+
+Afterwards, each answer is judged by the others, which takes longer, but nothing waits for it.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.labelling.core.head import HeadSpace
-from selfsort.labelling.core.session import Session, Targets
+from selfsort.labelling.core.head import HeadSpace, spread
+from selfsort.labelling.core.judgement import Case, case_of, judge
+from selfsort.labelling.core.session import Judgement, Session, Targets
 from selfsort.labelling.server.jobs import LatestOnly
 
 
 class LiveNames(NamedTuple):
-    """What a head makes of the first `answers` of a session: its names and the chances (N, K) of each."""
+    """Predictions of a head fitted to the first `answers` of a session: its names and the chances (N, K) of each."""
 
     names: tuple[str, ...]
     probabilities: NDArray[np.float32]
@@ -24,35 +28,54 @@ class _Asked(NamedTuple):
     targets: Targets
     denied: NDArray[np.bool_]
     answers: int
+    case: Case
 
 
 class LiveLearner:
-    """Fits a head in a space to the newest answers, in a thread of its own.
+    """Fits a head in a space to the newest answers in a separate thread, then judges the answers in another one.
 
-    `publish` is called there with the `state` that the answers were submitted with, and what they led to.
+    `publish` and `judged` are called in those threads with the `state` given when the answers were submitted, and the
+    result.
     """
 
-    def __init__(self, space: HeadSpace, publish: Callable[[int, LiveNames], None], random_state: int):
-        self._space, self._random_state = space, random_state
-        self._latest = LatestOnly(self._learn, lambda _, found: publish(*found))
+    def __init__(
+        self,
+        space: HeadSpace,
+        publish: Callable[[int, LiveNames], None],
+        judged: Callable[[int, Judgement], None],
+        random_state: int,
+    ):
+        self._space, self._random_state, self._publish = space, random_state, publish
+        self._latest = LatestOnly(self._learn, lambda _, found: self._learnt(*found))
+        self._judging = LatestOnly(self._judge, lambda _, found: judged(*found))
 
     def submit(self, session: Session, state: int) -> None:
-        """Learn from a session's answers as they are now; older ones that wait are passed over."""
-        self._latest.submit(_Asked(state, session.targets(), session.denied(), len(session.events)))
+        """Learn from a session's current answers, replacing a waiting submission."""
+        case = case_of(session, self._random_state)
+        self._latest.submit(_Asked(state, case.targets, session.denied(), len(session.events), case))
+
+    def judge(self, session: Session, state: int) -> None:
+        """Judge a session's current answers, if a model has already learnt from them."""
+        self._judging.submit((state, case_of(session, self._random_state)))
 
     def wait(self) -> None:
-        """Wait until all that was submitted so far is published."""
+        """Wait until everything submitted so far is published."""
         self._latest.wait()
+        self._judging.wait()
 
     def close(self) -> None:
-        """Finish what is being learnt, and drop what waits."""
+        """Finish the current fit, and drop a waiting submission."""
         self._latest.close()
+        self._judging.close()
 
-    def _learn(self, asked: _Asked) -> tuple[int, LiveNames]:
-        targets = asked.targets
-        # A name that came from an answer taken back since is in no evidence.
-        present = np.flatnonzero((targets.soft * targets.weights[:, None]).any(0))
-        names, soft = tuple(targets.names[k] for k in present), targets.soft[:, present]
-        given = self._space.with_denied(targets._replace(names=names, soft=soft), asked.denied[:, present])
-        head = self._space.fit(given, self._random_state)
-        return asked.state, LiveNames(names, self._space.probabilities(head), asked.answers)
+    def _learn(self, asked: _Asked) -> tuple[_Asked, LiveNames]:
+        found = spread(self._space, asked.targets, asked.denied, self._random_state)
+        return asked, LiveNames(*found, asked.answers)
+
+    def _learnt(self, asked: _Asked, found: LiveNames) -> None:
+        self._publish(asked.state, found)
+        self._judging.submit((asked.state, asked.case))
+
+    def _judge(self, asked: tuple[int, Case]) -> tuple[int, Judgement]:
+        state, case = asked
+        return state, judge(self._space, case, self._random_state)

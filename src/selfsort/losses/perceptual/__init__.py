@@ -1,6 +1,6 @@
 """The perceptual loss: pictures compared by the features of a frozen network (paper 1, section 2.2).
 
-`networks` cuts the layers out of a torchvision network and loads their weights, `windows` computes only what a picture
+`networks` takes the layers from a torchvision network and loads their weights, `windows` computes only what a picture
 can influence, `loss` compares.
 """
 

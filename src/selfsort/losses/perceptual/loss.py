@@ -1,4 +1,4 @@
-"""The loss itself: squared differences between feature maps of small pictures on a large blank canvas."""
+"""The perceptual loss: squared differences between feature maps of small pictures on a large blank canvas."""
 
 import copy
 from typing import Any, cast
@@ -18,23 +18,22 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 class PerceptualLoss(nn.Module):
     """Compare pictures by a frozen network's features (paper 1, section 2.2 and equation 4).
 
-    The paper pads 64x64 pictures with zeros to the 224x224 that the network was made for. Nine tenths of that canvas
+    The paper pads 64x64 pictures with zeros to the 224x224 that the network was built for. Nine tenths of that canvas
     are blank: only the window that a picture can influence is computed, and the result is the same.
 
     Parameters
     ----------
-    features : local layers, as `feature_layers` gives them; kept in eval mode
+    features : local layers, as returned by `feature_layers`; kept in eval mode
     image_size : (height, width) of the pictures
-    canvas : side of the square that they are padded to
+    canvas : side of the square to which they are padded
     position : (top, left) of a picture on the canvas; centred if None
     normalise : whether the canvas is normalised with ImageNet's mean and standard deviation (the paper says nothing)
-    sigmoid : whether a sigmoid follows the layers, as in code of the paper's predecessor
+    sigmoid : whether a sigmoid follows the layers, as in the code of the paper's predecessor
 
     Raises
     ------
     UserError
-        For pictures that do not fit on the canvas, a canvas that is too small for the layers, or layers that are not
-        local.
+        If the pictures do not fit on the canvas, the canvas is too small for the layers, or layers are not local.
 
     """
 
@@ -59,12 +58,12 @@ class PerceptualLoss(nn.Module):
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.map_shape = _map_shape(features, canvas)  # (C, H, W) of the whole output
-        # What follows from the weights is kept by precision, as long as the weights are the same.
+        # Plans derived from the weights are kept for each precision while the weights stay the same.
         self._plans: dict[torch.dtype, Plan] = {}
         self._planned_for: Any = None
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
-        """Change nothing in the frozen layers: dropout stays off and batch norm keeps its statistics."""
+        """Keep the frozen layers as they are: dropout stays off and batch norm keeps its statistics."""
         super().train(mode)
         self.features.eval()
         return self
@@ -77,20 +76,20 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             wanted = self(target)
         difference = F.mse_loss(_precise(self(images)), _precise(wanted), reduction="sum")
-        return difference / (len(images) * self.map_shape.numel())  # outside the window both are the blank canvas's
+        return difference / (len(images) * self.map_shape.numel())  # outside the window both equal the blank canvas
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features that (B, 3, h, w) pictures in [0, 1] can influence, (B, C, rows, columns)."""
         if images.shape[-2:] != self.image_size:
             wanted, got = _size(self.image_size), _size(images.shape[-2:])
-            raise UserError(f"The perceptual loss was made for {wanted} pictures and got {got}.")
+            raise UserError(f"The perceptual loss was set up for {wanted} pictures but got {got}.")
         plan = self._plan(images)
         window = self._prepared(images).to(plan.blank.maps.dtype, memory_format=torch.channels_last)
         maps = plan(window)
         return maps.sigmoid() if self.sigmoid else maps
 
     def naive(self, images: Tensor) -> Tensor:
-        """Return the whole feature maps, (B, C, H, W), computed on the whole canvas: the reference."""
+        """Return the whole feature maps, (B, C, H, W), computed on the whole canvas, as a reference."""
         rows, columns = self.window
         edges = (columns.start, self.canvas - columns.stop, rows.start, self.canvas - rows.stop)
         maps = cast(Tensor, self.features(self._prepared(F.pad(images, edges))))
@@ -108,7 +107,7 @@ class PerceptualLoss(nn.Module):
         autocast = torch.is_autocast_enabled(device.type)
         precision = torch.get_autocast_dtype(device.type) if autocast else images.dtype
         if precision not in self._plans:
-            # Constants made in inference mode could not take part in training later.
+            # Constants made in inference mode could not be used in training later.
             with torch.inference_mode(False), torch.no_grad():
                 dtype = torch.float32 if autocast else images.dtype
                 blank = torch.zeros(1, 3, self.canvas, self.canvas, device=device, dtype=dtype)
@@ -117,8 +116,9 @@ class PerceptualLoss(nn.Module):
 
 
 def _precise(maps: Tensor) -> Tensor:
-    """Return maps as (B, H, W, C), in which order they lie in memory, in float32 at least."""
-    # Left as (B, C, H, W), mse_loss would write its gradient in that order and its way back cost five times as much.
+    """Return maps as (B, H, W, C), their order in memory, in at least float32."""
+    # Left as (B, C, H, W), mse_loss would write its gradient in that order, and the backward pass take five times as
+    # long.
     return maps.permute(0, 2, 3, 1).to(torch.promote_types(maps.dtype, torch.float32))
 
 
@@ -135,7 +135,7 @@ def _place(image_size: tuple[int, int], canvas: int, position: tuple[int, int] |
 
 
 def _map_shape(features: nn.Sequential, canvas: int) -> torch.Size:
-    """Return the (C, H, W) of the output, and refuse layers or canvases that give none."""
+    """Return the (C, H, W) of the output, and refuse layers or a canvas that yield none."""
     found = find_not_local(features)
     if found:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Which positions of a layer's output see which of its input: the arithmetic of windows, one axis at a time."""
+"""Which positions of a layer's output see which positions of its input: arithmetic on windows, one axis at a time."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -27,22 +27,22 @@ class Axis:
     reach: int
 
     def influenced(self, span: Span, size: int) -> Span:
-        """Return the outputs, of `size`, that see something of a span of inputs."""
+        """Return the outputs, of `size`, that see part of a span of inputs."""
         first = -(-(span.start - self.reach + 1 + self.padding) // self.stride)
         last = (span.stop - 1 + self.padding) // self.stride
-        # A stride longer than the reach can step over a small picture: one output is kept, so that there is a map.
+        # A stride longer than the reach can step over a small picture: one output is kept to avoid an empty map.
         first = min(max(first, 0), size - 1)
         return Span(first, max(first, min(last, size - 1)) + 1)
 
     def seen(self, outputs: Span) -> Span:
-        """Return the inputs that a span of outputs sees, beyond the map's edges too."""
+        """Return the inputs that a span of outputs sees, even beyond the map's edges."""
         last = self.stride * (outputs.stop - 1) - self.padding
         return Span(self.stride * outputs.start - self.padding, last + self.reach)
 
     def patch(self, outputs: Span, size: int) -> tuple[Span, int]:
-        """Return inputs, of `size`, on which the layer itself gives a span of outputs, and how many come before it.
+        """Return the inputs, of `size`, from which the layer computes a span of outputs, and how many come before it.
 
-        The patch begins at a multiple of the stride, where its outputs lie as on the whole map.
+        The patch begins at a multiple of the stride, so its outputs are aligned with those of the whole map.
         """
         seen = self.seen(outputs)
         skipped = max(0, seen.start // self.stride)
@@ -50,7 +50,7 @@ class Axis:
 
 
 def axes_of(layer: nn.Module) -> tuple[Axis, Axis]:
-    """Return how a convolution or a pooling moves over rows and over columns."""
+    """Return how a convolution or pooling moves over rows and columns."""
     settings = cast(Any, layer)
     kernel, strides, dilation = (_pair(settings.kernel_size), _pair(settings.stride), _pair(_dilation(layer)))
     reaches = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
@@ -76,14 +76,14 @@ def cut(maps: Tensor, window: Window) -> Tensor:
 
 
 def around(inner: Window, outer: Window) -> Pads:
-    """Return how much of a window lies around another; less than zero where the other reaches beyond it."""
+    """Return the margins of an outer window around an inner one, negative where the inner one extends beyond it."""
     rows, columns = ((i.start - o.start, o.stop - i.stop) for i, o in zip(inner, outer, strict=True))
     return rows, columns
 
 
 def pad(maps: Tensor, pads: Pads) -> Tensor:
-    """Put zeros around (..., H, W) maps, or cut off where a width is less than zero."""
+    """Put zeros around (..., H, W) maps, or cut off where a width is negative."""
     widths = (*pads[1], *pads[0])
     grown = F.pad(maps, [max(0, width) for width in widths])
-    # Cut off afterwards: a picture that a stride steps over goes to one side altogether.
+    # Cut off only afterwards: a picture that a stride steps over is removed entirely from one side.
     return F.pad(grown, [min(0, width) for width in widths]) if min(widths) < 0 else grown

@@ -1,8 +1,8 @@
 """Run local layers on the part of a canvas that a picture can influence.
 
-Outside that window every activation equals the blank canvas's, so a layer needs its own window and, around it, a halo
-of blank activations. A convolution is linear: it runs on the window alone, zeros around it, and the halo's share of
-its result is a constant map. A pooling gets the halo pasted around the window.
+Outside that window every activation equals that of the blank canvas, so a layer needs its own window and, around it, a
+halo of blank activations. A convolution is linear: it runs on the window alone, surrounded by zeros, and the halo's
+contribution to its result is a constant map. A pooling gets the halo pasted around the window.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ Step = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class BlankCanvas:
-    """What a layer makes of the blank canvas, (1, C, H, W), and the window of it that a picture can influence."""
+    """A layer's output for the blank canvas, (1, C, H, W), and the window of it that a picture can influence."""
 
     maps: Tensor
     window: Window
@@ -53,7 +53,7 @@ class Plan:
 
 
 def find_not_local(layers: nn.Module, path: str = "") -> tuple[str, nn.Module] | None:
-    """Return the path and the module of the first layer that no window can stand for, if there is one."""
+    """Return the path and the module of the first layer that cannot run on a window, if there is one."""
     if isinstance(layers, nn.Sequential) or _is_fire(layers):
         found = (find_not_local(child, f"{path}{name}.") for name, child in layers.named_children())
         return next((layer for layer in found if layer), None)
@@ -104,7 +104,7 @@ def _influenced(layer: nn.Module, before: Window, maps: Tensor) -> Window:
 
 
 def _plan_conv(layer: nn.Conv2d, blank: BlankCanvas, window: Window | None = None) -> Plan:
-    """Plan a convolution; a wider `window` of its output than the influenced one may be asked for."""
+    """Plan a convolution; `window` may extend beyond the influenced part of its output."""
     maps = layer(blank.maps)
     window = window or _influenced(layer, blank.window, maps)
     rows, columns = (axis.seen(span) for axis, span in zip(axes_of(layer), window, strict=True))
@@ -122,8 +122,8 @@ def _plan_conv(layer: nn.Conv2d, blank: BlankCanvas, window: Window | None = Non
 @dataclass(frozen=True)
 class _Conv:
     weight: Tensor
-    constant: Tensor  # (1, C, rows, columns): the bias and what the halo adds
-    pads: Pads  # zeros that the window gets around it
+    constant: Tensor  # (1, C, rows, columns): the bias and the halo's contribution
+    pads: Pads  # zeros around the window
     stride: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
@@ -133,23 +133,23 @@ class _Conv:
         return cast(Tensor, _BlockwiseBack.apply(window, self)) if by_blocks else self.convolve(window)
 
     def convolve(self, window: Tensor) -> Tensor:
-        """Convolve the window with zeros around it, and add what is constant."""
+        """Convolve the window with zeros around it, and add the constant map."""
         rows, columns = self.pads
-        # torch pads both sides alike: where the far side needs no more than the near one, the surplus is cut off.
+        # torch pads both sides equally: if the far side needs no more than the near one, the surplus is cut off.
         alike = 0 <= rows[1] <= rows[0] and 0 <= columns[1] <= columns[0]
         padding = (rows[0], columns[0]) if alike else (0, 0)
         window = window if alike else pad(window, self.pads)
         maps = F.conv2d(window, self.weight, None, self.stride, padding, self.dilation, self.groups)
         height, width = self.constant.shape[-2:]
-        if maps.shape[-2:] != (height, width):  # writing into a slice costs autograd a copy, even if the slice is all
+        if maps.shape[-2:] != (height, width):  # writing into a slice costs autograd a copy, even of the whole
             maps = maps[..., :height, :width]
         return maps.add_(self.constant)
 
 
 class _BlockwiseBack(torch.autograd.Function):
-    """A convolution with a long stride s, whose gradient is computed on blocks of s x s pixels taken as channels.
+    """A convolution with a long stride s, whose gradient is computed on blocks of s x s pixels treated as channels.
 
-    On such blocks the stride is 1, which libraries do three times as fast as AlexNet's stride of 4 on 3 channels.
+    On such blocks the stride is 1, which libraries compute three times as fast as AlexNet's stride of 4 on 3 channels.
     """
 
     @staticmethod
@@ -164,16 +164,16 @@ class _BlockwiseBack(torch.autograd.Function):
         kernel_rows, kernel_columns = conv.weight.shape[-2:]
         weight = F.pad(conv.weight, (0, -kernel_columns % stride, 0, -kernel_rows % stride))
         blocks = F.pixel_unshuffle(weight, stride).contiguous(memory_format=torch.channels_last)
-        pixels = F.pixel_shuffle(F.conv_transpose2d(gradient, blocks), stride)  # of the window and its pads
+        pixels = F.pixel_shuffle(F.conv_transpose2d(gradient, blocks), stride)  # the window with its padding
         top, left = -conv.pads[0][0], -conv.pads[1][0]
         return pad(pixels, ((top, height - pixels.shape[-2] - top), (left, width - pixels.shape[-1] - left))), None
 
 
 def _plan_pool(layer: nn.Module, blank: BlankCanvas) -> Plan:
-    """Plan a pooling that runs itself on a patch of the map.
+    """Plan a pooling that runs unchanged on a patch of the map.
 
-    Its rules for the map's edges (padding, ceil mode) apply exactly where the patch ends at such an edge; what other
-    ends of the patch spoil is cut off.
+    Its rules for the map's edges (padding, ceil mode) apply only where the patch ends at such an edge; outputs spoilt
+    at other ends of the patch are cut off.
     """
     maps = layer(blank.maps)
     window = _influenced(layer, blank.window, maps)
@@ -188,7 +188,7 @@ def _plan_pool(layer: nn.Module, blank: BlankCanvas) -> Plan:
 @dataclass(frozen=True)
 class _Pool:
     layer: nn.Module
-    halo: Tensor  # (1, C, rows, columns) of the patch, zeros where the window goes
+    halo: Tensor  # (1, C, rows, columns) the patch, with zeros in place of the window
     pads: Pads
     kept: Window
 
@@ -199,7 +199,7 @@ class _Pool:
 
 
 def _plan_fire(layer: nn.Module, blank: BlankCanvas) -> Plan:
-    """Plan SqueezeNet's module: a squeezing convolution, then two side by side, of which the 3x3 reaches further."""
+    """Plan SqueezeNet's module: a squeezing convolution, then two side by side, the 3x3 one reaching further."""
     fire = cast(Any, layer)
     squeeze = _plan_row((fire.squeeze, fire.squeeze_activation), blank)
     window = _plan_conv(fire.expand3x3, squeeze.blank).blank.window

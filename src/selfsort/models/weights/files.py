@@ -1,4 +1,4 @@
-"""Files of weights: read without running code, hashed, and kept as safetensors once they have been converted."""
+"""Files of weights: read without running code, hashed, and kept as safetensors once converted."""
 
 import hashlib
 import json
@@ -20,25 +20,25 @@ from selfsort.files import atomic_path, remove
 from selfsort.models.weights.kept import WEIGHTS
 
 _log = logging.getLogger(__name__)
-_NESTED = ("state_dict", "model", "model_state", "state_dict_ema", "teacher")  # where training programs put the weights
+_NESTED = ("state_dict", "model", "model_state", "state_dict_ema", "teacher")  # keys used by training programs
 
 
 class Weights(NamedTuple):
-    """Tensors by name, in the order of the file that they are from, and its SHA-256."""
+    """Tensors by name, in the order of their file, and its SHA-256."""
 
     tensors: dict[str, Tensor]
     sha256: str
 
 
 def read(path: Path, *, others: str = "") -> Weights:
-    """Read a .safetensors file, or one of PyTorch's, which is converted the first time.
+    """Read a .safetensors file, or a PyTorch file, which is converted the first time.
 
-    `others` ends the sentence for a file that is not there.
+    `others` ends the message for a missing file.
 
     Raises
     ------
     UserError
-        When there is no such file, or it holds no tensors by name; no code in it is ever run.
+        If there is no such file, or it holds no named tensors; code in it is never run.
 
     """
     if not path.is_file():
@@ -52,7 +52,7 @@ def read(path: Path, *, others: str = "") -> Weights:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"Weights {str(path)!r} cannot be read: give a .safetensors, .pth or .pt file of tensors by name."
+            f"Weights {str(path)!r} cannot be read: give a .safetensors, .pth or .pt file of named tensors."
         ) from error
 
 
@@ -63,7 +63,7 @@ def hash_of(path: Path) -> str:
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of tensors and their names, whatever their order and the file they are from."""
+    """Return the SHA-256 of tensors and their names, independent of their order and file format."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -75,15 +75,15 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
 def matching(
     module: nn.Module, found: Mapping[str, Any], path: object, owner: str, prefixes: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Return those of the tensors that belong to a module, by its own names; others are ignored.
+    """Return the tensors that belong to a module, under its own names; others are ignored.
 
-    `path` and `owner` say in messages where the tensors are from and whose they should be. One of `prefixes` may stand
-    before each name, and the first is named in messages.
+    `path` and `owner` name, in messages, the source of the tensors and the network they should belong to. Each name may
+    begin with one of `prefixes`, the first of which is used in messages.
 
     Raises
     ------
     UserError
-        When one is missing or has another shape.
+        If one is missing or has another shape.
 
     """
     first, *others = prefixes
@@ -91,9 +91,9 @@ def matching(
     for name, own in module.state_dict().items():
         tensor = next((found[prefix + name] for prefix in (first, *others) if prefix + name in found), None)
         if tensor is None and name.endswith("num_batches_tracked"):
-            tensor = own  # older files lack this count, and nothing frozen reads it
+            tensor = own  # older files lack this count, and frozen networks do not read it
         if not isinstance(tensor, Tensor):
-            raise UserError(f"Weights {str(path)!r} lack {first}{name}: give weights of {owner}.")
+            raise UserError(f"Weights {str(path)!r} lack {first}{name}: give weights for {owner}.")
         if tensor.shape != own.shape:
             raise UserError(
                 f"Weights {str(path)!r} are not those of {owner}: {first}{name} is {_size(tensor)} "
@@ -104,12 +104,12 @@ def matching(
 
 
 def _converted(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Return the tensors of one of PyTorch's files, from the cache if it was converted before."""
+    """Return the tensors of a PyTorch file, from the cache if it was converted before."""
     kept = WEIGHTS.location() / f"{sha256}{WEIGHTS.suffix}"
     if kept.is_file():
         with suppress(OSError, ValueError, KeyError, SafetensorError):
             return _read_kept(kept)
-        _log.warning("The converted weights %s were damaged and are made again.", kept)
+        _log.warning("The converted weights %s are damaged and will be converted again.", kept)
         remove(kept)
     tensors = _unpickled(path)
     about = {"order": json.dumps(list(tensors)), "digest": digest_of(tensors)}
@@ -123,18 +123,18 @@ def _converted(path: Path, sha256: str) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a strange file makes torch warn of ends in an error
+        warnings.simplefilter("ignore")  # what torch warns about in a malformed file ends in an error
         content = torch.load(path, map_location="cpu", weights_only=True)
     nested = [content[key] for key in _NESTED if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
     content = nested[0] if nested else content
     if not isinstance(content, Mapping):
-        raise UserError(f"Weights {str(path)!r} hold no tensors by name: give a network's state_dict.")
+        raise UserError(f"Weights {str(path)!r} hold no named tensors: give a network's state_dict.")
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 def _read_kept(path: Path) -> dict[str, Tensor]:
@@ -142,7 +142,7 @@ def _read_kept(path: Path) -> dict[str, Tensor]:
         about = file.metadata()
         tensors = {name: file.get_tensor(name) for name in json.loads(about["order"])}
     if digest_of(tensors) != about["digest"]:
-        raise ValueError("its hash is another one")
+        raise ValueError("its hash does not match")
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""Frozen weights in a run: by name and hash where they can be fetched again, by value where they cannot."""
+"""Frozen weights in a run: by name and hash if they can be fetched again, otherwise by value."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ _architecture_only: ContextVar[bool] = ContextVar("architecture_only", default=F
 
 @dataclass(frozen=True)
 class FrozenWeights:
-    """Where the weights of a module can be fetched again; the attribute `frozen_weights` of a module says so.
+    """How to fetch the weights of a module again; kept as the module's attribute `frozen_weights`.
 
     Attributes
     ----------
-    name : of the weights, for people
+    name : name of the weights, for messages
     load : loads them into the module
-    sha256 : of the module's tensors when they were loaded, "" as long as they were not
+    sha256 : of the module's tensors when they were loaded, "" before that
 
     """
 
@@ -34,7 +34,7 @@ class FrozenWeights:
 
 @contextmanager
 def architecture_only() -> Iterator[None]:
-    """Have networks built without loading weights in this block, since those of a run follow."""
+    """Build networks without loading weights in this block, because those of a run are loaded later."""
     token = _architecture_only.set(True)
     try:
         yield
@@ -48,14 +48,14 @@ def is_architecture_only() -> bool:
 
 
 def mark_frozen(module: nn.Module, name: str, load: Callable[[nn.Module], None], sha256: str = "") -> None:
-    """Note where the weights of a module can be fetched again, and their `digest_of` if it has them already."""
+    """Record how to fetch the weights of a module again, and their `digest_of` if it has them already."""
     module.frozen_weights = FrozenWeights(name, load, sha256)  # type: ignore[assignment]
 
 
 def split_state(net: nn.Module) -> tuple[dict[str, Tensor], References]:
     """Return the tensors of a network that a run has to keep, and references to those that can be fetched again.
 
-    Weights that were trained on since they were loaded are kept by value, as are those without a source.
+    Weights trained since they were loaded are kept by value, as are those without a source.
     """
     tensors, references = dict(net.state_dict()), References()
     for path, module in net.named_modules(remove_duplicate=False):
@@ -69,19 +69,19 @@ def split_state(net: nn.Module) -> tuple[dict[str, Tensor], References]:
 
 
 def fill_state(net: nn.Module, tensors: Mapping[str, Tensor], references: Mapping[str, Mapping[str, str]]) -> None:
-    """Load into a network what `split_state` gave; a run without references holds all tensors by value.
+    """Load into a network the result of `split_state`; a run without references holds all tensors by value.
 
     Raises
     ------
     UserError
-        When weights cannot be had again, or are not the same any more.
+        If weights can no longer be obtained, or have changed.
 
     """
     state = dict(tensors)
     for path, reference in references.items():
-        module = net.get_submodule(path)
-        frozen = _frozen(module)
-        if frozen is None:
+        module = dict(net.named_modules()).get(path)
+        frozen = None if module is None else _frozen(module)
+        if module is None or frozen is None:
             raise UserError(f"The model's weights {reference['name']!r} belong to another network: train it again.")
         if frozen.sha256 != reference["sha256"]:
             frozen.load(module)

@@ -1,4 +1,4 @@
-"""Where weights come from: packages of the Python index, addresses with a hash in them, and the Hugging Face hub."""
+"""Where weights come from: packages from the Python index, URLs that contain a hash, and the Hugging Face hub."""
 
 import importlib.util
 import os
@@ -13,7 +13,8 @@ import torch
 from selfsort.errors import UserError
 from selfsort.models.weights.files import hash_of
 
-_PATIENCE = 3.0  # seconds that a hub may take to answer
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # names used in repositories of the Hugging Face hub
+_PATIENCE = 3.0  # seconds to wait for a hub's answer
 
 
 class Package(NamedTuple):
@@ -25,7 +26,7 @@ class Package(NamedTuple):
 
     @property
     def module(self) -> str:
-        """Return the name by which Python finds it."""
+        """Return the name under which it is imported."""
         return self.index_name.replace("-", "_")
 
 
@@ -49,7 +50,7 @@ PACKAGES = {
 
 
 def package_path(name: str) -> Path | None:
-    """Return the file of a package of `PACKAGES`, or None where it is not installed."""
+    """Return the file of a package of `PACKAGES`, or None if it is not installed."""
     package = PACKAGES[name]
     spec = importlib.util.find_spec(package.module)
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -57,7 +58,7 @@ def package_path(name: str) -> Path | None:
 
 
 def from_package(name: str, way_out: str) -> Path:
-    """Return the file of a package of `PACKAGES`; raise `UserError` if it is not there or not what was published."""
+    """Return the file of a package of `PACKAGES`; raise `UserError` if it is missing or not as published."""
     package, path = PACKAGES[name], package_path(name)
     if path is None or not path.is_file():
         raise UserError(
@@ -73,21 +74,21 @@ def from_package(name: str, way_out: str) -> Path:
 
 
 def cached_url(url: str) -> Path:
-    """Return where torch's hub keeps the file of an address, which need not be there."""
+    """Return where torch's hub keeps the file of a URL; it need not exist."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def from_url(url: str, owner: str, way_out: str) -> Path:
-    """Return the file of an address, downloaded if it is not there, with the hash that its name begins or ends with.
+    """Return the file of a URL, downloaded if missing; its hash must match the one at the start or end of its name.
 
     Raises
     ------
     UserError
-        When it is neither on this computer nor available, or its hash is another one.
+        If it is neither on this computer nor available, or its hash does not match.
 
     """
     path = cached_url(url)
-    found = re.search(r"-([0-9a-f]{8,})$", path.stem)  # such names carry the beginning of their SHA-256
+    found = re.search(r"-([0-9a-f]{8,})$", path.stem)  # such names end with the beginning of their SHA-256
     wanted = found[1] if found else None
     if not path.is_file():
         try:
@@ -99,12 +100,12 @@ def from_url(url: str, owner: str, way_out: str) -> Path:
                 f"put {url} into {str(path.parent)!r}, or {way_out}."
             ) from error
     if wanted and not hash_of(path).startswith(wanted):
-        raise UserError(f"Weights {str(path)!r} are damaged: delete the file, so that it is downloaded again.")
+        raise UserError(f"Weights {str(path)!r} are damaged: delete the file to have it downloaded again.")
     return path
 
 
 def cached_on_hugging_face(repository: str, file: str) -> Path | None:
-    """Return a file of a repository that the hub's own cache holds."""
+    """Return a file of a repository from the hub's own cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     name, _, revision = repository.partition("@")
@@ -112,16 +113,22 @@ def cached_on_hugging_face(repository: str, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def from_hugging_face(repository: str, files: Sequence[str], owner: str, way_out: str) -> Path:
-    """Return the first of some files that a repository has, from the hub's own cache if it is there.
+def is_cached(repository: str, files: Sequence[str], url: str) -> bool:
+    """Tell whether one of the files of a repository, or the file of a URL, is on this computer; "" means no URL."""
+    found = bool(repository) and any(cached_on_hugging_face(repository, file) for file in files)
+    return found or (bool(url) and cached_url(url).is_file())
 
-    `repository` is "owner/name" or "owner/name@revision". The hub's cache names large files by their SHA-256, by which
-    they are checked.
+
+def from_hugging_face(repository: str, files: Sequence[str], owner: str, way_out: str) -> Path:
+    """Return the first of `files` that a repository has, from the hub's own cache if it is there.
+
+    `repository` is "owner/name" or "owner/name@revision". The hub's cache names large files by their SHA-256, which is
+    used to check them.
 
     Raises
     ------
     UserError
-        When none of them is on this computer or available, or one is damaged.
+        If none of them is on this computer or available, or one is damaged.
 
     """
     for file in files:
@@ -134,7 +141,7 @@ def from_hugging_face(repository: str, files: Sequence[str], owner: str, way_out
 
 
 def licence_on_hugging_face(repository: str) -> str | None:
-    """Return the licence that a repository's README states, fetched if need be, or None."""
+    """Return the licence that a repository's README states, fetched if necessary, or None."""
     with suppress(UserError, OSError):
         readme = from_hugging_face(repository, ["README.md"], repository, "name another")
         stated = re.search(r"^license(?:_name)?:\s*['\"]?([\w.+-]+)", readme.read_text(errors="replace"), re.MULTILINE)
@@ -143,7 +150,7 @@ def licence_on_hugging_face(repository: str) -> str | None:
 
 
 def _download(repository: str, file: str, owner: str, way_out: str) -> Path | None:
-    """Return a downloaded file, or None where the repository does not have it."""
+    """Return a downloaded file, or None if the repository does not have it."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -158,7 +165,7 @@ def _download(repository: str, file: str, owner: str, way_out: str) -> Path | No
         f"The weights of {owner} are not on this computer and {name!r} of the Hugging Face hub cannot be reached: "
         f"connect to the network once, or {way_out}."
     )
-    if not constants.HF_HUB_OFFLINE and not is_reachable():  # the library would try again and again, half a minute long
+    if not constants.HF_HUB_OFFLINE and not is_reachable():  # otherwise the library would keep trying for half a minute
         raise UserError(out_of_reach)
     try:
         return Path(hf_hub_download(name, file, revision=revision or None))
@@ -166,7 +173,7 @@ def _download(repository: str, file: str, owner: str, way_out: str) -> Path | No
         return None
     except GatedRepoError as error:
         problem = f"ask for them on its page and sign in with `hf auth login`, or {way_out}"
-        raise UserError(f"The weights of {owner} are handed out on request only: {problem}.") from error
+        raise UserError(f"The weights of {owner} are available on request only: {problem}.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(f"The Hugging Face hub has no repository {name!r}: check its name, or {way_out}.") from error
     except (LocalEntryNotFoundError, OSError) as error:
@@ -176,7 +183,7 @@ def _download(repository: str, file: str, owner: str, way_out: str) -> Path | No
 def _checked(path: Path) -> Path:
     blob = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and hash_of(blob) != blob.name:
-        raise UserError(f"Weights {str(blob)!r} are damaged: delete the file, so that it is downloaded again.")
+        raise UserError(f"Weights {str(blob)!r} are damaged: delete the file to have it downloaded again.")
     return path
 
 
@@ -192,7 +199,7 @@ def is_reachable() -> bool:
     try:
         with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE):
             return True
-    except HTTPError:  # it answers, if only that this address has nothing
+    except HTTPError:  # any answer will do
         return True
     except (URLError, OSError, ValueError):
         return False

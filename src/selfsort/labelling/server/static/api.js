@@ -1,20 +1,25 @@
 // Requests to the server. One that gets no answer is sent again until it does, under the same key: the server applies
 // a key once.
 
+import { hasText, t } from "./text.js";
+
 const UNSENT = "selfsort-unsent";
 const PATIENCE = 20_000; // ms before a request that hangs is given up and sent again
 let outage = () => {};
 
 export class Refused extends Error {
   constructor(status, body) {
-    super(sentence(body) ?? `The server answered ${status}.`);
+    super(sentence(body) ?? t("error.answered", { status: String(status) }));
     this.status = status;
     this.taken = Boolean(body?.taken);
     this.similar = body?.similar ?? null;
   }
 }
 
+// What a person can mend has a code, for which the page has words; what the machine complains about is told as it says.
 function sentence(body) {
+  if (body?.taken) return t("error.taken");
+  if (body?.code && hasText(`error.${body.code}`)) return t(`error.${body.code}`, body.values);
   if (typeof body?.detail === "string") return body.detail;
   return Array.isArray(body?.detail) ? body.detail.map((one) => one.msg).join("; ") : null;
 }
@@ -33,11 +38,18 @@ export function newKey() {
 
 export const client = await ownClient();
 
+// All windows of a browser are one person's, who may go on in one with what was done in another.
+function person() {
+  const kept = localStorage.getItem("selfsort-person") ?? newKey().slice(0, 16);
+  localStorage.setItem("selfsort-person", kept);
+  return kept;
+}
+
 // A tab keeps its client over a reload and a restart of the server; a duplicated tab, which copies the storage, gets
 // its own.
 async function ownClient() {
   const kept = sessionStorage.getItem("selfsort-client");
-  const mine = kept && (await claim(kept)) ? kept : newKey();
+  const mine = kept && (await claim(kept)) ? kept : `${person()}-${newKey()}`;
   if (mine !== kept) await claim(mine);
   sessionStorage.setItem("selfsort-client", mine);
   return mine;
@@ -124,5 +136,6 @@ addEventListener("pagehide", () => {
   navigator.sendBeacon("/api/leave", new Blob([text], { type: "application/json" }));
 });
 
-export const picturesNamed = (name, offset, limit, order) =>
-  get(`/api/names/pictures?${new URLSearchParams({ name, offset, limit, order })}`);
+// `taken`, {fact, value}, leaves only pictures of a day, place or camera.
+export const picturesNamed = (name, offset, limit, order, taken = {}) =>
+  get(`/api/names/pictures?${new URLSearchParams({ name, offset, limit, order, ...taken })}`);

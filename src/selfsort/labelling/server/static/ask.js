@@ -2,16 +2,19 @@
 
 import { Refused, get, post, postKept, client } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { $, announce, byTouch, complain, element, hasKeyboard, show, thumbnail } from "./dom.js";
+import { $, announce, byTouch, complain, element, hasKeyboard, original, show, thumbnail } from "./dom.js";
 import { enlarge } from "./enlarge.js";
-import { chooseSimilar } from "./similar.js";
-import { pictures as ofPictures } from "./words.js";
+import { rubberBand } from "./rubber.js";
+import { chooseSimilar, settleNear } from "./similar.js";
+import { askSide } from "./sizes.js";
+import { nextSlots } from "./slots.js";
+import { t } from "./text.js";
+import { called, isJunk, percent, quoted } from "./words.js";
 
-const ROWS = [["typical", "Most typical"], ["random", "At random"], ["borderline", "Borderline"]];
-const SURE = ["a guess", "doubtful", "likely", "quite sure", "sure"];
-const HOW = hasKeyboard
-  ? { suggested: "Tab takes it over", listed: "Enter accepts, the arrow down lists the names given." }
-  : { suggested: "tap the field to choose it", listed: "Tap the field for the names given." };
+const ROWS = ["typical", "random", "borderline"];
+const SURE = [1, 2, 3, 4, 5];
+const hint = (key, values) => t(`ask.hint.${key}${hasKeyboard ? "" : ".touch"}`, values);
+const SHARP = 300; // pixels of the screen from which on a thumbnail is too coarse
 const SEEN = 400; // groups whose pictures are kept decoded
 
 export class Ask {
@@ -22,7 +25,7 @@ export class Ask {
     this.field = new Combobox($("#name"), $("#name-list"), {
       names: () => app.state.names,
       suggestion: () => this.group?.suggestion ?? null,
-      onChoice: (name) => this.answer("name", name),
+      onChoice: (name, isNew) => this.name(name, isNew),
       onChange: () => this.#hint(),
     });
     this.#buildConfidence();
@@ -58,9 +61,7 @@ export class Ask {
   }
 
   #explainNothing(open) {
-    const elsewhere = open === 1 ? "The last group is" : `The last ${open} groups are`;
-    const asked = `${elsewhere} being asked in another window; it comes here when that one is closed or waits too long.`;
-    $("#nothing-left").textContent = open ? asked : "Every group has an answer.";
+    $("#nothing-left").textContent = open ? t("ask.nothing.elsewhere", { n: open }) : t("ask.nothing.all");
   }
 
   #untouched() {
@@ -75,7 +76,7 @@ export class Ask {
     else this.#suggest();
     show($("#asking"), group !== null);
     show($("#nothing"), group === null);
-    $("#ask-title").textContent = group ? title(group) : "Nothing left to ask";
+    $("#ask-title").textContent = group ? title(group) : t("ask.nothing");
     this.#explainNothing(this.app.state.open_groups);
     $("#gain").textContent = group ? gain(group) : "";
     if (group && !same) this.#draw(group);
@@ -92,7 +93,8 @@ export class Ask {
   }
 
   #suggest() {
-    this.field.input.placeholder = this.group?.suggestion ? `${this.group.suggestion}?` : "Type a name";
+    const name = this.group?.suggestion;
+    this.field.input.placeholder = name ? t("ask.suggestion", { name }) : t("ask.type");
     this.#hint();
   }
 
@@ -113,14 +115,43 @@ export class Ask {
   #draw(group) {
     show($("#centre"), group.centre !== null);
     if (group.centre) $("#centre-picture").src = group.centre;
-    const rows = ROWS.filter(([key]) => group[key].length > 0).map((row) => this.#row(group, row));
+    this.about = new Map(shownOf(group).map((picture, place) => [picture, group.about[place]]));
+    const rows = ROWS.filter((key) => group[key].length > 0).map((row) => this.#row(group, row));
     $("#rows").replaceChildren(...rows);
+    this.anchor = null;
+    this.fit();
     this.#rove(this.#cells()[0], false);
   }
 
-  #row(group, [key, heading]) {
-    const label = (place) => `${heading} ${place + 1} of ${group[key].length}`;
-    const cells = group[key].map((picture, place) => this.#cell(picture, label(place)));
+  // Makes the pictures as large as lets all of them be seen, or as the person chose.
+  fit() {
+    if (!this.group || $("#ask-view").hidden) return;
+    const rows = ROWS.filter((key) => this.group[key].length > 0);
+    const side = askSide(rows.length, Math.max(...rows.map((key) => this.group[key].length)));
+    $("#rows").style.setProperty("--cell", `${side}px`);
+    const source = side * (devicePixelRatio || 1) > SHARP ? original : thumbnail;
+    for (const cell of this.#cells()) {
+      const [image, wanted] = [cell.firstElementChild, source(cell.dataset.picture)];
+      if (image.getAttribute("src") !== wanted) image.src = wanted;
+    }
+  }
+
+  // The buttons of the most frequent names, which have the keys 1 to 9.
+  showQuick() {
+    this.slots = nextSlots(this.slots ?? [], this.app.state.names.map((entry) => entry.name));
+    const buttons = this.slots.map((name, place) => {
+      const button = element("button", { type: "button" }, element("kbd", {}, String(place + 1)), ` ${name}`);
+      button.setAttribute("aria-keyshortcuts", `Alt+${place + 1}`);
+      button.dataset.name = name;
+      button.tabIndex = -1; // it has a key, and nine stops on the way to the pictures would be too many
+      return element("li", {}, button);
+    });
+    $("#quick").replaceChildren(...buttons);
+  }
+
+  #row(group, key) {
+    const heading = t(`ask.row.${key}`);
+    const cells = group[key].map((picture, place) => this.#cell(picture, { row: heading, place: place + 1, n: group[key].length }));
     return element(
       "section",
       { className: "row" },
@@ -129,14 +160,26 @@ export class Ask {
     );
   }
 
-  #cell(picture, label) {
+  #cell(picture, where) {
     const image = element("img", { src: thumbnail(picture), alt: "", decoding: "sync", draggable: false });
-    const cell = element("button", { type: "button", className: "picture" }, image);
-    cell.setAttribute("aria-label", `${label}, picture ${picture}: throw out`);
+    const { id, model } = this.about.get(picture);
+    const opinion = model ? t("ask.opinion", { name: called(model.name), share: percent(model.probability) }) : "";
+    const told = opinion ? t("list.comma", { one: id, other: opinion }) : id;
+    const cell = element("button", { type: "button", className: "picture", title: told }, image);
+    if (opinion) {
+      const parts = [element("span", {}, `${called(model.name)} `), percent(model.probability)]; // a long name is cut, the doubt is not
+      cell.append(element("span", { className: `opinion${this.#isDoubted(model) ? " doubted" : ""}` }, ...parts));
+    }
+    cell.setAttribute("aria-label", t(opinion ? "ask.cell.model" : "ask.cell", { ...where, id, opinion }));
     cell.dataset.picture = picture;
     cell.tabIndex = -1;
     cell.setAttribute("aria-pressed", "false");
     return cell;
+  }
+
+  // The model doubts a picture that it calls otherwise than the rest of the group, or by a narrow margin.
+  #isDoubted({ name, probability }) {
+    return probability < 0.5 || (this.group.suggestion !== null && name !== this.group.suggestion);
   }
 
   #cells() {
@@ -149,24 +192,40 @@ export class Ask {
     if (focus) cell.focus();
   }
 
+  // What Enter does now; it stands above the field, where the list does not cover it.
   #hint() {
-    const { value } = this.field;
-    const known = this.app.state?.names.find((entry) => entry.name === value);
+    const thrown = this.out.size ? t("ask.thrown-out", { n: this.out.size }) : "";
+    $("#name-hint").textContent = `${this.#whatEnterDoes()} ${thrown}`.trim();
+  }
+
+  #whatEnterDoes() {
+    const { name } = this.field.pending;
+    if (!name) return this.#whatOneMayDo();
+    if (isJunk(name)) return hint("junk", { name: t("junk") });
+    const known = this.app.state?.names.find((entry) => entry.name === name);
+    return known ? hint("known", { name: quoted(name), n: known.count }) : hint("new", { name: quoted(name) });
+  }
+
+  // What can be done in the empty field.
+  #whatOneMayDo() {
     const suggested = this.group?.suggestion;
-    const said = known ? `${ofPictures(known.count)} have this name.` : value ? `“${value}” is a new name.` : null;
-    const offered = suggested ? `Suggested: “${suggested}”; ${HOW.suggested}.` : HOW.listed;
-    const thrown = this.out.size ? ` ${ofPictures(this.out.size)} thrown out.` : "";
-    $("#name-hint").textContent = (said ?? offered) + thrown;
+    if (this.isSingle && this.slots?.length && hasKeyboard) return t("ask.hint.single", { n: this.slots.length });
+    return suggested ? hint("suggested", { name: quoted(suggested) }) : hint("listed");
+  }
+
+  // Whether one picture is asked about by itself, with nothing to throw out.
+  get isSingle() {
+    return this.group?.size === 1 || (this.group?.kind === "query" && !this.app.state.groups_fit); // or its burst
   }
 
   #buildConfidence() {
-    const choices = SURE.map((words, place) => {
-      const level = String(place + 1);
-      const input = element("input", { type: "radio", name: "confidence", value: level });
-      input.setAttribute("aria-label", `${level}: ${words}`);
-      return element("label", { title: words }, input, element("span", {}, level));
+    const choices = SURE.map((level) => {
+      const words = t(`ask.sure.${level}`);
+      const input = element("input", { type: "radio", name: "confidence", value: String(level) });
+      input.setAttribute("aria-label", t("ask.sure.level", { level, words }));
+      return element("label", { title: words }, input, element("span", {}, String(level)));
     });
-    const meaning = element("output", { id: "sure" }, SURE[4]);
+    const meaning = element("output", { id: "sure" }, t("ask.sure.5"));
     $("#confidence").append(element("div", { className: "segments" }, ...choices), meaning);
     $("#confidence").addEventListener("change", () => this.#setConfidence(this.confidence));
   }
@@ -177,14 +236,23 @@ export class Ask {
 
   #setConfidence(level) {
     $(`#confidence input[value="${level}"]`).checked = true;
-    $("#sure").textContent = SURE[level - 1];
+    $("#sure").textContent = t(`ask.sure.${level}`);
   }
 
   // ---- answering
 
+  // Names the group, once it is settled that a new name is none of those given, misspelt.
+  async name(typed, isMeant = false) {
+    if (!this.group || this.busy) return;
+    if (!typed) return this.#refuse(t("ask.type-first"));
+    if (isJunk(typed)) return this.answer("junk");
+    const name = await settleNear(typed, this.app.state.names.map((entry) => entry.name), isMeant);
+    if (name === null) this.focus();
+    else await this.answer("name", name);
+  }
+
   async answer(kind, name = null, distinct = false) {
     if (!this.group || this.busy) return;
-    if (kind === "name" && !name) return this.#refuse("Type a name first, or skip the group.");
     const body = { group: this.group.id, kind, name, confidence: this.confidence, excluded: [...this.out], distinct };
     this.given.set(body.group, body);
     const refusal = await this.#send(() => postKept("/api/answers", body, this.app.state.run), kind);
@@ -194,12 +262,23 @@ export class Ask {
     else this.focus();
   }
 
-  undo() {
-    return this.#send(() => post("/api/undo", {}), "undo");
+  // Takes back, or does again, what is `path`.
+  turnBack(path) {
+    return this.#send(() => post(path, {}), "undo");
   }
 
-  lasso(pictures) {
-    return this.#send(() => post("/api/lasso", { pictures, nearby: true }), "lasso");
+  // Asks again about the groups that were skipped.
+  back() {
+    return this.#send(() => post("/api/back", {}), "back");
+  }
+
+  // Asks about the pictures of a day, place or camera that no answer names.
+  gather(taken) {
+    return this.#send(() => post("/api/gather", taken), "gather");
+  }
+
+  lasso(pictures, onlyUnnamed) {
+    return this.#send(() => post("/api/lasso", { pictures, nearby: true, only_unnamed: onlyUnnamed }), "lasso");
   }
 
   async #send(sending, what) {
@@ -207,9 +286,10 @@ export class Ask {
     const sent = this.field.value;
     this.#wait(true);
     try {
-      const { state, group } = await sending();
+      const { state, group, act } = await sending();
       this.generation = state.generation;
       this.app.take(state);
+      if (act) this.app.tell(act);
       const typed = this.field.value;
       await this.#arrive(group, what, typed.startsWith(sent) ? typed.slice(sent.length) : "");
     } catch (refusal) {
@@ -223,20 +303,21 @@ export class Ask {
   }
 
   async #arrive(group, what, typedAhead) {
-    // What is asked about next may be worked out just now.
-    if (what === "mixed" && !group) return this.next(typedAhead);
-    // After taking back a pull or a merge there is no group to ask again.
-    if (what !== "undo" || group) this.put(group, typedAhead);
-    if (what === "undo" && group) this.#putBack(this.given.get(group.id));
-    const said = { undo: "Taken back.", mixed: "Its parts come later, each by itself.", lasso: "A group from the map." }[what] ?? "Saved.";
-    announce(group ? `${said} ${title(group)}.${group.suggestion ? ` Suggested: ${group.suggestion}.` : ""}` : said);
+    // What is asked about next may be worked out just now; only an answer or a circle comes back with its group.
+    if ((what === "mixed" || what === "undo") && !group) return this.next(typedAhead);
+    this.put(group, typedAhead);
+    if (what === "undo") this.#putBack(this.given.get(group.id));
+    const said = { undo: "", name: t("ask.saved"), junk: t("ask.saved"), skip: t("ask.saved") }[what] ?? t(`ask.said.${what}`);
+    const { suggestion: name } = group ?? {};
+    const next = group ? t(name ? "ask.next.suggested" : "ask.next", { title: title(group), name }) : "";
+    announce(`${said} ${next}`.trim());
   }
 
   #putBack(answer) {
     if (!answer) return;
     this.field.value = answer.name ?? "";
     this.#setConfidence(answer.confidence);
-    answer.excluded.filter((picture) => !this.out.has(picture)).forEach((picture) => this.toggle(picture));
+    answer.excluded.filter((picture) => !this.out.has(picture) && shownOf(this.group).includes(picture)).forEach((picture) => this.toggle(picture));
     this.field.input.select();
   }
 
@@ -251,7 +332,7 @@ export class Ask {
     if (!refusal.taken) return this.#refuse(refusal.message);
     const typed = this.field.value;
     await this.next();
-    this.app.say(`${refusal.message}${typed ? ` You had typed “${typed}”.` : ""}`);
+    this.app.say(typed ? `${refusal.message} ${t("ask.had-typed", { name: quoted(typed) })}` : refusal.message);
   }
 
   #refuse(text) {
@@ -270,7 +351,11 @@ export class Ask {
   #listen() {
     $("#answer").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.answer("name", this.field.value);
+      this.name(this.field.pending.name, this.field.pending.isNew);
+    });
+    $("#quick").addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (button) this.name(button.dataset.name);
     });
     $("#name").addEventListener("input", () => complain($("#answer-error"), null));
     $("#name").addEventListener("keydown", (event) => this.#keyInField(event));
@@ -284,8 +369,14 @@ export class Ask {
       const cell = event.target.closest(".picture");
       if (!cell) return;
       this.#rove(cell, false);
-      if (event.shiftKey) this.#enlarge(cell);
+      if (event.shiftKey && this.anchor) this.#throwOutUpTo(cell);
       else this.toggle(Number(cell.dataset.picture));
+      this.anchor = cell;
+    });
+    rubberBand(rows, ".picture", {
+      onTaken: (cells) => this.#throwOut(cells),
+      onDropped: (cell, name) => this.#drop(this.#heldWith(cell), name),
+      held: (cell) => this.#heldWith(cell).length,
     });
     rows.addEventListener("dblclick", (event) => {
       const cell = event.target.closest(".picture");
@@ -295,15 +386,26 @@ export class Ask {
   }
 
   #keyInField(event) {
-    if (event.key !== "Escape" || event.isComposing) return;
+    if (event.isComposing) return;
+    if (this.#isSlot(event)) {
+      event.preventDefault();
+      this.command(event.key);
+    }
+    if (event.key !== "Escape") return;
     event.preventDefault();
     this.#rove(this.#cells().find((cell) => cell.tabIndex === 0));
+  }
+
+  // A single picture is named by one key, for there is nothing else to do with it.
+  #isSlot({ key, altKey, ctrlKey, metaKey, repeat }) {
+    const isFree = this.isSingle && !this.field.input.value && !altKey && !ctrlKey && !metaKey && !repeat;
+    return isFree && /^[1-9]$/.test(key) && Number(key) <= (this.slots?.length ?? 0);
   }
 
   #keyInPictures(event) {
     const cell = event.target.closest(".picture");
     if (!cell || event.altKey || event.ctrlKey || event.metaKey) return;
-    const action = this.#pictureKeys(cell)[event.key];
+    const action = /^[1-9]$/.test(event.key) ? () => this.command(event.key) : this.#pictureKeys(cell)[event.key];
     if (action) {
       event.preventDefault();
       action();
@@ -337,12 +439,53 @@ export class Ask {
     this.#hint();
   }
 
+  #throwOutUpTo(cell) {
+    const cells = this.#cells();
+    const [from, to] = [cells.indexOf(this.anchor), cells.indexOf(cell)].toSorted((one, other) => one - other);
+    this.#throwOut(cells.slice(from, to + 1));
+  }
+
+  // Throws pictures out, or takes them back in where all of them are out already.
+  #throwOut(cells) {
+    const all = cells.map((cell) => Number(cell.dataset.picture));
+    const inside = all.filter((picture) => !this.out.has(picture));
+    for (const picture of inside.length ? inside : all) this.toggle(picture);
+  }
+
+  // What is carried to a name: all that were thrown out, if it is one of them, else the picture by itself.
+  #heldWith(cell) {
+    const picture = Number(cell.dataset.picture);
+    return this.out.has(picture) ? [...this.out] : [picture];
+  }
+
+  // Gives single pictures of the group another name, which they keep whatever the group is called.
+  async #drop(some, name) {
+    try {
+      const { state } = await post("/api/assign", { pictures: some, name, distinct: true });
+      this.generation = state.generation;
+      this.app.take(state);
+      this.app.say(t("drag.done", { n: some.length, name: quoted(name) }), { brief: true, taken: true });
+      for (const picture of some) this.#showNamed(picture, name);
+    } catch (refusal) {
+      await this.#refused(refusal);
+    }
+    this.focus();
+  }
+
+  #showNamed(picture, name) {
+    if (this.out.has(picture)) this.toggle(picture);
+    const cell = this.#cells().find((one) => Number(one.dataset.picture) === picture);
+    cell.querySelector(".opinion")?.remove();
+    cell.append(element("span", { className: "opinion", "aria-hidden": "true" }, `✓ ${called(name)}`));
+    cell.setAttribute("aria-label", t("list.comma", { one: called(name), other: cell.getAttribute("aria-label") }));
+  }
+
   #enlarge(cell) {
     const cells = this.#cells();
     const marking = {
       isOn: (picture) => this.out.has(picture),
       switch: (picture) => this.toggle(picture),
-      words: ["Throw out", "Take back in"],
+      words: [t("ask.throw-out"), t("ask.take-in")],
       crosses: true,
     };
     const back = document.activeElement;
@@ -355,11 +498,12 @@ export class Ask {
 
   command(name) {
     if (["mixed", "junk", "skip"].includes(name)) this.answer(name);
-    else if (/^[1-5]$/.test(name)) this.#setConfidence(Number(name));
+    else if (/^[1-9]$/.test(name) && this.slots?.[name - 1]) this.name(this.slots[name - 1]);
+    else if (name.startsWith("sure ")) this.#setConfidence(Number(name.at(-1)));
   }
 }
 
-const shownOf = (group) => ROWS.flatMap(([key]) => group[key]);
+const shownOf = (group) => ROWS.flatMap((key) => group[key]);
 
 // The nearest picture in the line above or below.
 function across(cell, cells, direction) {
@@ -371,12 +515,11 @@ function across(cell, cells, direction) {
 }
 
 function title(group) {
-  const origin = { lasso: " from the map", split: " from a mixed group" }[group.kind] ?? "";
-  return `Group of ${ofPictures(group.size)}${origin}`;
+  if (group.size === 1) return t("ask.single");
+  return t({ lasso: "ask.group.map", split: "ask.group.split" }[group.kind] ?? "ask.group", { n: group.size });
 }
 
 function gain(group) {
   const right = Math.round(group.gain);
-  if (right < 1) return "An answer is expected to change little.";
-  return `An answer is expected to put about ${ofPictures(right)} right.`;
+  return right < 1 ? t("ask.gain.little") : t("ask.gain", { n: right });
 }

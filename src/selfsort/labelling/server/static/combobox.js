@@ -1,29 +1,33 @@
 // A text field with a list of names under it, after WAI-ARIA's editable combobox with list autocomplete.
-// The list never takes the field over by itself: an option counts once an arrow key, a click, or Tab chose it.
+// The only name that what is typed begins is chosen by itself; what is typed stands below it, to be named so all the same.
 
 import { element, show } from "./dom.js";
 import { markerSvg } from "./markers.js";
-import { matches } from "./matching.js";
-import { pictures } from "./words.js";
+import { matches, onlyMatch } from "./matching.js";
+import { t } from "./text.js";
+import { listed, pictures } from "./words.js";
 
 const MOST = 7;
 
 export class Combobox {
-  // `names()` returns [{name, count, colour}], most used first; `suggestion()` a name or null; `onChoice(name)` takes
-  // an option.
-  constructor(input, list, { names, suggestion = () => null, onChoice, onChange = () => {} }) {
-    Object.assign(this, { input, list, names, suggestion, onChoice, onChange, options: [], active: -1 });
+  // `names()` returns [{name, count, colour}], most used first; `suggestion()` a name or null; `onChoice(name, isNew)`
+  // takes an option, and is told whether it was chosen as a new name; `onChange()` is called whenever what Enter does
+  // has changed. With `chooses` false, no name is chosen by itself.
+  constructor(input, list, { names, suggestion = () => null, onChoice, onChange = () => {}, chooses = true }) {
+    Object.assign(this, { input, list, names, suggestion, onChoice, onChange, chooses, options: [], active: -1 });
     input.setAttribute("role", "combobox");
     input.setAttribute("aria-autocomplete", "list");
     input.setAttribute("aria-controls", list.id);
     list.setAttribute("role", "listbox");
-    list.setAttribute("aria-label", "Names given");
+    list.setAttribute("aria-label", t("names-given"));
     input.addEventListener("keydown", (event) => this.#key(event));
     input.addEventListener("input", () => this.#typed());
     input.addEventListener("click", () => this.input.value || this.#open());
-    input.addEventListener("blur", () => this.close());
-    // The field keeps the focus while the list is clicked.
-    list.addEventListener("pointerdown", (event) => event.preventDefault());
+    input.addEventListener("blur", () => this.#dismiss());
+    // The field keeps the focus, and what is highlighted, while the list or the button of the form is clicked.
+    for (const part of [list, input.form?.querySelector("[type=submit]")]) {
+      part?.addEventListener("mousedown", (event) => event.preventDefault());
+    }
     list.addEventListener("click", (event) => this.#clicked(event));
     this.close();
   }
@@ -34,6 +38,11 @@ export class Combobox {
 
   get value() {
     return this.input.value.trim();
+  }
+
+  // What Enter takes: the option that is highlighted, else what is typed.
+  get pending() {
+    return this.options[this.active] ?? { name: this.value };
   }
 
   set value(text) {
@@ -51,6 +60,8 @@ export class Combobox {
   #typed() {
     if (this.value) this.#open();
     else this.close();
+    const meant = this.chooses ? onlyMatch(this.names(), this.value) : null;
+    if (meant) this.#activate(this.options.findIndex(({ name }) => name === meant.name));
     this.onChange();
   }
 
@@ -63,7 +74,9 @@ export class Combobox {
   }
 
   #matches() {
-    return this.#suggestedFirst(matches(this.names(), this.value)).slice(0, MOST);
+    const found = this.#suggestedFirst(matches(this.names(), this.value)).slice(0, MOST);
+    const isKnown = this.names().some(({ name }) => name === this.value);
+    return found.length && this.value && !isKnown ? [...found, { name: this.value, isNew: true }] : found;
   }
 
   #suggestedFirst(found) {
@@ -73,8 +86,10 @@ export class Combobox {
     return [{ ...(known ?? { name: wanted }), suggested: true }, ...found.filter((entry) => entry !== known)];
   }
 
-  #row({ name, count, colour, suggested }, place) {
-    const note = [suggested && "suggested", count !== undefined && pictures(count)].filter(Boolean).join(", ");
+  #row({ name, count, colour, suggested, isNew, about }, place) {
+    const notes = [about?.description, suggested && t("option.suggested"), isNew && t("option.new"), count !== undefined && pictures(count)];
+    const told = notes.filter(Boolean);
+    const note = told.length ? listed(told) : "";
     return element(
       "li",
       { id: `${this.list.id}-${place}`, role: "option", "aria-selected": "false" },
@@ -112,12 +127,14 @@ export class Combobox {
     if (!this.isOpen) this.#open();
     const places = this.options.length + 1; // one of them is the field itself
     if (this.isOpen) this.#activate(((this.active + 1 + step + places) % places) - 1);
+    this.onChange();
     return true;
   }
 
   #dismiss() {
     if (!this.isOpen) return false;
     this.close();
+    this.onChange();
     return true;
   }
 
@@ -141,8 +158,8 @@ export class Combobox {
   }
 
   #choose(place) {
-    const { name } = this.options[place];
+    const { name, isNew } = this.options[place];
     this.value = name;
-    this.onChoice(name);
+    this.onChoice(name, Boolean(isNew));
   }
 }

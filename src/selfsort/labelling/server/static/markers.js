@@ -1,9 +1,7 @@
-// The colours and markers of the report (reporting/figures.py): ten colours that people with any colour vision tell apart
-// (Petroff 2021). Here the marker changes with every name too, so that colour is never the only difference.
+// Colours of the report (reporting/figures.py), those of them that nobody takes for one another, and its markers. The
+// marker changes with every name, too, so that colour is never the only difference; no two of 49 names share both.
 
-const COLOURS = [
-  "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
-];
+const COLOURS = ["#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#92dadd", "#717581", "#b9ac70"];
 const SHAPES = [
   "M6 1a5 5 0 1 0 0 10a5 5 0 1 0 0-10z",
   "M1.5 1.5h9v9h-9z",
@@ -16,8 +14,18 @@ const SHAPES = [
 const PATHS = SHAPES.map((shape) => new Path2D(shape));
 const SVG = "http://www.w3.org/2000/svg";
 
-export const colourOf = (index) => COLOURS[index % COLOURS.length];
-export const pathOf = (index) => PATHS[index % PATHS.length];
+const own = new Map(); // colours that people chose, by the number of the name
+
+// Takes over the colours chosen for names, as the state lists them.
+export function putColours(names) {
+  own.clear();
+  for (const { colour, about } of names) if (about.colour) own.set(colour, about.colour);
+}
+
+const shapeOf = (index) => (index + Math.floor(index / COLOURS.length)) % SHAPES.length;
+export const colourOf = (index) => own.get(index) ?? COLOURS[index % COLOURS.length];
+export const looksOf = (index) => [colourOf(index), SHAPES[shapeOf(index)]];
+export const pathOf = (index) => PATHS[shapeOf(index)];
 export const MARKER_SIZE = 12; // the side of the square that the paths fill
 
 export function markerSvg(index) {
@@ -26,7 +34,7 @@ export function markerSvg(index) {
   svg.setAttribute("class", "marker");
   svg.setAttribute("viewBox", `0 0 ${MARKER_SIZE} ${MARKER_SIZE}`);
   svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", SHAPES[index % SHAPES.length]);
+  path.setAttribute("d", SHAPES[shapeOf(index)]);
   path.setAttribute("fill", colourOf(index));
   svg.append(path);
   return svg;

@@ -2,11 +2,16 @@
 
 import { Refused, picturesNamed, post } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { $, announce, closable, complain, element, hasPhotographs, show, thumbnail } from "./dom.js";
+import { $, announce, byTouch, closable, complain, element, hasPhotographs, show, thumbnail } from "./dom.js";
 import { enlarge } from "./enlarge.js";
-import { chooseSimilar } from "./similar.js";
-import { count, percent, pictures as ofPictures } from "./words.js";
+import { rubberBand } from "./rubber.js";
+import { chooseSimilar, settleNear } from "./similar.js";
+import { chosenSize } from "./sizes.js";
+import { listTaken, takenChosen } from "./taken.js";
+import { t } from "./text.js";
+import { listed, meant, pictures as ofPictures, quoted, sources } from "./words.js";
 
+const JUNK = "junk";
 const PAGE = 200;
 const GAP = 6;
 const BEYOND = 3; // rows kept ready above and below those in view
@@ -19,8 +24,8 @@ export class Names {
     this.cells = new Map(); // place in the grid: its element
     this.chosen = new Map(); // picture: its place
     [this.grid, this.plane] = [$("#grid"), $("#cells")];
-    this.target = this.#combobox("move", { onChoice: (name) => this.#move(name), onChange: () => this.#tell() });
-    this.newName = this.#combobox("new", { onChoice: () => {}, onChange: () => this.#hint() });
+    this.target = this.#combobox("move", { onChoice: (name, isNew) => this.#settle(name, isNew), onChange: () => this.#tell() });
+    this.newName = this.#combobox("new", { onChoice: () => {}, onChange: () => this.#hint(), chooses: false });
     this.#listen();
   }
 
@@ -32,13 +37,35 @@ export class Names {
   // ---- what is shown
 
   async open(name) {
-    const { names } = this.app.state;
-    const known = names.find((entry) => entry.name === name) ?? names[0];
+    listTaken();
+    const known = this.#all().find((entry) => entry.name === name) ?? this.#all()[0];
     show($("#names-empty"), !known);
-    for (const part of ["#grid", "#move", "#names-legend", "#rename"]) show($(part), Boolean(known));
+    for (const part of ["#grid", "#move", "#names-legend", "#rename", "#about", "#drop", "#next-name"]) show($(part), Boolean(known));
     if (known?.name !== this.name) this.#begin(known?.name ?? null);
     if (known) await this.refresh();
-    else $("#names-title").textContent = "Names";
+    else $("#names-title").textContent = t("names.title");
+  }
+
+  // Every name, and at the end what was called junk.
+  #all() {
+    const { names, junk } = this.app.state;
+    return junk ? [...names, { name: JUNK, count: junk }] : names;
+  }
+
+  #title() {
+    if (this.name === JUNK) return t("junk");
+    return this.name ?? t("names.title");
+  }
+
+  // Goes on to the next name of the list, or back.
+  turn(by) {
+    const names = this.#all().map((entry) => entry.name);
+    const place = names.indexOf(this.name);
+    if (names.length) location.hash = `#names/${encodeURIComponent(names[(place + by + names.length) % names.length])}`;
+  }
+
+  focus() {
+    if (!document.querySelector("dialog[open]") && !byTouch() && !this.grid.hidden) this.grid.focus({ preventScroll: true });
   }
 
   #begin(name) {
@@ -56,14 +83,15 @@ export class Names {
     this.cells.clear();
   }
 
-  // Fetches again what is in view if anything changed since.
+  // Fetches again what is in view if anything changed since; what is selected stays where it is seen until it is used.
   async refresh() {
-    if (this.name === null || this.generation === this.app.state.generation) return this.draw();
-    if (!this.app.state.names.some((entry) => entry.name === this.name)) return this.open(null);
+    if (this.name === null || this.chosen.size || this.generation === this.app.state.generation) return this.draw();
+    if (!this.#all().some((entry) => entry.name === this.name)) return this.open(null);
     this.generation = this.app.state.generation;
     const first = Math.floor(this.#firstInView() / PAGE);
     const pages = await this.#fetch([first, first + 1]);
     if (!pages) return;
+    if (this.total <= first * PAGE && first > 0) pages.splice(0); // there are fewer than before: drawn where they end
     this.#forget();
     for (const [number, rows] of pages) this.pages.set(number, rows);
     this.active = Math.min(this.active, Math.max(0, this.total - 1));
@@ -74,8 +102,9 @@ export class Names {
   async #fetch(numbers) {
     const { name } = this;
     try {
-      const order = $("#order").value;
-      const replies = await Promise.all(numbers.map((number) => picturesNamed(name, number * PAGE, PAGE, order)));
+      const [order, taken] = [$("#order").value, takenChosen()];
+      const ask = (number) => picturesNamed(name, number * PAGE, PAGE, order, taken);
+      const replies = await Promise.all(numbers.map(ask));
       if (name !== this.name) return null;
       this.total = replies[0].total;
       return replies.map((reply, place) => [numbers[place], reply.pictures]);
@@ -90,6 +119,7 @@ export class Names {
     this.pages.set(number, []); // on its way
     const generation = this.generation;
     const found = await this.#fetch([number]);
+    if (!found && this.pages.get(number)?.length === 0) this.pages.delete(number); // it can be asked for again
     if (!found || generation !== this.generation) return [];
     this.pages.set(number, found[0][1]);
     this.draw();
@@ -101,7 +131,8 @@ export class Names {
   #measure() {
     const width = this.plane.clientWidth;
     const least = hasPhotographs() ? (width < 420 ? 100 : 148) : width < 420 ? 64 : 84;
-    this.columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
+    const wanted = Math.min(width, Math.round(least * chosenSize()));
+    this.columns = Math.max(1, Math.floor((width + GAP) / (wanted + GAP)));
     this.side = (width + GAP) / this.columns - GAP;
     this.step = this.side + 18 + GAP;
   }
@@ -148,19 +179,22 @@ export class Names {
   #make(place) {
     const counted = { "aria-setsize": this.total, "aria-posinset": place + 1 };
     const cell = element("div", { id: `cell-${place}`, className: "cell", role: "option", ...counted });
-    cell.setAttribute("aria-label", "loading");
+    cell.setAttribute("aria-label", t("names.loading"));
     cell.dataset.place = place;
     this.cells.set(place, cell);
     this.plane.append(cell);
     return cell;
   }
 
-  #fill(cell, { index, confidence, given }) {
-    const sure = percent(confidence);
+  #fill(cell, { index, id, said, model }) {
+    const [words, short, disputed] = sources(said, model);
     cell.dataset.picture = index;
-    cell.setAttribute("aria-label", `Picture ${index}, ${given ? "by an answer" : "by the model"}, ${sure}`);
+    cell.classList.toggle("disputed", disputed);
+    cell.title = id;
+    // What is seen is a part of it, for whoever speaks to the page.
+    cell.setAttribute("aria-label", listed([id, words, short]));
     const image = element("img", { alt: "", draggable: false });
-    cell.replaceChildren(image, element("small", {}, given ? sure : `model ${sure}`));
+    cell.replaceChildren(image, element("small", { title: words }, short));
     const scrolling = performance.now() - this.scrolled < PASSING;
     setTimeout(() => cell.isConnected && (image.src = thumbnail(index)), scrolling ? PASSING : 0);
   }
@@ -175,9 +209,19 @@ export class Names {
 
   #switch(place) {
     const picture = this.#at(place);
-    if (!picture) return;
-    if (!this.chosen.delete(picture.index)) this.chosen.set(picture.index, place);
+    if (picture) this.#mark(picture.index, place);
+  }
+
+  #mark(index, place) {
+    if (!this.chosen.delete(index)) this.chosen.set(index, place);
     [this.active, this.anchor] = [place, place];
+    this.#changed();
+    this.refresh();
+  }
+
+  #choose(places) {
+    for (const place of places) if (this.#at(place)) this.chosen.set(this.#at(place).index, place);
+    if (places.length) [this.active, this.anchor] = [places.at(-1), places[0]];
     this.#changed();
   }
 
@@ -197,11 +241,12 @@ export class Names {
 
   #tell() {
     const some = this.chosen.size > 0;
-    $("#names-title").textContent = this.name ?? "Names";
+    $("#names-title").textContent = this.#title();
+    const { description, note } = this.app.state.names.find(({ name }) => name === this.name)?.about ?? {};
+    complain($("#names-description"), [description, note].filter(Boolean).join("\n"));
     $("#names-count").textContent = this.name === null ? "" : ofPictures(this.total);
-    $("#chosen").textContent = some ? `${count(this.chosen.size)} selected` : "None selected";
-    $("#pull").textContent = `Not ${this.name}`;
-    $("#pull").append(" ", element("kbd", {}, "Delete"));
+    $("#chosen").textContent = some ? t("selected", { n: this.chosen.size }) : t("none-selected");
+    $("#pull").replaceChildren(t("names.not", { name: this.#title() }), " ", element("kbd", {}, t("key.delete")));
     for (const button of [$("#pull"), $("#clear")]) button.disabled = !some;
     $("#move-button").disabled = !some || !this.target.value;
   }
@@ -223,49 +268,82 @@ export class Names {
 
   // ---- changing names
 
+  async #settle(typed, isMeant = false) {
+    const to = await settleNear(typed, this.app.state.names.map((entry) => entry.name), isMeant);
+    if (to !== null) await this.#move(to);
+  }
+
   async #move(to, distinct = false) {
-    if (!this.chosen.size) return complain($("#names-error"), "Select the pictures first.");
+    if (!this.chosen.size) return complain($("#names-error"), t("names.select-first"));
     const pictures = [...this.chosen.keys()];
     const refusal = await this.#send("/api/pull", { name: this.name, pictures, to, distinct });
     if (refusal?.similar) {
-      const meant = await chooseSimilar(to, refusal.similar);
-      return meant && this.#move(meant.name, meant.distinct);
+      const chosen = await chooseSimilar(to, refusal.similar);
+      return chosen && this.#move(chosen.name, chosen.distinct);
     }
     if (refusal) return;
-    const many = ofPictures(pictures.length);
+    const words = { n: pictures.length, name: quoted(to ?? this.name) };
     this.chosen.clear();
     this.target.value = "";
-    announce(to === null ? `${many} pulled out of ${this.name}.` : `${many} moved to ${to}.`);
+    announce(t(to === null ? "names.pulled" : "names.moved", words));
     await this.refresh();
     this.grid.focus();
   }
 
-  async #rename(into) {
-    if (!into) return complain($("#rename-error"), "Type the new name.");
+  // Moves what was carried to another name: the chosen, if it is one of them.
+  #drop({ dataset: { picture, place } }, name) {
+    if (picture === undefined || name === this.name) return;
+    if (!this.chosen.has(Number(picture))) {
+      this.chosen.clear();
+      this.#choose([Number(place)]);
+    }
+    this.#move(name, true);
+  }
+
+  // Lets a name be as if it had never been given, and goes on to the next.
+  async drop() {
+    const { name } = this;
+    const next = this.#all().find((entry) => entry.name !== name)?.name;
+    if (await this.#send("/api/drop", { name })) return;
+    this.app.say(t("names.dropped", { name: quoted(name) }), { brief: true, taken: true });
+    location.hash = next === undefined ? "#names" : `#names/${encodeURIComponent(next)}`;
+  }
+
+  async #rename(typed) {
+    if (!typed) return complain($("#rename-error"), t("rename.type"));
+    const into = meant(typed);
     const old = this.name;
     const refusal = await this.#send("/api/merge", { names: [old], into }, $("#rename-error"));
     if (refusal?.similar) {
-      const meant = await chooseSimilar(into, refusal.similar, false);
-      return meant && this.#rename(meant.name);
+      const chosen = await chooseSimilar(into, refusal.similar, false);
+      return chosen && this.#rename(chosen.name);
     }
     if (refusal) return;
     $("#renaming").close();
-    announce(`${old} is now ${into}.`);
+    announce(t("names.renamed", { old: quoted(old), name: quoted(into) }));
     location.hash = `#names/${encodeURIComponent(into)}`;
   }
 
-  async undo() {
-    const refusal = await this.#send("/api/undo", {});
+  // Takes back, or does again, what is `path`; one stays where one was, also where that had another name since.
+  async turnBack(path) {
+    const { name } = this;
+    const refusal = await this.#send(path, {});
     if (refusal) return;
-    announce("Taken back.");
-    await this.refresh();
+    const { act } = this.reply;
+    this.chosen.clear();
+    this.app.tell(act);
+    const isThere = (one) => this.#all().some((entry) => entry.name === one);
+    const before = act.kind === "merge" && [...act.names, act.name].find((one) => one !== name && isThere(one));
+    if (!isThere(name) && before) location.hash = `#names/${encodeURIComponent(before)}`;
+    else await this.refresh();
   }
 
   // Returns the server's refusal, if any.
   async #send(path, body, where = $("#names-error")) {
     complain(where, null);
     try {
-      this.app.take((await post(path, body)).state);
+      this.reply = await post(path, body);
+      this.app.take(this.reply.state);
       return null;
     } catch (refusal) {
       this.#refused(refusal, where);
@@ -281,14 +359,14 @@ export class Names {
   #hint() {
     const { value } = this.newName;
     const other = this.app.state.names.find((entry) => entry.name === value);
-    const merging = other && `Merges both: “${value}” has ${ofPictures(other.count)} already.`;
-    $("#new-hint").textContent = merging ?? "\u00a0";
-    $("#rename-button").firstChild.textContent = other ? "Merge " : "Rename ";
+    const renaming = value && value !== this.name ? t("rename.renames", { name: quoted(value) }) : "\u00a0";
+    $("#new-hint").textContent = other ? t("rename.merges", { name: quoted(value), n: other.count }) : renaming;
+    $("#rename-verb").textContent = t(other ? "rename.merge" : "rename.title");
   }
 
   startRenaming() {
     if (this.name === null) return;
-    $("#renaming-title").textContent = `Rename “${this.name}”`;
+    $("#renaming-title").textContent = t("rename.title.of", { name: quoted(this.name) });
     complain($("#rename-error"), null);
     this.newName.value = this.name;
     $("#renaming").showModal();
@@ -303,13 +381,19 @@ export class Names {
     this.grid.addEventListener("scroll", () => this.#scroll(), { passive: true });
     this.grid.addEventListener("click", (event) => this.#click(event));
     this.grid.addEventListener("dblclick", (event) => event.target.closest(".cell") && this.#enlarge());
+    rubberBand(this.grid, ".cell", {
+      onTaken: (cells) => this.#choose(cells.map((cell) => Number(cell.dataset.place))),
+      onDropped: (cell, name) => this.#drop(cell, name),
+      held: (cell) => (this.chosen.has(Number(cell.dataset.picture)) ? this.chosen.size : 1),
+    });
     this.grid.addEventListener("keydown", (event) => this.#key(event));
     $("#order").addEventListener("change", () => this.#reorder());
+    $("#taken").addEventListener("change", () => this.#reorder());
     $("#pull").addEventListener("click", () => this.#move(null));
     $("#clear").addEventListener("click", () => this.#clear());
     $("#move").addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.target.value) this.#move(this.target.value);
+      if (this.target.value) this.#settle(this.target.pending.name, this.target.pending.isNew);
     });
     $("#rename-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -325,6 +409,8 @@ export class Names {
   }
 
   #reorder() {
+    show($("#gather"), Boolean(takenChosen().fact));
+    this.chosen.clear();
     this.generation = null;
     this.grid.scrollTop = 0;
     this.refresh();
@@ -333,6 +419,7 @@ export class Names {
   #clear() {
     this.chosen.clear();
     this.#changed();
+    this.refresh();
     this.grid.focus();
   }
 
@@ -374,8 +461,8 @@ export class Names {
     if (!all.length) return;
     const marking = {
       isOn: (picture) => this.chosen.has(picture),
-      switch: (picture) => this.#switch(page * PAGE + all.indexOf(picture)),
-      words: ["Select", "Do not select"],
+      switch: (picture) => this.#mark(picture, page * PAGE + all.indexOf(picture)), // the list may have changed below
+      words: [t("select"), t("unselect")],
       crosses: false,
     };
     enlarge(all, this.active - page * PAGE, marking, (place) => {

@@ -1,4 +1,4 @@
-"""What clients may send, checked before anything else sees it."""
+"""What clients may send; it is validated before anything else sees it."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from selfsort.labelling.core.answers import LONGEST_NAME
 
-_LARGEST = 2**53 - 1  # the integers that JavaScript holds exactly
+_LARGEST = 2**53 - 1  # largest integer that JavaScript represents exactly
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
 Name = Annotated[str, StringConstraints(max_length=2 * LONGEST_NAME)]
 Number = Annotated[int, Field(ge=0, le=_LARGEST)]
@@ -16,7 +16,7 @@ Indices = Annotated[tuple[Number, ...], Field(max_length=100_000)]
 
 
 class Body(BaseModel):
-    """What every change carries: a key that its sender made up, so that sending it twice counts once."""
+    """What every change carries: a key chosen by the sender, so that sending it twice counts once, and the client."""
 
     model_config = ConfigDict(extra="forbid")
     key: Key
@@ -35,21 +35,38 @@ class AnswerBody(Body):
 
 
 class LassoBody(Body):
-    """Pictures that are to be one group; with `nearby`, also those not on the map that are nearest to them."""
+    """Pictures that form a group; with `nearby`, also the pictures not on the map that are nearest to them.
+
+    `only_unnamed` leaves out pictures that an answer has named.
+    """
 
     pictures: Indices
     nearby: bool = False
+    only_unnamed: bool = False
+
+
+class GatherBody(Body):
+    """A day, place or camera whose pictures form a group."""
+
+    fact: Literal["day", "place", "camera"]
+    value: Name
 
 
 class MergeBody(Body):
-    """Names that become one."""
+    """Names to merge into one."""
 
     names: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
     into: Name
 
 
+class DropBody(Body):
+    """A name to treat as if it had never been given."""
+
+    name: Name
+
+
 class PullBody(Body):
-    """Pictures that do not have a name, and the one that they have instead, if known."""
+    """Pictures that do not have a name, and the one they have instead, if known."""
 
     name: Name
     pictures: Indices
@@ -57,10 +74,45 @@ class PullBody(Body):
     distinct: bool = False
 
 
+class PersonBody(Body):
+    """The name of the person who sends it."""
+
+    name: Name
+
+
+class AboutBody(Body):
+    """A name, and the facts about it."""
+
+    name: Name
+    description: Annotated[str, StringConstraints(max_length=1000)] = ""
+    note: Annotated[str, StringConstraints(max_length=10_000)] = ""
+    colour: Annotated[str, StringConstraints(max_length=7)] = ""
+
+
+class AssignBody(Body):
+    """Single pictures, and their name."""
+
+    pictures: Annotated[Indices, Field(min_length=1)]
+    name: Name
+    distinct: bool = False
+
+
+class ImportBody(Body):
+    """A CSV file of ids and names, as text."""
+
+    table: str
+
+
 class RefineBody(Body):
-    """Passes over the pictures; the usual number when None."""
+    """Passes over the pictures; None for the default number."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class MoreBody(Body):
+    """How many more pictures to check."""
+
+    more: Annotated[int, Field(ge=1, le=100_000)]
 
 
 class CheckBody(Body):
@@ -68,3 +120,11 @@ class CheckBody(Body):
 
     picture: Number
     name: Annotated[str, StringConstraints(min_length=1, max_length=2 * LONGEST_NAME)]
+
+
+class ChoiceBody(BaseModel):
+    """Whether a picture of an audit is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+    picture: Number
+    kept: bool
