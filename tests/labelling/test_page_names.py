@@ -110,6 +110,23 @@ def test_names_are_gone_through_and_deleted_by_keys(open_tab: Any) -> None:
     expect(tab.page.locator("#notice-text")).to_contain_text(f"Undone: deleted the name “{first}”")
 
 
+def test_only_the_view_of_names_marks_one_in_the_list(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.group_after("Enter", text="lapwing")
+    tab.group_after("Alt+j")
+    marked = tab.page.locator("#legend [aria-current]")
+    expect(marked).to_have_count(0)
+    for name in ("lapwing", "junk"):
+        tab.page.locator(f"#legend [data-name='{name}']").click()
+        expect(marked).to_have_count(1)
+        expect(marked).to_have_attribute("data-name", name)
+    for view in ("Alt+f", "Alt+a"):
+        tab.key(view)
+        expect(marked).to_have_count(0)
+        tab.key("Alt+n")
+        expect(marked).to_have_count(1)
+
+
 def test_the_grid_shows_no_empty_frames_after_pictures_were_pulled_out(open_tab: Any) -> None:
     tab = open_tab(viewport={"width": 900, "height": 700})
     tab.group_after("Enter", text="fieldfare")

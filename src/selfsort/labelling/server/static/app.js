@@ -181,9 +181,21 @@ function showNames(given) {
   $("#legend-count").textContent = given.length ? count(given.length) : "";
   putColours(given);
   $("#legend").replaceChildren(...treeOf(given).map(legendRow), ...(junk ? [junkRow(junk)] : []));
-  const [list, chosen] = [$("#legend"), $("#legend [aria-current]")]; // scrollIntoView would move the page, too
-  if (chosen) list.scrollTop = chosen.offsetTop - list.offsetTop - list.clientHeight / 2;
+  markName();
   tellMoreNames();
+}
+
+// Marks the name whose pictures are shown; other views show those of many.
+function markName() {
+  const list = $("#legend");
+  for (const link of list.querySelectorAll("a")) {
+    if (view() !== "names" || link.dataset.name !== names.name) {
+      link.removeAttribute("aria-current");
+      continue;
+    }
+    link.setAttribute("aria-current", "true");
+    list.scrollTop = link.offsetTop - list.offsetTop - list.clientHeight / 2; // scrollIntoView would move the page, too
+  }
 }
 
 // Says how many names there are below those in view.
@@ -214,7 +226,6 @@ function legendLink({ name, count: number, colour, about }, label) {
   link.append(markerSvg(colour), element("span", {}, label), " ", element("b", {}, count(number)));
   link.title = about.description ?? "";
   link.dataset.name = name;
-  if (view() === "names" && names.name === name) link.setAttribute("aria-current", "true");
   return link;
 }
 
@@ -254,13 +265,14 @@ async function openView() {
   show($("#aside"), !["check", "second"].includes(now)); // who gives a second opinion sees no names of others
   document.body.dataset.view = now;
   map.draw();
+  markName();
   if (now === "check") await check.start();
   else if (now === "review") await review.start();
   else if (now === "second") await second.start();
   else if (now === "find") await find.start();
   else if (now === "names") await names.open(chosenName());
   else await ask.start();
-  if (now === "names") showNames(app.state.names);
+  markName();
   if (now === "ask") ask.focus();
   ask.fit();
   if (now === "names") names.focus();
