@@ -22,7 +22,8 @@ def cache_folder(tmp_path_factory, monkeypatch):
     """Keep the tests out of the user's own cache."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("SELFSORT_CACHE", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # thousands of them would fill a small disk
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,13 @@ def spied(cls: type[Estimator], hook: str, seen: list[tuple[str, Any, Any]]) -> 
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SecondFit]:
+def again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, SecondFit]]:
     """Fit every method with labels in the image set and as `y`, into a run folder, the global generator elsewhere."""
     labelled = ImageSet(pictures(), tuple(map(str, range(48))), labels=kinds(), label_names=("a", "b", "c"))
-    fits = {}
+    folders, fits = tmp_path_factory.mktemp("again"), {}
     for name in METHODS:
         cls, seen, model = methods.find(name), [], quick(name)
-        folder = tmp_path_factory.mktemp("again") / "run"
+        folder = folders / name
         torch.rand(3)
         before = torch.get_rng_state()
         with pytest.MonkeyPatch.context() as patch:
@@ -69,7 +70,8 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SecondFit]:
                 patch.setattr(cls, hook, spied(cls, hook, seen))
             returned = model.fit(labelled, y=kinds(), run_dir=folder)
         fits[name] = SecondFit(model, returned, folder, seen, (before, torch.get_rng_state()))
-    return fits
+    yield fits
+    shutil.rmtree(folders)  # hundreds of megabytes
 
 
 def weights(model: Estimator) -> dict[str, torch.Tensor]:
