@@ -14,6 +14,8 @@ _SPACES = re.compile(r"\s+")
 _DIGITS = re.compile(r"(\d+)")
 
 JUNK = "junk"  # what pictures of no use are called; it is no name
+# The page's word for it in each of its languages: whoever types one of them means it, in whatever language.
+JUNK_WORDS = (JUNK, "Ausschuss", "rebut", "descarte", "废片")
 
 
 def visible(text: str) -> str:
@@ -54,6 +56,18 @@ def folded(name: str) -> str:
     True
     """
     return _UNSEEN.sub("", "".join(visible(name).split())).casefold()
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a name is one of `JUNK_WORDS`, but for case, spaces and invisible characters.
+
+    >>> is_junk(" Junk"), is_junk("AUSSCHUSS"), is_junk("junk shop")
+    (True, True, False)
+    """
+    return folded(name) in _JUNK
+
+
+_JUNK = frozenset(map(folded, JUNK_WORDS))
 
 
 def counting_order(name: str) -> list[tuple[int, str]]:

@@ -331,6 +331,9 @@ class TestCommands:
         assert "Named 1 picture: rose 1." in said.out and "Not found in the run: 1, such as" in said.out
         assert "Found by file name alone" in said.out
         assert "Had that name already: 1" in cli("import", trained, tmp_path / "t.csv").out
+        assert "is thrown away" not in said.out
+        thrown = cli("import", trained, table(tmp_path / "t.csv", [("block/02.png", "Ausschuss")])).out
+        assert "Named 1 picture: junk 1." in thrown and "Junk is thrown away" in thrown
         refused = cli("export", trained, "--out", tmp_path / "out.csv", "--copy")
         assert refused.code == 1 and "--copy is for folders" in refused.err
 

@@ -225,6 +225,15 @@ def test_answers_in_words(fitted: dict[str, Estimator]) -> None:
         session.answer(None, "x")
 
 
+def test_a_name_that_means_junk_is_told(fitted: dict[str, Estimator], caplog: pytest.LogCaptureFixture) -> None:
+    session = labelling(fitted["kmeans"])
+    session.answer(session.next(), "junkyard")
+    assert not caplog.records
+    session.answer(session.next(), "Rebut")
+    assert session.session.names() == ("junkyard", "junk")
+    assert caplog.messages == ["'Rebut' means junk, so the pictures are thrown away: for a class, use another name."]
+
+
 def test_a_session_needs_the_pictures_of_a_fitted_model(fitted: dict[str, Estimator]) -> None:
     with pytest.raises(UserError, match="not fitted"):
         LabelSession(quick("kmeans"), pictures())

@@ -10,6 +10,7 @@ import pytest
 
 import selfsort
 from selfsort.labelling.server.web.words import LANGUAGES, STATIC, locked_page, login_page, words_for
+from selfsort.spelling import JUNK, JUNK_WORDS
 
 TEXTS = {language: json.loads((STATIC / "text" / f"{language}.json").read_text("utf-8")) for language in LANGUAGES}
 ENGLISH = TEXTS["en"]
@@ -59,6 +60,12 @@ def test_every_plural_has_the_forms_of_its_language():
         wanted = {"other"} if language == "zh" else {"one", "other"}
         plurals = {key: set(entry) for key, entry in texts.items() if isinstance(entry, dict)}
         assert plurals and set(map(frozenset, plurals.values())) == {frozenset(wanted)}
+
+
+def test_the_word_for_junk_is_known_in_every_language():
+    assert set(JUNK_WORDS) == {texts["junk"] for texts in TEXTS.values()}
+    listed = re.search(r"JUNK_WORDS = \[JUNK, (.*?)\]", SCRIPTS["words.js"])
+    assert listed and [JUNK, *re.findall(r'"(.*?)"', listed[1])] == list(JUNK_WORDS)
 
 
 def test_languages_differ():
@@ -128,7 +135,7 @@ def test_scripts_contain_no_sentences(file):
     keys = {"Alt", "Shift", "Key", "Delete", "Enter", "Escape", "Home", "End", "Tab"}  # as browsers call them
     same = {"Deutsch", "English", "selfsort label RUN"}
     found = [text for text in literals(SCRIPTS[file]) if sentence.search(text) and not code.search(text)]
-    assert [text for text in found if text.strip() not in keys | same] == []
+    assert [text for text in found if text.strip() not in keys | same | set(JUNK_WORDS)] == []
 
 
 def test_keys_of_scripts_exist_and_no_key_is_unused():

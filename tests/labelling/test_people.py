@@ -52,6 +52,8 @@ def test_answers_and_pictures_of_everybody(service):
     first = answer(service, "ann-1", "a", "rose")
     answer(service, "ann-2", "b", kind="skip")
     answer(service, "bob-1", "c", "tulip")
+    called = service.people.call("bob-1", "Rebut")["people"]
+    assert [each["name"] for each in called] == ["", "Rebut"]
     service.people.call("bob-1", " Bob  B ")
     ann, bob = service.people.overview("ann-1")["people"]
     assert (ann["number"], ann["name"], ann["me"], ann["answers"]) == (1, "", True, 2), (

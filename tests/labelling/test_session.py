@@ -72,6 +72,19 @@ def test_junk_is_a_name() -> None:
     assert names_of(named)[8:] == [JUNK, JUNK]
 
 
+@pytest.mark.parametrize("word", ["Junk", "AUSSCHUSS", " rebut", "Descarte", "废片"])
+def test_a_word_for_junk_in_any_language_of_the_page_is_junk(word: str) -> None:
+    named = session()
+    named.apply(Event("name", 2, word))
+    assert named.events[0].kind == "junk" and names_of(named)[8:] == [JUNK, JUNK]
+    named.apply(Event("name", 0, "rose"))
+    named.apply(Event("pull", name=word, names=("rose",), pictures=(0,)))
+    named.apply(Event("assign", pictures=(1,), names=(word,), chosen=(0,)))
+    assert names_of(named)[:3] == [JUNK, JUNK, "rose"]
+    named.apply(Event("merge", name=word, names=("rose",)))
+    assert named.names() == (JUNK,)
+
+
 def test_merging_names() -> None:
     named = session()
     for number, name in enumerate(("roze", "rose", "tulip")):

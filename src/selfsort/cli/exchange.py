@@ -12,7 +12,7 @@ from selfsort.cli.inputs import training_images
 from selfsort.cli.options import AsJson, ClassesFrom, Moved, Run, level_or_name
 from selfsort.cli.output import answer, print_table, say, shell_words
 from selfsort.errors import UserError
-from selfsort.spelling import counted
+from selfsort.spelling import JUNK, counted
 
 if TYPE_CHECKING:
     from selfsort.data.image_set import ImageSet
@@ -67,6 +67,8 @@ def _show_imported(found: "Imported", quiet: bool) -> None:
         say(f"Had that name already: {found.already:,}.", quiet)
     if found.by_file_name:
         say(f"Found by file name alone, as their ids are different here: {found.by_file_name:,}.", quiet)
+    if JUNK in found.names:
+        say(f"{JUNK.capitalize()} is thrown away: rename it in the source if it is to be a class.", quiet)
     if found.unknown:
         say(f"Not found in the run: {len(found.unknown):,}, such as {found.unknown[0]!r}.", quiet)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.errors import UserError
-from selfsort.spelling import visible
+from selfsort.spelling import JUNK, is_junk, visible
 
 EventKind = Literal["name", "mixed", "junk", "skip", "merge", "pull", "drop", "assign"]
 GroupKind = Literal["rough", "cluster", "split", "lasso", "query"]
@@ -61,7 +61,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Event:
-    """One answer.
+    """One answer; a name that is a word for junk makes it "junk".
 
     Attributes
     ----------
@@ -85,6 +85,11 @@ class Event:
     names: tuple[str, ...] = ()
     distinct: bool = False
     chosen: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "name" and is_junk(self.name or ""):
+            object.__setattr__(self, "kind", "junk")
+            object.__setattr__(self, "name", None)
 
     @property
     def names_pictures(self) -> bool:
@@ -133,7 +138,7 @@ def fair_sample(group: Group) -> tuple[int, ...]:
 
 
 def cleaned(name: str | None) -> str:
-    """Return a name with single spaces and without invisible characters.
+    """Return the stored form of a name that is given.
 
     Raises
     ------
@@ -151,11 +156,14 @@ def cleaned(name: str | None) -> str:
 
 
 def spelt(name: str | None) -> str:
-    """Return the stored form of a name; an invisible one, which earlier versions accepted, stays as it is.
+    """Return the stored form of a name: with single spaces, without invisible characters, `JUNK` for any word for it.
 
-    >>> spelt(" Bird / Robin/"), spelt("red  rose")
-    ('Bird/Robin', 'red rose')
+    An invisible name, which earlier versions accepted, stays as it is.
+
+    >>> spelt(" Bird / Robin/"), spelt("red  rose"), spelt("Ausschuss")
+    ('Bird/Robin', 'red rose', 'junk')
     """
     typed = "".join(letter for letter in name or "" if not "\ud800" <= letter <= "\udfff")
     parts = [part for part in (visible(part) for part in typed.split("/")) if part]
-    return "/".join(parts) or typed
+    name = "/".join(parts) or typed
+    return JUNK if is_junk(name) else name

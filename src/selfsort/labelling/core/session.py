@@ -118,7 +118,8 @@ class Session:
         else:
             self._check_group(event)
         if event.kind in ("name", "merge") or (event.kind == "pull" and event.name is not None):
-            self._check_new_name(event)
+            going = event.names if event.kind == "merge" else ()
+            self._check_new_name(event.name, event.distinct, going)
 
     def _check_group(self, event: Event) -> None:
         group = self.groups.get(-1 if event.group is None else event.group)
@@ -152,19 +153,20 @@ class Session:
             raise UserError(f"A picture's name must be a position from 0 to {len(event.names) - 1} in names.")
         self._check_pictures(event)
         for name in event.names:
-            self._check_new_name(Event("name", name=name, distinct=event.distinct))
+            self._check_new_name(name, event.distinct)
 
     def _check_pictures(self, event: Event) -> None:
         if any(not 0 <= picture < self.n_images for picture in event.pictures):
             raise UserError(f"Some of the pictures do not exist: there are only {self.n_images:,}.")
 
-    def _check_new_name(self, event: Event) -> None:
-        name = cleaned(event.name)
-        if event.distinct or name in self._now.index:
+    def _check_new_name(self, given: str | None, distinct: bool, going: tuple[str, ...] = ()) -> None:
+        """Raise `SimilarName` if a name looks like one in force that is not `going`, unless it is meant to."""
+        name = cleaned(given)
+        if distinct or name in self._now.index:
             return
-        going = {self._now.index[spelt(old)] for old in event.names} if event.kind == "merge" else set()
+        merged = {self._now.index[spelt(old)] for old in going}
         for existing, number in self._now.index.items():
-            if folded(existing) == folded(name) and number not in going:
+            if folded(existing) == folded(name) and number not in merged:
                 raise SimilarName(name, existing)
 
     def apply(self, event: Event) -> None:

@@ -1,5 +1,6 @@
 """Naming groups from Python: propose groups, answer, refine, repeat (paper 4, for every method)."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,15 @@ from selfsort.labelling.core.session import Session
 from selfsort.labelling.learning.held_out import hold_out
 from selfsort.labelling.learning.refine import Progress, refine
 from selfsort.methods.base import Estimator
+from selfsort.spelling import is_junk
+
+_log = logging.getLogger(__name__)
+
+
+def tell_if_junk(name: str | None) -> None:
+    """Warn that a name means junk, if it does."""
+    if name is not None and is_junk(name):
+        _log.warning("%r means junk, so the pictures are thrown away: for a class, use another name.", name)
 
 
 class LabelSession:
@@ -114,7 +124,8 @@ class LabelSession:
         """Name a group, call it mixed or junk, or skip it; a mixed group is split at once.
 
         `group` comes from `next`; `confidence` is from 1 to 5; give `mixed`, `junk` or `skip` instead of a name;
-        `exclude` holds positions of pictures that do not belong to the group.
+        `exclude` holds positions of pictures that do not belong to the group. A name that means junk, in one of the
+        page's languages, throws the group away, and a warning says so.
 
         Raises
         ------
@@ -127,6 +138,7 @@ class LabelSession:
             raise UserError("Give exactly one of name, mixed, junk and skip.")
         if group is None:
             raise UserError("There is no group to answer: call refine to get new ones.")
+        tell_if_junk(name)
         kind: Any = said[0] if said else "name"
         self.apply(Event(kind, group.id, name, confidence, tuple(int(picture) for picture in exclude)))
 
@@ -143,10 +155,12 @@ class LabelSession:
 
     def merge(self, names: Sequence[str], into: str) -> None:
         """Merge some names into another one."""
+        tell_if_junk(into)
         self.session.apply(Event("merge", name=into, names=tuple(names)))
 
     def pull(self, name: str, pictures: Sequence[int], to: str | None = None) -> None:
         """Say that some pictures do not have a name, and which one they have instead, if known."""
+        tell_if_junk(to)
         self.session.apply(Event("pull", name=to, names=(name,), pictures=tuple(int(each) for each in pictures)))
 
     def refine(

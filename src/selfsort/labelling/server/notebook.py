@@ -14,6 +14,7 @@ from selfsort.data.loading import list_images
 from selfsort.errors import UserError
 from selfsort.labelling.core.answers import Event
 from selfsort.labelling.core.session import Session
+from selfsort.labelling.learning.label_session import tell_if_junk
 from selfsort.labelling.locks import label_lock
 from selfsort.labelling.server.jobs import TaskQueue
 from selfsort.labelling.server.serve import listen, open_page, web_server
@@ -125,6 +126,7 @@ class LabelPage:
 
     def assign(self, pictures: Sequence[int], name: str) -> None:
         """Name single pictures by position, as a person on the page would; the page shows the names at once."""
+        tell_if_junk(name)
         chosen = (0,) * len(pictures)
         event = Event("assign", pictures=tuple(int(each) for each in pictures), names=(name,), chosen=chosen)
         self._service.tell(secrets.token_hex(16), "python", event)

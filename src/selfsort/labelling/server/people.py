@@ -12,6 +12,7 @@ from selfsort.labelling.acts import person_of
 from selfsort.labelling.core.agreement import agreements, pace
 from selfsort.labelling.core.answers import Event, Group, cleaned, spelt
 from selfsort.labelling.server.journal import Conflict, Journal
+from selfsort.spelling import visible
 
 Json = dict[str, Any]
 _FACT = "people"
@@ -66,7 +67,8 @@ class People:
 
     def call(self, client: str, name: str) -> Json:
         """Give the person behind a client a name that others see; return the overview."""
-        name = cleaned(name)
+        cleaned(name)  # it may be refused
+        name = visible(name)  # also where it is a word for junk
         with self._lock:
             known = self._names()
             if name in (other for person, other in known.items() if person != person_of(client)):

@@ -5,7 +5,7 @@ import { element, show } from "./dom.js";
 import { markerSvg } from "./markers.js";
 import { matches, onlyMatch } from "./matching.js";
 import { t } from "./text.js";
-import { listed, pictures } from "./words.js";
+import { isJunk, listed, pictures } from "./words.js";
 
 const MOST = 7;
 
@@ -60,7 +60,7 @@ export class Combobox {
   #typed() {
     if (this.value) this.#open();
     else this.close();
-    const meant = this.chooses ? onlyMatch(this.names(), this.value) : null;
+    const meant = this.chooses && !isJunk(this.value) ? onlyMatch(this.names(), this.value) : null;
     if (meant) this.#activate(this.options.findIndex(({ name }) => name === meant.name));
     this.onChange();
   }
@@ -75,8 +75,8 @@ export class Combobox {
 
   #matches() {
     const found = this.#suggestedFirst(matches(this.names(), this.value)).slice(0, MOST);
-    const isKnown = this.names().some(({ name }) => name === this.value);
-    return found.length && this.value && !isKnown ? [...found, { name: this.value, isNew: true }] : found;
+    const isNew = this.value && !isJunk(this.value) && !this.names().some(({ name }) => name === this.value);
+    return found.length && isNew ? [...found, { name: this.value, isNew: true }] : found;
   }
 
   #suggestedFirst(found) {

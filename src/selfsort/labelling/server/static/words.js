@@ -10,8 +10,9 @@ export const pictures = (number) => t("pictures", { n: number });
 // What was thrown away has no name of its own.
 const JUNK = "junk";
 export const called = (name) => (name === JUNK ? t("junk") : name);
-// What somebody means who types a name: the word for what is thrown away, in the page's language or in English, is none.
-export const isJunk = (typed) => [JUNK, t("junk")].some((word) => isSame(word, typed));
+// What somebody means who types a name: the word for what is thrown away, in any of the page's languages, is none.
+const JUNK_WORDS = [JUNK, "Ausschuss", "rebut", "descarte", "废片"]; // as in selfsort.spelling
+export const isJunk = (typed) => JUNK_WORDS.some((word) => isSame(word, typed));
 export const meant = (typed) => (isJunk(typed) ? JUNK : typed);
 export const quoted = (name) => t("quoted", { name: called(name) });
 export const listed = (words) => words.reduce((one, other) => t("list.comma", { one, other }));
