@@ -186,6 +186,18 @@ def test_an_empty_name_is_refused_in_a_sentence(open_tab: Any) -> None:
     assert tab.state()["answers"] == answers
 
 
+def test_the_map_tells_how_far_a_better_one_is(open_tab: Any) -> None:
+    tab = open_tab(locale="fr")
+    bar, words = tab.page.locator("#map-wait .bar"), tab.page.locator("#map-wait span")
+    state = tab.state()
+    tab.page.route("**/api/state", lambda route: route.fulfill(json=state))
+    for share, told in ((0.42, "Dessin d’une meilleure carte : 42 %"), (0, "Dessin d’une meilleure carte …")):
+        state["map_drawing"] = share
+        expect(words).to_contain_text(told)
+        expect(words).to_be_visible()
+        assert bar.get_attribute("aria-valuenow") == (str(round(100 * share)) if share else None)
+
+
 def test_a_line_or_a_circle_on_the_map_makes_a_group(open_tab: Any) -> None:
     tab = open_tab()
     expect(tab.page.locator("#map-kind")).to_contain_text("All 1,797 pictures")

@@ -354,6 +354,23 @@ def test_the_better_map_is_kept(run, images, monkeypatch):
         assert service.map()["points"] == kept["points"]
 
 
+def test_a_better_map_of_many_pictures_tells_how_far_it_is(run, images, monkeypatch):
+    monkeypatch.setattr("selfsort.labelling.server.embedding_map._QUICK", 0)
+    seen = []
+    with closing(LabelService(run, images)) as service:
+        assert service.state()["map_drawing"] is None and service.map()["kind"] == "pca"
+        assert service.state()["map_drawing"] is not None
+
+        def is_better():
+            seen.append(service.state()["map_drawing"])
+            return service.map()["kind"] == "tsne"
+
+        wait(is_better)
+        assert service.state()["map_drawing"] is None
+    shares = [share for share in seen if share is not None]
+    assert shares == sorted(shares) and len(set(shares)) > 1, "it was told in between"
+
+
 def test_pictures(service, images):
     with Image.open(io.BytesIO(service.thumbnail(7).content)) as drawn:
         np.testing.assert_array_equal(np.asarray(drawn), images.images[7])

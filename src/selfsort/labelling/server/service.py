@@ -133,6 +133,7 @@ class LabelService:
         """Stop all background work; everything is already in the store."""
         self.refinement.stop()
         self._better.stop()
+        self._map.stop()
         self._tasks.close()
         if self._live is not None:
             self._live.close()

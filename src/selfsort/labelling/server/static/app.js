@@ -441,7 +441,7 @@ async function poll() {
   const state = document.hidden ? before : await get("/api/state");
   if (app.state === before && state !== before) app.take(state); // else an answer has brought a newer one
   clearTimeout(timer);
-  const busy = app.state.refinement.state === "running" || app.state.better_groups !== null;
+  const busy = app.state.refinement.state === "running" || app.state.better_groups !== null || app.state.map_drawing !== null;
   timer = setTimeout(poll, busy ? POLL.busy : POLL.idle);
 }
 

@@ -3,11 +3,11 @@
 // Two canvases lie on each other: the points, drawn when something changed, and what the hand does.
 
 import { get, Refused } from "./api.js";
-import { $, announce, closable, show, thumbnail } from "./dom.js";
+import { $, announce, closable, fill, show, thumbnail } from "./dom.js";
 import { clamp, contains, inTheMiddle, length, middle } from "./geometry.js";
 import { MARKER_SIZE, colourOf, pathOf } from "./markers.js";
 import { t } from "./text.js";
-import { pictures as ofPictures } from "./words.js";
+import { percent, pictures as ofPictures } from "./words.js";
 import { moved, whole, zoomed } from "./zoom.js";
 
 const MARGIN = 12; // px around the points
@@ -64,9 +64,14 @@ export class PictureMap {
   }
 
   #tellDrawing() {
-    const first = !this.points.length;
-    show($("#map-wait"), first || this.app.state.map_drawing);
-    $("#map-wait span").textContent = t(first ? "map.drawing" : "map.drawing.better");
+    const [first, share] = [!this.points.length, this.app.state.map_drawing];
+    const bar = $("#map-wait .bar");
+    show($("#map-wait"), first || share !== null);
+    bar.classList.toggle("known", share > 0);
+    if (share > 0) fill(bar, share, percent(share));
+    else bar.removeAttribute("aria-valuenow");
+    const better = share > 0 ? t("map.drawing.share", { share: percent(share) }) : t("map.drawing.better");
+    $("#map-wait span").textContent = first ? t("map.drawing") : better;
   }
 
   // Shows where the pictures lie that are asked about.
