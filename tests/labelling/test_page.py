@@ -186,6 +186,24 @@ def test_an_empty_name_is_refused_in_a_sentence(open_tab: Any) -> None:
     assert tab.state()["answers"] == answers
 
 
+CUT_OFF = """async () => {
+  const whole = window.fetch;
+  let cut = 0;
+  window.fetch = (...asked) => {
+    window.fetch = whole;
+    cut++;
+    const body = new ReadableStream({ pull: stream => stream.error(new TypeError('cut off')) });
+    return Promise.resolve(new Response(body));
+  };
+  const { get } = await import('/static/api.js');
+  return [cut, (await get('/api/state'))?.pictures, cut];
+}"""
+
+
+def test_what_breaks_off_is_asked_for_again(open_tab: Any) -> None:
+    assert open_tab().page.evaluate(CUT_OFF) == [0, 1797, 1]
+
+
 def test_the_map_tells_how_far_a_better_one_is(open_tab: Any) -> None:
     tab = open_tab(locale="fr")
     bar, words = tab.page.locator("#map-wait .bar"), tab.page.locator("#map-wait span")

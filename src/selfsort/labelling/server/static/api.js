@@ -80,11 +80,19 @@ async function attempt(path, options) {
   try {
     const response = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE) });
     if ([502, 503, 504].includes(response.status)) return { trouble: "gone" };
-    const body = await response.json().catch(() => null);
+    const body = parsed(await response.text()); // one that breaks off is no answer, either
     if (response.status === 401) return { trouble: "locked", sentence: sentence(body) ?? "" };
     return { trouble: null, response, body };
   } catch {
     return { trouble: "gone" };
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 
