@@ -241,6 +241,24 @@ def test_a_line_or_a_circle_on_the_map_makes_a_group(open_tab: Any) -> None:
     assert sum(tab.name_of(picture) == "circled" for picture in shown) > len(shown) / 2
 
 
+def test_what_is_selected_while_a_new_list_is_on_its_way_stays_in_sight(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.group_after("Enter", text="heron")
+    tab.page.goto(tab.own + "#names/heron")
+    grid = tab.page.locator("#grid")
+    expect(grid.locator(".cell img").first).to_be_visible()
+    picture = int(grid.locator(".cell").first.get_attribute("data-picture"))
+    another = {"pictures": [picture], "name": "stork", "distinct": True, "client": "other", "key": "0" * 32}
+    tab.page.route("**/api/names/pictures*", lambda route: None)
+    with tab.page.expect_request("**/api/names/pictures*"):
+        assert tab.page.request.post(f"{tab.own}api/assign", data=another).ok
+    grid.focus()
+    tab.key("Space")
+    tab.page.unroute("**/api/names/pictures*")  # those held go on
+    tab.page.wait_for_timeout(300)
+    expect(grid.locator("[aria-selected=true]")).to_have_attribute("data-picture", str(picture))
+
+
 def test_pictures_are_pulled_out_moved_and_names_renamed(open_tab: Any) -> None:
     tab = open_tab()
     tab.group_after("Enter", text="heron")

@@ -87,10 +87,15 @@ export class Names {
   async refresh() {
     if (this.name === null || this.chosen.size || this.generation === this.app.state.generation) return this.draw();
     if (!this.#all().some((entry) => entry.name === this.name)) return this.open(null);
+    const { total } = this;
     this.generation = this.app.state.generation;
     const first = Math.floor(this.#firstInView() / PAGE);
     const pages = await this.#fetch([first, first + 1]);
     if (!pages) return;
+    if (this.chosen.size) { // selected while the answer was on its way
+      Object.assign(this, { total, generation: null });
+      return;
+    }
     if (this.total <= first * PAGE && first > 0) pages.splice(0); // there are fewer than before: drawn where they end
     this.#forget();
     for (const [number, rows] of pages) this.pages.set(number, rows);
