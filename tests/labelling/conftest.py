@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from commands import run_here
-from naming_page import DESKTOP, Server, Tab
+from naming_page import DESKTOP, Server, Tab, copy_of
 from samples import pictures, quick
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.labelling.label_space import stamp_of
@@ -37,18 +37,26 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished, tmp_path / "run")
 
 
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def with_better_groups(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the digits that a server has found its better groups for, which takes as long as many tests."""
     run = tmp_path_factory.mktemp("page") / "digits"
     words = ["fit", "digits", "--out", str(run), "--method", "kmeans", "--classes", "10"]
     assert run_here(*words) == 0
+    running = Server(run, "label")
+    running.settle()
+    running.kill()
     return run
+
+
+@pytest.fixture(scope="module")
+def fitted(with_better_groups: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of(with_better_groups, tmp_path_factory.mktemp("fitted"))
 
 
 @pytest.fixture(scope="module")
 def server(fitted: Path) -> Iterator[Server]:
     running = Server(fitted, "label")
-    running.settle()
     yield running
     running.kill()
 
