@@ -17,7 +17,7 @@ endef
 # Which parts of it to play, and how: `make fuzz FUZZ="pictures --size 0.1"`. It goes on where it was stopped.
 FUZZ ?=
 
-.PHONY: demo test lint fuzz lock clean
+.PHONY: demo test test-slow lint fuzz lock clean
 
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
@@ -42,7 +42,11 @@ demo: $(VENV)/.installed
 	@echo "The reports: $(CURDIR)/$(DEMO)/photos/report.html and $(CURDIR)/$(DEMO)/digits/report.html"
 
 test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
+
+# The tests that `make test` leaves out, as they would double its time; CI runs both.
+test-slow: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m slow
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

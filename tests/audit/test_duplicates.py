@@ -91,6 +91,7 @@ def test_few_and_constant_pictures_have_no_pairs():
         assert len(similar_pairs(np.uint8(images)).first) == 0
 
 
+@pytest.mark.slow
 def test_if_many_pictures_are_alike_only_the_most_similar_count():
     rng = np.random.default_rng(0)
     base = np.float32(thumbnail(photo(1)))

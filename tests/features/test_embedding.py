@@ -223,6 +223,7 @@ def test_a_full_disk(photos: Path) -> None:
         embed(photos)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_compute_once(photos: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(

@@ -88,6 +88,7 @@ def test_photographs_are_shown_from_their_files(open_tab: Any, photographs: Serv
     assert tab.page.locator(".cell").first.bounding_box()["width"] >= 148
 
 
+@pytest.mark.slow
 def test_rough_groups_are_named_while_better_ones_are_looked_for(open_tab: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "few.npy", selfsort.load_images("digits").images[:300])
     quick("kmeans", n_classes=6).fit(selfsort.load_images(tmp_path / "few.npy"), run_dir=tmp_path / "rough")
@@ -332,6 +333,7 @@ def test_an_answer_whose_reply_is_lost_counts_once(open_tab: Any) -> None:
     assert tab.state()["answers"] == answers + 1
 
 
+@pytest.mark.slow
 def test_a_killed_server_loses_nothing_and_one_goes_on(open_tab: Any, server: Server) -> None:
     tab = open_tab()
     # A picture may be on its way when the server dies.

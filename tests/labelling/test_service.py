@@ -229,6 +229,7 @@ def test_groups_stay_rough_if_better_ones_cannot_be_found(run, images, monkeypat
         assert service.next_group("ann")["kind"] == "query"
 
 
+@pytest.mark.slow
 def test_better_points_come_from_a_process_that_reports_progress(run):
     folder = runs.RunFolder(run)
     kept = np.load(folder.points)["points"]
@@ -545,6 +546,7 @@ time.sleep(600)
 FAIL = "import sys; print('noise', file=sys.stderr); sys.exit('selfsort: The loss is not finite: try again.')"
 
 
+@pytest.mark.slow
 def test_refine_keeps_asking_and_brings_new_groups(service, run):
     service.refinement.words = by(REFINE, run)
     for number, text in enumerate(["rose", "tulip"]):

@@ -407,6 +407,7 @@ def talk(server: Server, who: str, said: dict[str, tuple[str, int]], stop: threa
                 stop.set()
 
 
+@pytest.mark.slow
 def test_kill_loses_nothing_and_nothing_counts_twice(served, run):
     server = served("--groups", "6")
     said: dict[str, dict[str, tuple[str, int]]] = {"ann": {}, "bob": {}}
@@ -469,6 +470,7 @@ def trained(run, images):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_refinement_ends_with_its_server(served, trained, how):
     server = served("--groups", "6")

@@ -192,6 +192,7 @@ def test_batch_norm_is_a_switch() -> None:
     assert kinds.count("BatchNorm2d") == 7 and "BatchNorm2d" not in str(built("basic-ae"))
 
 
+@pytest.mark.slow
 def test_pseudo_labels_learn_more_than_pixels_do() -> None:
     """To reconstruct a digit from a changed one, its code must describe the digit."""
     digits = load_images("digits", size=16)

@@ -204,6 +204,7 @@ def test_n2d_accepts_any_embedding_in_place_of_its_own() -> None:
     assert np.array_equal(quick("n2d", encoder=first).fit(pictures(24)).embedding_, first.embedding_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adc", "deep-cluster", "imsat", "ruc"])
 def test_three_kinds_are_found(name: str) -> None:
     model = quick(name, epochs=8, batch_size=24, views="none:noise=0.05").fit(pictures(72))

@@ -183,8 +183,8 @@ def test_resumed_run_equals_an_uninterrupted_one(
     one_step = loop.Loop.one_step
 
     def dies(loop: Any) -> None:
-        if loop.step in (1, 3):  # what a kill would leave
-            shutil.copytree(tmp_path / "5", tmp_path / str(loop.step), dirs_exist_ok=True)
+        if loop.step == 3:  # what a kill between two epochs would leave; that at 5 is in the middle of one
+            shutil.copytree(tmp_path / "5", tmp_path / "3")
         if loop.step == 5:
             raise SystemError("as if killed")
         one_step(loop)
@@ -193,7 +193,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
     with pytest.raises(SystemError):
         quick(name, checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / "5")
     monkeypatch.setattr(loop.Loop, "one_step", one_step)
-    for step in (1, 3, 5):
+    for step in (3, 5):
         resumed = quick(name, checkpoint_minutes=0).fit(pictures(), run_dir=tmp_path / str(step), resume=True)
         assert_same_weights(resumed, fitted[name])
         assert [r["loss"] for r in resumed.history_.rows] == [r["loss"] for r in fitted[name].history_.rows]
@@ -213,10 +213,10 @@ def test_fit_leaves_the_global_generator_alone(name: str, again: dict[str, Secon
 # What one of dcgan's two networks gains, the other loses.
 @pytest.mark.parametrize("name", [name for name in TRAINED if name != "dcgan"])
 def test_loss_falls(name: str) -> None:
-    model = quick(name, epochs=8).fit(pictures())
+    model = quick(name, epochs=5).fit(pictures())
     losses = [row["loss"] for row in model.history_.rows]
     # Random keys at the start of the queue are easy to tell from a picture's own.
-    assert min(losses[-3:]) < max(losses[:3])
+    assert min(losses[-2:]) < max(losses[:3])
 
 
 @every_method

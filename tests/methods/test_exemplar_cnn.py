@@ -198,6 +198,7 @@ def test_fresh_patches_differ_by_epoch_and_made_ones_do_not(monkeypatch: pytest.
     assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_new_patches_are_recognised_after_training() -> None:
     rng = np.random.default_rng(0)
     plain = rng.integers(0, 256, (6, 1, 1, 3)) * np.ones((6, 24, 24, 1)) + rng.integers(-20, 20, (6, 24, 24, 3))
@@ -235,6 +236,7 @@ def test_the_second_round_starts_from_scratch_and_not_from_the_first() -> None:
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("dies_at", [1, 4, 7, 14])
 def test_a_clustered_run_is_resumed_where_it_was(

@@ -194,6 +194,7 @@ def test_kmeans_on_pixels_and_on_an_embedding() -> None:
     assert on_unfitted.history_.rows, "the encoder was trained"
 
 
+@pytest.mark.slow
 def test_umap_leaves_the_number_of_threads_alone() -> None:
     """A different number would change the last bits of everything computed afterwards."""
     before = torch.get_num_threads()

@@ -69,6 +69,7 @@ def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert not [path for path in (tmp_path / "out" / "trials").iterdir() if path.is_dir()], "no scratch folders"
 
 
+@pytest.mark.slow
 def test_the_search_draws_a_heat_map_and_writes_ten_usable_as_views(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_transformation_that_does_not_fit_the_data_set_is_refused(
     assert "'vertical-flip' is not meant for mnist" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_stopped_measurement_resumes_to_the_same_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale = Scale(epochs=3, subset=200, seeds=1, embedding_sizes=(20,), methods=("basic-ae", paper1.CNN))
     (figure,) = [experiment for experiment in paper1.PAPER.experiments if experiment.name == "figure-14"]
@@ -314,6 +316,7 @@ def test_mistakes_are_reported_before_anything_is_measured(
     assert message in said and "Traceback" not in said and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_failure_loses_no_earlier_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli) -> None:
     def failing(outcomes: object) -> paper1.Drawing:
         raise UserError("cannot be drawn")

@@ -156,6 +156,7 @@ def test_a_lowered_cluster_distance_is_in_the_note(root: Path, monkeypatch: pyte
     assert "lowered" not in notes["exemplar-cnn"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies_at", [2, 5])
 def test_a_stopped_training_resumes(root: Path, dies_at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = PART | {"elsewhere": False, "clustered": True, "settings": SMALL | {"checkpoint_minutes": "0"}}

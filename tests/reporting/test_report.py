@@ -374,6 +374,7 @@ class TestExtremes:
         _, page = render(report_data(embedding=embedding, history=history), tmp_path)
         assert len(page.clusters()) == 4 and not page.all("h2", id="training")
 
+    @pytest.mark.slow
     def test_hundreds_of_clusters_stay_small(self, tmp_path):
         data = report_data(n=3000, k=400, shape=(64, 64))
         html, page = render(data, tmp_path)

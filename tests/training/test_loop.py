@@ -64,6 +64,7 @@ def start(run: Path) -> "subprocess.Popen[bytes]":
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_resume_after_a_real_kill_gives_the_same_weights(kind: signal.Signals, tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -84,6 +85,7 @@ def test_resume_after_a_real_kill_gives_the_same_weights(kind: signal.Signals, t
         assert torch.equal(tensor, resumed.net_.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_run_folder_in_use_is_refused(tmp_path: Path) -> None:
     process = start(tmp_path / "run")
     try:
