@@ -36,6 +36,7 @@ def test_a_run_keeps_how_it_read(cli: Cli, tmp_path: Path) -> None:
     others = save_stacks(tmp_path / "others", 6, 1)
     answer = cli("predict", run, others, "--out", tmp_path / "predictions.csv")
     assert answer.code == 0, answer.err
+    assert "--page" not in answer.out and "--channels" not in answer.out, "predict has no such flags"
     found = [line.split(",")[1] for line in (tmp_path / "predictions.csv").read_text().splitlines()[1:]]
     assert len(set(found[::2])) == len(set(found[1::2])) == 1 and found[0] != found[1]
     answer = cli("report", run)
@@ -44,7 +45,9 @@ def test_a_run_keeps_how_it_read(cli: Cli, tmp_path: Path) -> None:
 
 def test_unused_parts_are_reported(cli: Cli, tmp_path: Path) -> None:
     source = save_stacks(tmp_path / "stacks", 3)
-    answer = cli("views", source, "--out", tmp_path / "views.png", "--count", "2")
+    listed = tmp_path / "account.csv"
+    answer = cli("views", source, "--out", tmp_path / "views.png", "--count", "2", "--account", listed)
+    assert listed.read_text().count("first page only (of 15); converted to 8 bits (uint16)") == 3
     assert "3 pictures have more pages than the one used (15 pages): choose with --page" in answer.out, answer
     answer = cli("audit", source, "--out", tmp_path / "audit", "--backbone", "none", "--channels", "0,1")
     assert "3 pictures have more pages than the one used (3 pages): choose with --page" in answer.out, answer

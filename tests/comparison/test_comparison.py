@@ -127,6 +127,7 @@ def test_the_command_ranks_without_labels_and_shows_the_clusters(tmp_path: Path,
         Image.fromarray(pixels).save(tmp_path / "photos" / f"kind-{kind}" / f"{index:02d}.png")
     words = ["compare", tmp_path / "photos", "--methods", "kmeans,simclr", "--classes", 3, "--seeds", 1]
     words += ["--size", 16, "--minutes", 4, "--out", tmp_path / "compared"]
+    words += ["--value-range", "type", "--page", 0, "--account", tmp_path / "account.csv"]
     found = cli.json(*words)
     assert {row["method"] for row in found["methods"]} == {"kmeans", "simclr"}
     assert all(0 <= row["accuracy"] <= 1 and Path(row["folders"][0]).is_dir() for row in found["methods"])
@@ -134,5 +135,6 @@ def test_the_command_ranks_without_labels_and_shows_the_clusters(tmp_path: Path,
     shown = {f"{100 * row[score]:.1f}" for row in found["methods"] for score in ("accuracy", "nmi")}
     assert all(f">{score}\N{NO-BREAK SPACE}%<" in page for score in shown)
     assert page.count("data:image/png") == 2 and 'src="http' not in page
+    assert (tmp_path / "account.csv").read_text().count(",used,") == 30
     told = cli(*words)
     assert told.code == 0 and "Next: selfsort label" in told.out and "accuracy" in told.out

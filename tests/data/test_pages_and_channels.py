@@ -12,7 +12,7 @@ from selfsort.data.input_spec import InputSpec
 from selfsort.data.limits import MAX_PIXELS, pillow_limits
 from selfsort.data.loading import load_images
 from selfsort.data.pixels import read_header, read_image
-from selfsort.data.reading import Facts, Reading
+from selfsort.data.reading import Facts, Reading, tell
 from selfsort.data.unreadable import Unreadable
 from selfsort.errors import UserError
 
@@ -57,6 +57,22 @@ def test_the_first_page_unless_another_is_chosen():
     assert levels(largest) == [42] and (largest.facts.pages, largest.facts.page) == (5, None)
     with pytest.raises(Unreadable, match=r"no such page \(it has 5, counted from 0, so not 5\)"):
         read(data, chosen(page=5), 1)
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_the_largest_of_pages_with_many_channels_shows_the_same_channels_as_one_page(pages):
+    data = written(np.moveaxis(planes(pages, 5), 1, -1), photometric="minisblack", planarconfig="contig")
+    largest = read(data, chosen(page="max"), 1)
+    assert levels(largest) == [10 + 8 * 5 * (pages - 1)]
+    assert (largest.facts.channels, largest.facts.used) == (5, (0,))
+    shown = () if pages == 1 else (f"largest values of all pages (of {pages})",)
+    assert largest.facts.changes() == (*shown, "some channels only (0 of 5)")
+
+
+def test_what_was_chosen_is_in_the_account_and_needs_no_advice():
+    assert Facts(pages=5, page=2).changes() == ("one page only (2 of 5)",)
+    assert tell([Facts(pages=5, page=2), Facts(channels=5, used=(0, 2, 4))]) == []
+    assert tell([Facts(pages=5)], advise=False) == ["1 picture has more pages than the one used (5 pages)"]
 
 
 def test_pages_are_channels_if_channels_are_chosen():

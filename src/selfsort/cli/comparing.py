@@ -7,8 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import check_outside, listed_images, told
-from selfsort.cli.options import AsJson, ClassesFrom, DataRoot, Seed, Size, Source, Split, check_seed, level_or_name
+from selfsort.cli.inputs import check_account, check_outside, listed_images, told
+from selfsort.cli.options import (
+    Account,
+    AsJson,
+    Channels,
+    ClassesFrom,
+    DataRoot,
+    Page,
+    Seed,
+    Size,
+    Source,
+    Split,
+    ValueRange,
+    check_seed,
+    level_or_name,
+    reading_of,
+)
 from selfsort.cli.output import answer, print_table, say, shell_words
 from selfsort.errors import UserError
 from selfsort.spelling import counted
@@ -35,7 +50,11 @@ def compare(
     size: Size = None,
     split: Split = None,
     classes_from: ClassesFrom = None,
+    value_range: ValueRange = None,
+    page: Page = None,
+    channels: Channels = None,
     data_root: DataRoot = None,
+    account: Account = None,
     as_json: AsJson = False,
 ) -> None:
     """Train several methods within a time budget and rank them without labels; the same command continues later."""
@@ -44,8 +63,10 @@ def compare(
 
     check_seed(seed)
     check_outside(out, source)
+    check_account(account)
     where: dict[str, Any] = {"split": split, "classes_from": level_or_name(classes_from), "data_root": data_root}
-    images, usual_views = _pictures(source, size, where, as_json)
+    where |= reading_of(value_range, page, channels)
+    images, usual_views = _pictures(source, size, where, as_json, account)
     count = classes or _estimate(images, as_json)
     results = compared(
         [name.strip() for name in methods.split(",") if name.strip()],
@@ -78,7 +99,9 @@ def _report(ranked: "list[MethodResult]", agreement: float | None, out: Path, as
         say(f"Rank correlation of this order with the accuracy: {agreement:.2f}", as_json)
 
 
-def _pictures(source: str, size: int | None, where: dict[str, Any], quiet: bool) -> "tuple[ImageSet, str]":
+def _pictures(
+    source: str, size: int | None, where: dict[str, Any], quiet: bool, account: Path | None
+) -> "tuple[ImageSet, str]":
     """Load pictures at the size, and return the views, that suit a network trained on them from scratch."""
     from selfsort.methods.choice import choose
 
@@ -86,7 +109,7 @@ def _pictures(source: str, size: int | None, where: dict[str, Any], quiet: bool)
     choice = choose(images)
     if size is None and choice.size:
         images = listed_images(source, size=choice.size, quiet=True, **where)
-    return told(images.decoded(), quiet), choice.settings.get("views", "natural")
+    return told(images.decoded(), quiet, account), choice.settings.get("views", "natural")
 
 
 def _estimate(images: "ImageSet", quiet: bool) -> int:

@@ -14,6 +14,7 @@ from selfsort.cli.output import say
 from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
 from selfsort.files import is_there
+from selfsort.spelling import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from selfsort.methods.base import Estimator
 
 
-def loaded_images(source: str, *, quiet: bool = False, **options: Any) -> "ImageSet":
-    """Load pictures and print what they are."""
-    return told(listed_images(source, quiet, **options).decoded(), quiet)
+def loaded_images(source: str, *, quiet: bool = False, account: Path | None = None, **options: Any) -> "ImageSet":
+    """Load pictures, print what they are, and write their account."""
+    return told(listed_images(source, quiet, **options).decoded(), quiet, account)
 
 
 def listed_images(source: str, quiet: bool, **options: Any) -> "ImageSet":
@@ -36,17 +37,20 @@ def listed_images(source: str, quiet: bool, **options: Any) -> "ImageSet":
     return list_images(source, progress=not quiet and sys.stderr.isatty(), **options)
 
 
-def told(images: "ImageSet", quiet: bool, account: Path | None = None) -> "ImageSet":
-    """Print what the pictures are and what was changed or left out, write the account, and return the pictures."""
+def told(images: "ImageSet", quiet: bool, account: Path | None = None, *, advise: bool = True) -> "ImageSet":
+    """Print what the pictures are and what was changed or left out, write the account, and return the pictures.
+
+    `advise` also says with which flags something else would be read.
+    """
     from selfsort.data.account import summarise_account
     from selfsort.data.reading import tell
 
-    count = f"{len(images):,} picture{'' if len(images) == 1 else 's'}"
+    count = counted(len(images), "picture")
     if images.is_decoded:
         height, width, channels = images.image_shape
         count += f", {height}x{width}, {'grey' if channels == 1 else 'colour'}"
     say(count, quiet)
-    for line in (*images.told, *tell(images.facts.values())):
+    for line in (*images.told, *tell(images.facts.values(), advise=advise)):
         say(in_flags(line), quiet)
     if summary := summarise_account(images.listing):
         say(summary, quiet)
@@ -88,7 +92,7 @@ def open_model(
 
     model = methods.load(run)
     options = _range_of(model.input_) | options
-    return model, told(model.readable(listed_images(source, quiet, **options)), quiet, account)
+    return model, told(model.readable(listed_images(source, quiet, **options)), quiet, account, advise=False)
 
 
 def _range_of(spec: "InputSpec") -> dict[str, Any]:

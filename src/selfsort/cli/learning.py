@@ -83,6 +83,7 @@ def views(
     page: Page = None,
     channels: Channels = None,
     data_root: DataRoot = None,
+    account: Account = None,
     seed: Seed = 0,
 ) -> None:
     """Show what the augmentation does to your pictures before you train: originals with six views each."""
@@ -93,9 +94,12 @@ def views(
     from selfsort.training.data import ImageData
 
     check_seed(seed)
+    check_account(account)
     preset = views_from(views)
     reading = reading_of(value_range, page, channels)
-    images = loaded_images(source, size=size, resize=resize, split=split, data_root=data_root, **reading)
+    images = loaded_images(
+        source, account=account, size=size, resize=resize, split=split, data_root=data_root, **reading
+    )
     torch.manual_seed(seed)
     chosen = torch.randperm(len(images))[:count].sort().values.numpy()
     originals = ImageData(images.images, torch.device("cpu")).inputs(chosen)

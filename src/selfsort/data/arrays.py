@@ -130,7 +130,7 @@ def _channel_last(array: NDArray[Any], channel_first: bool, name: str, chosen: t
         return array.transpose(0, 2, 3, 1)
     wanted = "(N, H, W) or (N, C, H, W)" if channel_first else "(N, H, W), (N, H, W, C) or (N, C, H, W)"
     raise UserError(
-        f"{name} must be of shape {wanted} with 1, 3 or 4 channels, not {shape}; reshape it, or choose with channels=."
+        f"{name} must be of shape {wanted} with 1, 3 or 4 channels, not {shape}; reshape it, or choose with channels=…."
     )
 
 

@@ -267,7 +267,7 @@ def summarise_skipped(skipped: Iterable[Skipped]) -> str:
 def count_files(total: int, how: str, reasons: Iterable[str]) -> str:
     """Say what became of how many files, and why; "" for none."""
     counts = ", ".join(f"{reason} ({count:,})" for reason, count in count_kinds(reasons).most_common())
-    return f"{total:,} file{'' if total == 1 else 's'} {how}: {counts}" if total else ""
+    return f"{counted(total, 'file')} {how}: {counts}" if total else ""
 
 
 def count_kinds(reasons: Iterable[str]) -> Counter[str]:

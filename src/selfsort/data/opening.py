@@ -99,6 +99,8 @@ def _open_tiff(stream: BinaryIO, reading: Reading, max_pixels: int) -> Opened:
     head = tiff.read_head(stream)
     if head.raw:
         raise Unreadable(RAW)
+    if reading.page == "max" and len(head.pages) < 2:
+        reading = replace(reading, page=None)
     if reading.channels or reading.page not in (None, 0):
         return _open_stack(stream, head, reading, max_pixels)
     opened = _open_page(stream, head.pages[0] if head.pages else 0, head.complete, reading, max_pixels)
@@ -141,7 +143,7 @@ def _open_stack(stream: BinaryIO, head: tiff.TiffHead, reading: Reading, max_pix
         columns = reading.channels or (0,)
         if max(columns) >= places.shape[1]:
             raise no_channel(max(columns), places.shape[1])
-    size = first.size
+    size, used = first.size, () if reading.channels else first.facts.used
     check_memory(size, size[0] * size[1] * (4 + 8 * len(columns)), max_pixels, len(rows) * len(columns))
 
     def values_at(place: int) -> NDArray[Any]:
@@ -153,12 +155,14 @@ def _open_stack(stream: BinaryIO, head: tiff.TiffHead, reading: Reading, max_pix
 
     def load() -> Loaded:
         planes = [_largest(values_at(places[row, column]) for row in rows) for column in columns]
-        settled = tuple(range(len(columns))) if places.shape[1] > 1 else ()
+        settled = tuple(range(len(columns))) if places.shape[1] > 1 else used
         return Loaded(values.of_array(np.concatenate(planes, 2))._replace(shown=settled))
 
     facts = Facts(pages=len(places), page=None if reading.page == "max" else rows[0])
     if places.shape[1] > 1:
         facts = facts._replace(channels=places.shape[1], used=tuple(columns))
+    elif used:
+        facts = facts._replace(channels=samples, used=used)
     return Opened(size, None, first.deep, load, facts)
 
 

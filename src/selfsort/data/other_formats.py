@@ -17,6 +17,8 @@ _BY_SIGNATURE = (
     (0, b"\xff\x4f\xff\x51", f"JPEG 2000 {_AS_PNG}"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL (export it as JPEG or PNG)"),
     (0, b"\xff\x0a", "JPEG XL (export it as JPEG or PNG)"),
+    (0, b"ZISRAWFILE", f"CZI of a microscope {_AS_PNG}"),
+    (0, b"\xda\xce\xbe\x0a", f"ND2 of a microscope {_AS_PNG}"),
     (0, b"v/1\x01", f"OpenEXR {_AS_PNG}"),
     (0, b"SIMPLE  =", f"FITS {_AS_PNG}"),
     (0, b"\x89HDF\r\n", f"HDF5 {_AS_PNG}"),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from selfsort.errors import UserError
+from selfsort.spelling import counted
 
 Range = tuple[float, float]
 ValueRange = Literal["type", "set", "picture"] | Range
@@ -147,7 +148,7 @@ class Facts(NamedTuple):
         ('first page only (of 5)', 'converted to 8 bits (uint16)')
         """
         said = {
-            f"first page only (of {self.pages})": self.pages > 1,
+            self._page_shown(): self.pages > 1,
             f"some channels only ({', '.join(map(str, self.used))} of {self.channels})": self.channels > 0,
             f"converted to 8 bits ({self.depth})": bool(self.depth),
             "turned upright": self.turned,
@@ -156,26 +157,43 @@ class Facts(NamedTuple):
         }
         return tuple(words for words, holds in said.items() if holds)
 
+    def _page_shown(self) -> str:
+        if self.page is None:
+            return f"largest values of all pages (of {self.pages})"
+        return (
+            f"first page only (of {self.pages})" if self.page == 0 else f"one page only ({self.page} of {self.pages})"
+        )
+
 
 PLAIN = Facts()
 
 
-def tell(facts: Iterable[Facts]) -> list[str]:
+def tell(facts: Iterable[Facts], *, advise: bool = True) -> list[str]:
     """Say, one line each, which pictures have unused parts, had something guessed, or show nothing.
+
+    Pages and channels other than the first were chosen, so they are not mentioned. `advise` also says how to choose.
 
     >>> tell([Facts(pages=5), Facts(pages=9), Facts(turned=True)])
     ['2 pictures have more pages than the one used (5 to 9 pages): choose with page=…']
     """
     known = list(facts)
     lines = [
-        _counted([each.pages for each in known if each.pages > 1 and each.page is not None], "pages", "page=…"),
-        _counted([each.channels for each in known if each.channels > len(each.used)], "channels", "channels=…"),
+        _counted([each.pages for each in known if each.pages > 1 and each.page == 0], "pages", "page=…"),
+        _counted(
+            [each.channels for each in known if each.channels and each.used == tuple(range(len(each.used)))],
+            "channels",
+            "channels=…",
+        ),
     ]
     if outside := sum(each.outside for each in known):
-        lines.append(f"{_pictures(outside)} {_lie(outside)} outside the value range: choose another with value_range=…")
+        what = "picture lies" if outside == 1 else "pictures lie"
+        lines.append(f"{outside:,} {what} outside the value range: choose another with value_range=…")
+    if not advise:
+        lines = [line.partition(": choose ")[0] for line in lines]
     for guess in sorted({each.guessed for each in known} - {""}):
         count = sum(each.guessed == guess for each in known)
-        lines.append(f"{_pictures(count)} {'does' if count == 1 else 'do'} not say how colours are meant: {guess}")
+        do = "does" if count == 1 else "do"
+        lines.append(f"{counted(count, 'picture')} {do} not say how colours are meant: {guess}")
     return [line for line in lines if line]
 
 
@@ -186,12 +204,4 @@ def _counted(numbers: list[int], what: str, parameter: str) -> str:
     span = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     used = "the one used" if what == "pages" else "those used"
     have = "has" if len(numbers) == 1 else "have"
-    return f"{_pictures(len(numbers))} {have} more {what} than {used} ({span} {what}): choose with {parameter}"
-
-
-def _pictures(count: int) -> str:
-    return f"{count:,} picture{'' if count == 1 else 's'}"
-
-
-def _lie(count: int) -> str:
-    return "lies" if count == 1 else "lie"
+    return f"{counted(len(numbers), 'picture')} {have} more {what} than {used} ({span} {what}): choose with {parameter}"

@@ -3,6 +3,7 @@
 import math
 import zlib
 from pathlib import Path
+from textwrap import shorten
 from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -26,6 +27,7 @@ _UNREADABLE = (
     *(OSError, ValueError, EOFError, BadZipFile, MemoryError, zlib.error, TokenError, SyntaxError),
     *(OverflowError, TypeError, KeyError, NotImplementedError, RecursionError),
 )
+_LONGEST_REASON = 120
 _MOST_CLASSES = 100_000  # larger numbers are not classes, and a list of them would fill the memory
 
 
@@ -59,7 +61,8 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     except _UNREADABLE as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError(f"{str(path)!r} holds Python objects; save plain uint8 or float arrays instead.") from error
-        raise UserError(f"{str(path)!r} is not a readable array file ({error}); write it with numpy.save.") from error
+        reason = shorten(str(error), _LONGEST_REASON)  # NumPy quotes a header in full
+        raise UserError(f"{str(path)!r} is not a readable array file ({reason}); write it with numpy.save.") from error
 
 
 def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
