@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +18,8 @@ import torch
 from commands import Answer
 from selfsort.__main__ import main
 from selfsort.data import decoding
+from selfsort.errors import UserError
+from selfsort.training.processes import processes
 
 # Processes are forked from a server that has imported everything: a fresh start takes seconds.
 SERVER = multiprocessing.get_context("forkserver")
@@ -65,3 +70,47 @@ class Running:
             pytest.fail("the command did not end")
         out, err = (Path(f"{self.log}.{number}").read_text(encoding="utf-8") for number in (1, 2))
         return Answer(self.process.exitcode, out, err)
+
+
+def _run_rank(number: int, port: int, answers: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Run a function in one of two processes, as torchrun starts them."""
+    torch.set_num_threads(1)
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(number), "LOCAL_RANK": str(number)}
+    os.environ["GROUP_RANK"] = "0"
+    try:
+        with processes(device="cpu"):
+            found = function(*arguments)
+    except UserError as error:
+        found = error
+    answers.send_bytes(pickle.dumps(found))  # send would share the memory of tensors, which ends with the process
+
+
+def in_two(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Run a function in two processes that train together; return what each returned, or its `UserError`.
+
+    A process that died has returned None.
+    """
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    pipes = [SERVER.Pipe(duplex=False) for _ in range(2)]
+    started = [
+        SERVER.Process(target=_run_rank, args=(number, port, sending, function, arguments))
+        for number, (_, sending) in enumerate(pipes)
+    ]
+    for process in started:
+        process.start()
+    for _, sending in pipes:
+        sending.close()
+    answers = []
+    for receiving, _ in pipes:
+        try:
+            assert receiving.poll(300), "the processes did not end"
+            answers.append(pickle.loads(receiving.recv_bytes()))
+        except EOFError:
+            answers.append(None)
+        receiving.close()
+    for process in started:
+        process.join(60)
+    return answers

@@ -6,6 +6,7 @@ import sys
 from selfsort.cli import app
 from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
+from selfsort.ranks import Elsewhere
 
 
 def main() -> None:
@@ -16,6 +17,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except Elsewhere:
+        sys.exit(1)
     except UserError as error:
         _stop(in_flags(str(error), *sys.argv[1:2]), 1)
     except OSError as error:

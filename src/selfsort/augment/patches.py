@@ -7,6 +7,7 @@ all patches of a picture are cut in one call.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from selfsort.augment.views import LUMA, Draw, Range
 from selfsort.memory import keep_freed_memory
+from selfsort.models.split_batch import drawn
 
 _CHUNK_PIXELS = 1 << 18  # of pictures and patches processed at once, so that they stay in the CPU cache
 _COLOUR_SAMPLE = 1000  # pictures from which the principal colours are computed
@@ -141,7 +143,8 @@ class PatchMaker:
         height, width = pictures.shape[-2:]
         changes, draw = self.changes, Draw(len(pictures) * count, self.device, generator)
         anchors = _anchors(pictures, count, generator)
-        shifts = torch.randn((draw.n, 2), generator=generator, device=self.device) * (changes.shift * self.size)
+        options: dict[str, Any] = {"generator": generator, "device": self.device}
+        shifts = drawn(lambda rows: torch.randn((rows, 2), **options), draw.n) * (changes.shift * self.size)
         limits = anchors.new_tensor([width, height])
         centres = (anchors + shifts).clamp_(min=0).minimum(limits)
         scale = draw.between(*changes.scale)
@@ -180,7 +183,8 @@ def _anchors(pictures: Tensor, count: int, generator: torch.Generator | None) ->
     width = pictures.shape[-1]
     summed = edge_strength(pictures).flatten(1).cumsum(1)
     total = summed[:, -1:]
-    places = torch.rand((len(pictures), count), generator=generator, device=pictures.device)
+    options: dict[str, Any] = {"generator": generator, "device": pictures.device}
+    places = drawn(lambda rows: torch.rand((rows, count), **options), len(pictures))
     found = torch.searchsorted(summed, places * total, right=True)
     anywhere = (places * summed.shape[1]).long()
     found = torch.where(total > 0, found, anywhere).clamp_(max=summed.shape[1] - 1).flatten()

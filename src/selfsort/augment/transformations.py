@@ -16,6 +16,7 @@ from torch import Tensor
 
 from selfsort.augment.views import Draw, Views, warp
 from selfsort.errors import UserError
+from selfsort.models.split_batch import each_kind
 
 Transformation = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -180,10 +181,9 @@ class Transformations:
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return one view of each picture: (B, C, H, W) floats in [0, 1] in, the same shape and range out."""
         for drawn in self._draw(len(images), images.device, generator):
-            for code, transform in enumerate(TRANSFORMATIONS.values()):
-                places = (drawn == code).nonzero().squeeze(1)
-                if len(places):
-                    images = images.index_copy(0, places, transform(images[places], generator))
+            for code, places in each_kind(drawn, len(_ALL)):
+                transform = TRANSFORMATIONS[_ALL[code]]
+                images = images.index_copy(0, places, transform(images[places], generator))
         return images
 
     def _draw(self, n: int, device: torch.device, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

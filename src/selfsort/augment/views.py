@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsort.models.split_batch import drawn
+
 Range = tuple[float, float]
 _LEAST_SIDE = 8  # pixels of a smaller view
 LUMA = (0.299, 0.587, 0.114)
@@ -67,7 +69,8 @@ class Views:
         if self.blur > 0:
             images = self._blur(images, generator)
         if self.noise > 0:
-            noise = torch.randn(images.shape, generator=generator, device=images.device)
+            shape, device = images.shape[1:], images.device
+            noise = drawn(lambda rows: torch.randn((rows, *shape), generator=generator, device=device), len(images))
             images = (images + self.noise * noise).clamp_(0, 1)
         return images
 
@@ -180,11 +183,14 @@ class Draw:
 
     def between(self, low: float, high: float) -> Tensor:
         """Return (n,) numbers, uniform between `low` and `high`."""
-        return low + (high - low) * torch.rand(self.n, generator=self.generator, device=self.device)
+        return low + (high - low) * self._uniform()
 
     def happens(self, probability: float) -> Tensor:
         """Return (n,) numbers, 1 with this probability and otherwise 0."""
-        return (torch.rand(self.n, generator=self.generator, device=self.device) < probability).float()
+        return (self._uniform() < probability).float()
+
+    def _uniform(self) -> Tensor:
+        return drawn(lambda rows: torch.rand(rows, generator=self.generator, device=self.device), self.n)
 
 
 def _saturate_and_turn(saturation: Tensor, angle: Tensor, luma: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -250,6 +250,14 @@ def fit(
             "--set", metavar="NAME=VALUE", help="Any parameter of the method; `selfsort methods NAME` lists them."
         ),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that train together, each on its GPU if there are GPUs.", show_default="1"),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Machines on which they run; see docs/scaling.md.", show_default="1"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the interrupted run in --out, or start it.")
     ] = False,
@@ -275,7 +283,8 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Learn clusters from pictures and save the model in a run folder."""
-    from selfsort import methods, runs
+    from selfsort import methods, ranks, runs
+    from selfsort.training.processes import processes
 
     if resume and runs.RunFolder(out).is_complete():
         answer("fit", {"run": str(out), "status": "complete"}, as_json)
@@ -298,21 +307,29 @@ def fit(
     where |= {"exclude": _rejected(audit, as_json)} | reading_of(value_range, page, channels)
     if method is not None:
         methods.make(method, given)  # reports wrong settings before the pictures are listed
-    images = listed_images(source, size=size, quiet=as_json, **where)
-    choice = _choice(method, backbone, images)
-    say(f"Method: {choice.method}, as {choice.reason}; --method chooses another.", as_json or method is not None)
-    usual = {} if method else {"n_classes": "auto"}
-    model = methods.make(choice.method, usual | choice.settings | given)
-    if model.method == "frozen":
-        model = _at_own_size(model, size, resize)
-        model.check(images)
-    else:
-        images = images if size or not choice.size else listed_images(source, size=choice.size, quiet=True, **where)
-        images = images.decoded()
-    with resumable(out):
-        images = told(model.prepared(images, not as_json), as_json, account)
-        model.fit(images, run_dir=out, resume=resume, progress=not as_json)
-    _report_fit(model, images, out, as_json)
+    with processes(devices, nodes, cast(Any, device or "auto")):
+        with ranks.first_ahead():
+            images = listed_images(source, size=size, quiet=as_json, **where)
+            choice = _choice(method, backbone, images)
+            say(
+                f"Method: {choice.method}, as {choice.reason}; --method chooses another.", as_json or method is not None
+            )
+            usual = {} if method else {"n_classes": "auto"}
+            model = methods.make(choice.method, usual | choice.settings | given)
+            if model.method == "frozen":
+                model = _at_own_size(model, size, resize)
+                model.check(images)
+            else:
+                other = None if size else choice.size
+                images = images if other is None else listed_images(source, size=other, quiet=True, **where)
+                images = images.decoded()
+        with resumable(out):
+            with ranks.first_ahead():
+                images = model.prepared(images, not as_json and ranks.is_first())
+            told(images, as_json, account if ranks.is_first() else None)
+            model.fit(images, run_dir=out, resume=resume, progress=not as_json)
+        if ranks.is_first():
+            _report_fit(model, images, out, as_json)
 
 
 def _choice(method: str | None, backbone: str | None, images: "ImageSet") -> "Choice":

@@ -4,12 +4,19 @@ Zhuang, Zhai and Yamins, "Local aggregation for unsupervised learning of visual 
 its next step.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfsort.clustering.kmeans import kmeans
 from selfsort.models.per_image import PerImage
+from selfsort.models.split_batch import gathered
+from selfsort.ranks import from_first
 
 _ITERATIONS = 20  # of each k-means; clusters are recomputed after each epoch, so they need not converge
 
@@ -72,7 +79,8 @@ class LocalAggregation(nn.Module):
 
         It is 0 in the first epoch, while the memory fills.
         """
-        epoch, step = divmod(int(self.steps), len(self.bank) // len(indices))
+        everyone = gathered(indices)
+        epoch, step = divmod(int(self.steps), len(self.bank) // len(everyone))
         with torch.autocast(embedding.device.type, enabled=False):  # cosines near 1 need full precision
             unit = F.normalize(embedding.float())
             loss = unit.new_zeros(())
@@ -82,7 +90,7 @@ class LocalAggregation(nn.Module):
                 loss = local_aggregation_loss(
                     unit, indices, self.bank.rows, self.clusters, self.neighbours, self.temperature
                 )
-        self._remember(unit.detach(), indices)
+        self._remember(gathered(unit.detach()), everyone)
         return loss
 
     def _remember(self, unit: Tensor, indices: Tensor) -> None:
@@ -94,7 +102,9 @@ class LocalAggregation(nn.Module):
     def _cluster(self) -> None:
         # The training loop seeds torch's generator at each step, so a resumed run makes the same clusters.
         seeds = torch.randint(2**31, (len(self.clusters),)).tolist()
-        points = self.bank.rows.cpu().numpy()
-        for row, seed in enumerate(seeds):
-            found = kmeans(points, self.n_clusters, restarts=1, iterations=_ITERATIONS, random_state=seed)
-            self.clusters[row] = torch.from_numpy(found.labels).to(self.clusters)
+        found = from_first(lambda: self._found(self.bank.rows.cpu().numpy(), seeds))
+        self.clusters.copy_(torch.from_numpy(found))
+
+    def _found(self, points: NDArray[np.float32], seeds: Sequence[int]) -> NDArray[np.int64]:
+        options: dict[str, Any] = {"restarts": 1, "iterations": _ITERATIONS}
+        return np.stack([kmeans(points, self.n_clusters, random_state=seed, **options).labels for seed in seeds])

@@ -22,6 +22,7 @@ from selfsort.methods.base import TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
+from selfsort.models.split_batch import gathered
 from selfsort.training.outputs import outputs
 
 
@@ -67,7 +68,8 @@ class ADCNet(Net):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the associations of centres with pictures and of pictures with views, plus the classifier's loss."""
-        pictures, views = self._embedded(torch.cat([batch.inputs, batch.views[0]])).chunk(2)
+        embedded = self._embedded(torch.cat([batch.inputs, batch.views[0]]))
+        pictures, views = gathered(embedded, views=2).chunk(2)
         centres = F.normalize(self.centres)
         found = association_loss(centres, pictures, self.temperature, self.visit)
         found = found + association_loss(views, pictures, self.temperature, self.visit)

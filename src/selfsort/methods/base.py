@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast, get_type_hints
 
@@ -16,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
-from selfsort import runs
+from selfsort import ranks, runs
 from selfsort.augment import Augmentation, resolved, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.clustering.class_count import ClassCount, estimate_class_count
@@ -34,6 +35,7 @@ from selfsort.schema import Invalid
 from selfsort.training.callbacks import History, OnEpoch, write_metrics
 from selfsort.training.data import ImageData, TrainingData
 from selfsort.training.outputs import outputs
+from selfsort.training.processes import check_alike
 from selfsort.training.recipe import (
     MILESTONES,
     Device,
@@ -222,17 +224,21 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         """
         # From here on the methods' own code runs, and it must not see labels.
         images = as_image_set(X).unlabelled()
-        self.check(images)
-        images = self.prepared(images, progress)
+        progress = progress and ranks.is_first()
+        with ranks.first_ahead():
+            self.check(images)
+            images = self.prepared(images, progress)
         facts = runs.describe(self.method, self._params(), images, self.input_of(images))
         facts |= {"labelling": {"space": self.label_space, "view": self.label_view}}
-        with runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext() as folder:
+        check_alike(runs.essentials(facts))
+        opened = runs.open_run(run_dir, facts, images, resume) if run_dir else nullcontext()
+        with ranks.first_enters(opened, Path(run_dir) if run_dir else None) as folder:
             self._fit(images, folder, resume, progress, on_epoch)
             self.run_ = facts | {"training": self._training_facts()}
             self.run_dir_ = Path(run_dir) if run_dir else None
             if folder:
-                self.run_["training"] |= {"groups": self.group_quality(images).to_json()}
-                self._write(folder, images.ids)
+                self.run_["training"] |= {"groups": ranks.from_first(lambda: self.group_quality(images).to_json())}
+                ranks.from_first(partial(self._write, folder, images.ids))
         return self
 
     def prepared(self, images: ImageSet, progress: bool) -> ImageSet:
@@ -277,8 +283,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self.history_ = self.train_stages(images, Context(folder, resume, progress, on_epoch))
         self.embedding_, logits = self._outputs(images)
         _finite(self.embedding_)
-        self.class_count_ = self._class_count()
-        self.clustering_ = self._cluster() if logits is None else None
+        self.class_count_ = ranks.from_first(self._class_count)
+        self.clustering_ = ranks.from_first(self._cluster) if logits is None else None
         self.probabilities_ = self._probabilities(self.embedding_, logits)
         self.labels_ = self.probabilities_.argmax(1)
         # The time of a resumed run includes its earlier parts.
@@ -392,6 +398,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         epochs = self.history_.rows
         facts = {"minutes": round(self.minutes_, 3), "epochs": len(epochs), "warnings": self.history_.warnings}
         facts |= {"device": pick_device(self.device).type, "threads": torch.get_num_threads()}
+        facts |= {"processes": ranks.size()} if ranks.size() > 1 else {}
         return facts if self.class_count_ is None else facts | {"class_count": self.class_count_.to_json()}
 
     def save(self, path: str | Path) -> None:

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from selfsort.errors import UserError
 from selfsort.methods.halving import Halving
 from selfsort.models.base import Batch, Net, Output, ParameterGroup
+from selfsort.models.split_batch import drawn as random_rows
 
 _BETAS = (0.5, 0.999)  # of Adam: with a momentum of 0.9 both networks oscillate (section 3)
 
@@ -79,7 +80,8 @@ class DCGANNet(Net):
     def loss(self, batch: Batch) -> Tensor:
         """Return the sum of both losses, each of which trains only its own network."""
         images = batch.views[0]
-        drawn = self.generator(torch.randn(len(images), self.z_dim, device=images.device)).float()
+        z = random_rows(lambda rows: torch.randn(rows, self.z_dim, device=images.device), len(images))
+        drawn = self.generator(z).float()
         judged = discriminator_loss(self.discriminator(images), self.discriminator(drawn.detach()))
         still = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         return judged + generator_loss(functional_call(self.discriminator, still, (drawn,)))

@@ -22,6 +22,8 @@ from selfsort.methods.stage import Context, Stage
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.per_image import PerImage
+from selfsort.models.split_batch import gathered
+from selfsort.ranks import from_first
 from selfsort.training.outputs import outputs
 
 _COMPONENTS = 256  # principal components used by k-means (section 3.3)
@@ -58,8 +60,8 @@ class DeepClusterNet(Net):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the cross-entropy of the pseudo-classes (equation 1), as if each had as many pictures."""
-        scores = self.classifier(self.backbone(batch.views[0])).float()
-        return F.cross_entropy(scores, self.pseudo[batch.indices], self.weights)
+        scores = gathered(self.classifier(self.backbone(batch.views[0])).float())
+        return F.cross_entropy(scores, self.pseudo[gathered(batch.indices)], self.weights)
 
     def forward(self, inputs: Tensor) -> Output:
         """Return the (B, D) features of the backbone."""
@@ -67,7 +69,8 @@ class DeepClusterNet(Net):
 
     def regroup(self, features: NDArray[np.float32], seed: int) -> None:
         """Use the clusters of the pictures' (N, D) features as pseudo-classes."""
-        found = kmeans(whitened(features), len(self.weights), restarts=1, random_state=seed).labels
+        groups = len(self.weights)
+        found = from_first(lambda: kmeans(whitened(features), groups, restarts=1, random_state=seed).labels)
         counts = np.bincount(found, minlength=len(self.weights))
         self.pseudo.replace(torch.from_numpy(found))
         self.weights.copy_(torch.from_numpy(len(found) / (len(counts) * counts)))

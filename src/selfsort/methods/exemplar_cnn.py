@@ -17,18 +17,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from selfsort import runs
+from selfsort import ranks, runs
 from selfsort.augment import Augmentation, views_from
 from selfsort.augment.patches import PatchMaker
 from selfsort.clustering.surrogates import check_cluster_distance, surrogate_classes
 from selfsort.data.image_set import ImageSet
 from selfsort.errors import UserError
-from selfsort.files import atomic_path, remove
+from selfsort.files import atomic_path
 from selfsort.memory import available_bytes
 from selfsort.methods.base import Estimator, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output, ParameterGroup
 from selfsort.models.per_image import PerImage
+from selfsort.models.split_batch import dropout
 from selfsort.spelling import counted
 from selfsort.tables import write_table
 from selfsort.training.data import ImageData, TrainingData, ViewMaker
@@ -93,10 +94,10 @@ class ExemplarNet(Net):
     def scores(self, patches: Tensor) -> Tensor:
         """Return (B, n_classes) scores of (B, C, patch_size, patch_size) patches in [0, 1]."""
         x = F.max_pool2d(F.relu(self.conv1(self._normalised(patches))), 3, 2)
-        x = F.dropout(x, 0.25, self.training)
-        x = F.dropout(F.max_pool2d(F.relu(self.conv2(x)), 3, 2), 0.25, self.training)
-        x = F.dropout(F.relu(self.conv3(x)), 0.25, self.training)
-        x = F.dropout(F.relu(self.dense1(x.flatten(1))), 0.5, self.training)
+        x = dropout(x, 0.25, self.training)
+        x = dropout(F.max_pool2d(F.relu(self.conv2(x)), 3, 2), 0.25, self.training)
+        x = dropout(F.relu(self.conv3(x)), 0.25, self.training)
+        x = dropout(F.relu(self.dense1(x.flatten(1))), 0.5, self.training)
         return cast(Tensor, self.dense2(x))
 
     def forward(self, inputs: Tensor) -> Output:
@@ -291,15 +292,17 @@ class ExemplarCNN(TrainedEstimator):
         return np.sort(rng.permutation(n_images)[: self._n_surrogates(n_images)])
 
     def _clustered(self, features: NDArray[np.float32], ids: Sequence[str], context: Context) -> list[Rows]:
-        return surrogate_classes(
-            features,
-            self._n_surrogates(len(features)),
-            distance_threshold=self.cluster_distance,
-            largest=self.largest_cluster,
-            neighbours=self.neighbours,
-            random_state=self.random_state,
-            warn=context.warn,
-            ids=ids,
+        return ranks.from_first(
+            lambda: surrogate_classes(
+                features,
+                self._n_surrogates(len(features)),
+                distance_threshold=self.cluster_distance,
+                largest=self.largest_cluster,
+                neighbours=self.neighbours,
+                random_state=self.random_state,
+                warn=context.warn,
+                ids=ids,
+            )
         )
 
     def _round(self, number: int, maker: PatchMaker, classes: Sequence[Rows], context: Context) -> Iterator[Stage]:
@@ -321,8 +324,8 @@ class ExemplarCNN(TrainedEstimator):
             title = self._title(number, classes)
             yield Stage(net, patches, self.recipe(), name=name, title=title, validate=validate)
             net.classes.replace(torch.zeros(0, dtype=torch.int64))
-            remove(held_out)
-            remove(made)
+            context.remove(held_out)
+            context.remove(made)
 
     def _title(self, number: int, classes: Sequence[Rows]) -> str:
         if not self.clustered:
@@ -388,19 +391,25 @@ def _make_patches(path: Path, maker: PatchMaker, rows: Rows, count: int, seed: i
     shape = (len(rows) * count, maker.size, maker.size, channels)
     if not len(rows) * count:
         return np.empty(shape, np.uint8)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check_disk(path.parent, shape)
-        generator = torch.Generator(maker.device).manual_seed(seed)
-        at_once = max(1, _BLOCK // count)
-        with atomic_path(path) as partial, open(partial, "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(rows), at_once):
-                drawn = maker.draw(rows[start : start + at_once], count, generator)
-                pixels = drawn.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
-                file.write(pixels.cpu().contiguous().numpy().data)
+    with ranks.first_ahead():
+        if not path.exists():
+            _write_patches(path, shape, maker, rows, count, torch.Generator(maker.device).manual_seed(seed))
     return cast(NDArray[np.uint8], np.load(path, mmap_mode="r"))
+
+
+def _write_patches(
+    path: Path, shape: tuple[int, ...], maker: PatchMaker, rows: Rows, count: int, generator: torch.Generator
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_disk(path.parent, shape)
+    at_once = max(1, _BLOCK // count)
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(rows), at_once):
+            drawn = maker.draw(rows[start : start + at_once], count, generator)
+            pixels = drawn.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
+            file.write(pixels.cpu().contiguous().numpy().data)
 
 
 def _check_disk(folder: Path, shape: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.rivals import Rivals
+from selfsort.models.split_batch import gathered
 
 _LEAST = 1e-8  # of a probability
 
@@ -42,7 +43,7 @@ class IICNet(Net):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the negative mutual information, averaged over both kinds of heads."""
-        features = self.backbone(torch.cat(batch.views))
+        features = gathered(self.backbone(torch.cat(batch.views)), views=2)
         wanted, over = (self._losses(heads, features) for heads in (self.heads, self.over_heads))
         self.rivals.take(wanted)
         return (wanted.mean() + over.mean()) / 2

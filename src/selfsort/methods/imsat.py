@@ -22,6 +22,7 @@ from selfsort.methods.stage import Context, Stage
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.per_image import PerImage
+from selfsort.models.split_batch import drawn, gathered
 
 _NEIGHBOUR = 10  # the distance of this neighbour measures what is near a picture (section 5.1)
 
@@ -60,14 +61,15 @@ class IMSATNet(Net):
         shares = torch.softmax(scores.float(), 1).detach()
         changed = [self._scores(view) for view in batch.views]
         radius = self.radius[batch.indices]
-        if radius.any():
+        if self.radius.rows.any():
             changed.append(self._scores(self._worst(batch.inputs, shares, radius.view(-1, 1, 1, 1))))
         apart = torch.stack([augmentation_loss(shares, each) for each in changed]).mean()
-        return apart - self.weight * information(scores, self.balance)
+        return apart - self.weight * information(gathered(scores), self.balance)
 
     def _worst(self, images: Tensor, shares: Tensor, radius: Tensor) -> Tensor:
         """Return pictures moved by `radius` to where their classes change fastest (virtual adversarial training)."""
-        step = (radius * _directions(torch.randn_like(images))).requires_grad_()
+        noise = drawn(lambda rows: torch.randn((rows, *images.shape[1:]), device=images.device), len(images))
+        step = (radius * _directions(noise)).requires_grad_()
         apart = augmentation_loss(shares, self._scores(images + step))
         (gradient,) = torch.autograd.grad(apart, step)
         return images + radius * _directions(gradient)

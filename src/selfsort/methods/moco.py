@@ -15,6 +15,7 @@ from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.followers import Follower
+from selfsort.models.split_batch import gathered
 
 
 def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
@@ -55,7 +56,7 @@ class MoCoNet(Net):
             keys = F.normalize(self.target(batch.views[1]).float())
         loss = info_nce(queries, keys, self.queue.clone(), self.temperature)
         if self.training:
-            self._put(keys)
+            self._put(gathered(keys))
         return loss
 
     def _put(self, keys: Tensor) -> None:

@@ -25,6 +25,7 @@ from selfsort.methods.stage import Context, Stage
 from selfsort.methods.two_stage import TwoStage, embedding_width
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.per_image import PerImage
+from selfsort.models.split_batch import gathered, share
 
 _MIXING = 4.0  # both parameters of the Beta distribution for mixing pairs
 _SMOOTHING = 0.5  # share of a label's probability spread over the other classes
@@ -93,7 +94,7 @@ class RUCNet(Net):
         guess = sharpened(torch.stack([each for both in shares for each in both[1:]]).mean(0))
         losses = self._loss(first, shares[1][0], guess, batch), self._loss(second, shares[0][0], guess, batch)
         if self.training:
-            self._believe(batch.indices, (shares[0][0] + shares[1][0]) / 2)
+            self._believe(gathered(batch.indices), gathered((shares[0][0] + shares[1][0]) / 2))
             self.steps += 1
         return (losses[0] + losses[1]) / 2
 
@@ -103,15 +104,12 @@ class RUCNet(Net):
         trust = others.amax(1, keepdim=True)  # the other network's confidence
         targets = torch.where(is_clean[:, None], sharpened((1 - trust) * known + trust * others), guess)
         images, targets = torch.cat(batch.views[:2]), targets.repeat(2, 1)
-        share = torch.distributions.Beta(_MIXING, _MIXING).sample()
-        share, order = torch.maximum(share, 1 - share), torch.randperm(len(images), device=images.device)
-        scores = net(images.lerp(images[order], 1 - share))[1]
+        images, targets = _mixed(images, targets)
+        scores, is_clean = gathered(net(images)[1], views=2), gathered(is_clean)
         ramp = min(1.0, max(0.1, int(self.steps) / self.total))
-        found = robust_loss(
-            scores, targets.lerp(targets[order], 1 - share), is_clean.repeat(2), self.doubt_weight * ramp
-        )
+        found = robust_loss(scores, gathered(targets, views=2), is_clean.repeat(2), self.doubt_weight * ramp)
         smoothed = F.cross_entropy(net(batch.views[2])[1], labels, reduction="none", label_smoothing=_SMOOTHING)
-        return found + (smoothed * is_clean).sum() / is_clean.sum().clamp_min(1)
+        return found + (gathered(smoothed) * is_clean).sum() / is_clean.sum().clamp_min(1)
 
     def _believe(self, indices: Tensor, shares: Tensor) -> None:
         sureness, labels = shares.max(1)
@@ -123,6 +121,15 @@ class RUCNet(Net):
         """Return the first's (B, D) embedding and the (B, K) logarithms of both classifiers' mean shares."""
         (embedding, one), (_, other) = (net(inputs) for net in self.both)
         return Output(embedding, torch.stack([one, other]).log_softmax(2).logsumexp(0))
+
+
+def _mixed(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two views, one below the other, mixed with others of the whole batch at random, and their targets."""
+    part = torch.distributions.Beta(_MIXING, _MIXING).sample()
+    everyone = gathered(images, views=2)
+    order = share(torch.randperm(len(everyone), device=images.device), views=2)
+    weight = 1 - torch.maximum(part, 1 - part)
+    return images.lerp(everyone[order], weight), targets.lerp(gathered(targets, views=2)[order], weight)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

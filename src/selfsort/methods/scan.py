@@ -22,6 +22,8 @@ from selfsort.methods.stage import Context, Stage
 from selfsort.methods.two_stage import TwoStage, embedding_width
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.rivals import Rivals
+from selfsort.models.split_batch import gathered
+from selfsort.ranks import from_first
 from selfsort.training.data import ImageData, NeighbourPairs
 from selfsort.training.outputs import outputs
 
@@ -49,7 +51,7 @@ class ScanNet(Net):
             return self._labelling_loss(batch)
         features = self.normalise(self.encoder(torch.cat(batch.views)).embedding)
         scores = torch.stack([head(features).float() for head in self.heads], 1)  # (2B, heads, K)
-        losses = scan_loss(*scores.log_softmax(-1).chunk(2))
+        losses = scan_loss(*gathered(scores.log_softmax(-1), views=2).chunk(2))
         self.rivals.take(losses)
         return losses.mean()
 
@@ -57,7 +59,8 @@ class ScanNet(Net):
         with torch.no_grad():
             shares = torch.softmax(self._scores(batch.inputs), 1)
         sureness, labels = shares.max(1)
-        return self_labelling_loss(self._scores(batch.views[0]), labels, sureness > self.sure)
+        scores = gathered(self._scores(batch.views[0]))
+        return self_labelling_loss(scores, gathered(labels), gathered(sureness > self.sure))
 
     def _scores(self, inputs: Tensor) -> Tensor:
         scores = self(inputs).logits
@@ -113,7 +116,8 @@ class SCAN(TwoStage, TrainedEstimator):
         net, data = cast(ScanNet, self.net_), self.image_data(images)
         yield from self.first_stages(net.encoder, images, context)
         embedding = unit_rows(outputs(net.encoder, data)[0])
-        pairs = NeighbourPairs(data, nearest_others(embedding, self.n_neighbours)[1])
+        neighbours = from_first(lambda: nearest_others(embedding, self.n_neighbours)[1])
+        pairs = NeighbourPairs(data, neighbours)
         name = "clustering" if self.labelling_epochs else ""
         yield Stage(net, pairs, self.recipe(), name, "classes that neighbours share")
         if self.labelling_epochs:

@@ -23,6 +23,7 @@ from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
 from selfsort.models.queues import NeighbourQueue
 from selfsort.models.rivals import Rivals
+from selfsort.models.split_batch import gathered
 from selfsort.training.data import ImageData
 from selfsort.training.recipe import OptimizerName
 
@@ -79,16 +80,17 @@ class SelfClassifierNet(Net):
         return Output(features, cast(Tensor, self.heads[self.rivals.chosen](self._project(features))) / self.row)
 
     def _embeddings(self, batch: Batch) -> list[Tensor]:
-        """Return the (B, D) embeddings of each view, the first replaced by its neighbours if there is a queue."""
+        """Return the whole batch's (B, D) embeddings of each view, the first replaced by its neighbours in a queue."""
         found: list[Tensor] = []
         for _, alike in groupby(batch.views, key=lambda view: view.shape):
             same_size = list(alike)
-            found += self._project(self.backbone(torch.cat(same_size))).chunk(len(same_size))
+            embedded = self._project(self.backbone(torch.cat(same_size)))
+            found += gathered(embedded, len(same_size)).chunk(len(same_size))
         if self.queue is not None:
-            first = found[0]
-            found[0] = self.queue.nearest(first, batch.indices)
+            first, indices = found[0], gathered(batch.indices)
+            found[0] = self.queue.nearest(first, indices)
             if self.training:
-                self.queue.put(first, batch.indices)
+                self.queue.put(first, indices)
         return found
 
     def _project(self, features: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.backbones import Backbone, make_backbone
 from selfsort.models.base import Batch, Net, Output
+from selfsort.models.split_batch import gathered
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -37,7 +38,7 @@ class SimCLRNet(Net):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return NT-Xent over the projections of the two views."""
-        first, second = self.head(self.backbone(torch.cat(batch.views))).chunk(2)
+        first, second = gathered(self.head(self.backbone(torch.cat(batch.views))).float(), views=2).chunk(2)
         return nt_xent(first, second, self.temperature)
 
     def forward(self, inputs: Tensor) -> Output:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from selfsort import ranks
 from selfsort.files import remove
 from selfsort.models.base import Net
 from selfsort.runs import RunFolder
@@ -64,7 +65,8 @@ class Context:
 
     def warn(self, sentence: str) -> None:
         """Log a warning of a stage, and keep it with the run."""
-        _log.warning(sentence)
+        if ranks.is_first():
+            _log.warning(sentence)
         self.warnings.append(sentence)
 
     @contextmanager
@@ -75,6 +77,11 @@ class Context:
                 yield Path(folder)
         else:
             yield RunFolder(self.folder).stage(name).path
+
+    def remove(self, path: Path) -> None:
+        """Delete a file or folder of a stage; of several processes in one folder, the first does it."""
+        if self.folder is None or ranks.is_first():
+            remove(path)
 
     def train(self, stages: Iterator[Stage]) -> History:
         """Train stage after stage; return the history of the last, with the warnings of all.
@@ -92,7 +99,7 @@ class Context:
             finished += [stage.name] if stage.name else []
         for name in finished:
             if self.folder is not None:
-                remove(RunFolder(self.folder).stage(name).path)
+                self.remove(RunFolder(self.folder).stage(name).path)
         return replace(history, warnings=[*self.warnings])
 
     def _train(self, stage: Stage) -> History:

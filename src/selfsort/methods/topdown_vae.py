@@ -16,6 +16,7 @@ from selfsort.augment import Augmentation
 from selfsort.errors import UserError
 from selfsort.methods.base import TrainedEstimator
 from selfsort.models.base import Batch, Net, Output
+from selfsort.models.split_batch import drawn
 
 Network = Literal["dense", "conv"]
 _FIRST_LOG_VARIANCE = -3.0
@@ -62,7 +63,8 @@ class TopdownVAENet(Net):
         """Return equation (1) for the views, each encoded by one sample from its distribution."""
         target = batch.views[0]
         mean, log_variance = self._distribution(target)
-        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        noise = drawn(lambda rows: torch.randn(rows, mean.shape[1], device=mean.device), len(mean))
+        z = mean + noise * (log_variance / 2).exp()
         return vae_loss(self.decoder(z), target, mean, log_variance, self.beta)
 
     def forward(self, inputs: Tensor) -> Output:

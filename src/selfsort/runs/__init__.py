@@ -21,7 +21,7 @@ from selfsort.runs.contents import (
 )
 from selfsort.runs.folder import RunFolder
 from selfsort.runs.locks import is_locked, run_lock
-from selfsort.runs.manifest import FORMAT, describe
+from selfsort.runs.manifest import FORMAT, describe, essentials
 from selfsort.runs.opening import check_startable, new_folder, open_run
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "RunFolder",
     "check_startable",
     "describe",
+    "essentials",
     "is_finite",
     "is_locked",
     "map_array",

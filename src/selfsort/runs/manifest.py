@@ -202,13 +202,14 @@ def parse(data: bytes) -> dict[str, Any]:
 
 def first_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Name the first change that prevents an interrupted run from being resumed; None if nothing does."""
-    old, new = _decisive(before), _decisive(now)
+    old, new = essentials(before), essentials(now)
     for name, value in new.items():
         if name not in _MAY_DIFFER and json.dumps(old.get(name)) != json.dumps(value):
             return "the pictures" if name == "pictures" else f"{name} (was {old.get(name)}, now {value})"
     return None
 
 
-def _decisive(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def essentials(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides what a run computes: the method, its hyper-parameters, and a digest of the pictures."""
     params: dict[str, Any] = manifest["params"]
     return {"method": manifest["method"], "pictures": manifest["data"]["fingerprint"]} | params

@@ -11,6 +11,7 @@ import torch
 from selfsort.evaluation.metrics import class_use, effective_rank
 from selfsort.models.base import Net
 from selfsort.training.data import TrainingData
+from selfsort.training.outputs import one_pass
 
 
 def measure_collapse(net: Net, data: TrainingData, batch_size: int) -> dict[str, float]:
@@ -25,13 +26,10 @@ def measure_collapse(net: Net, data: TrainingData, batch_size: int) -> dict[str,
     sample = np.linspace(0, len(data) - 1, size).astype(np.int64)
     net.eval()
     with torch.no_grad():
-        found = [net(data.inputs(indices)) for indices in np.array_split(sample, math.ceil(size / batch_size))]
+        embedding, logits = one_pass(net, data, np.array_split(sample, math.ceil(size / batch_size)))
     net.train()
-    embedding = torch.cat([each.embedding.float() for each in found]).cpu().numpy()
     figures = {"effective_rank": effective_rank(embedding) if np.isfinite(embedding).all() else math.nan}
-    scores = [each.logits.float() for each in found if each.logits is not None]
-    if scores:
-        logits = torch.cat(scores).cpu().numpy()
+    if logits is not None:
         use = class_use(logits.argmax(1), logits.shape[1])
         figures |= {"class_entropy": use.entropy, "largest_class": use.largest, "smallest_class": use.smallest}
     return figures

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsort.models.base import Batch
+from selfsort.models.split_batch import drawn
 
 ViewMaker = Callable[[Tensor], Tensor]
 Indices = NDArray[np.int64]
@@ -96,8 +97,8 @@ class FeatureData:
 
     def batch(self, indices: Indices) -> Batch:
         """Return features, those of one view of each picture drawn at random, and (B,) positions."""
-        drawn = torch.randint(self._rows.rows.shape[1], (len(indices),)).numpy()
-        views = (self._rows[indices, drawn].float(),)
+        number = self._rows.rows.shape[1]
+        views = (self._rows[indices, _one_of(number, len(indices))].float(),)
         return Batch(self.inputs(indices), views, torch.from_numpy(indices).to(self.device))
 
 
@@ -119,6 +120,12 @@ class NeighbourPairs:
     def batch(self, indices: Indices) -> Batch:
         """Return pictures with two views, their own first and a neighbour's first, and (B,) positions."""
         batch = self.data.batch(indices)
-        drawn = torch.randint(self.neighbours.shape[1], (len(indices),)).numpy()
-        other = self.data.batch(self.neighbours[indices, drawn])
+        chosen = _one_of(self.neighbours.shape[1], len(indices))
+        other = self.data.batch(self.neighbours[indices, chosen])
         return batch._replace(views=(batch.views[0], other.views[0]))
+
+
+def _one_of(number: int, rows: int) -> Indices:
+    """Draw one of a number of places for each row: (rows,)."""
+    found: Indices = drawn(lambda all_rows: torch.randint(number, (all_rows,)), rows).numpy()
+    return found

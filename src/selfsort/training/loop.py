@@ -5,7 +5,6 @@ killed and resumed arrives at the same weights as one that was not. No labels ex
 them.
 """
 
-import logging
 import math
 import threading
 import time
@@ -19,14 +18,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfsort import ranks
 from selfsort.errors import UserError
 from selfsort.memory import keep_freed_memory
 from selfsort.models.base import Batch, Net
+from selfsort.models.split_batch import (
+    average_gradients,
+    batch_norm_of_all,
+    mean_of_all,
+    same_as_first,
+    share,
+    splitting,
+)
 from selfsort.runs import RunFolder
 from selfsort.training.callbacks import History, Log, OnEpoch, deferred_interrupt
 from selfsort.training.checkpoints import Checkpoints, Progress
 from selfsort.training.collapse import add_warning, collapse_warning, measure_collapse
 from selfsort.training.data import TrainingData
+from selfsort.training.processes import make_fabric
 from selfsort.training.recipe import Recipe, make_optimizer, make_schedule, pick_device, pick_precision, seed_of
 
 Validate = Callable[[], Mapping[str, float]]
@@ -56,14 +65,11 @@ def train(
         After Ctrl-C, once the state is saved.
 
     """
-    from lightning.fabric import Fabric
-
-    # Fabric announces the precision of every run; its warnings still come through.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     keep_freed_memory()
     device = pick_device(recipe.device)
-    fabric = Fabric(accelerator=device.type, devices=1, precision=pick_precision(recipe.precision, device))
+    fabric = make_fabric(device, pick_precision(recipe.precision, device))
     net.to(memory_format=torch.channels_last)
+    same_as_first(net)
     optimizer = make_optimizer(net, recipe)
     step_loss, fabric_optimizer = fabric.setup(_StepLoss(net), optimizer)
     loop = Loop(
@@ -79,7 +85,8 @@ def train(
         on_epoch=on_epoch,
         validate=validate,
     )
-    with torch.random.fork_rng(), Log(run_dir, recipe.epochs, progress) as log, deferred_interrupt() as interrupted:
+    log = Log(run_dir, recipe.epochs, progress) if ranks.is_first() else Log(None, recipe.epochs, False)
+    with torch.random.fork_rng(), batch_norm_of_all(net), log, deferred_interrupt() as interrupted:
         if resume:
             loop.restore()
         loop.run(log, interrupted)
@@ -87,7 +94,7 @@ def train(
 
 
 class _StepLoss(nn.Module):
-    """The loss as a forward pass, in which Fabric sets the precision, and later gathers gradients.
+    """The loss as a forward pass, in which Fabric sets the precision, and after which it averages gradients.
 
     The batch is passed as a function: a bare one would be cast to bfloat16 before views and targets are made from it.
     """
@@ -123,6 +130,11 @@ class Loop:
         # Summed on the device: reading each step's loss would make the CPU wait for it.
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.data.device)
         self.batch_size = min(self.recipe.batch_size, len(self.data))
+        if self.batch_size % ranks.size():
+            raise UserError(
+                f"A batch of {self.batch_size} pictures cannot be split evenly among {ranks.size()} processes: use "
+                f"batch_size={self.batch_size // ranks.size() * ranks.size() or ranks.size()}."
+            )
         # The last pictures of an epoch's order, too few for a batch, are left out until the next epoch.
         self.steps_per_epoch = len(self.data) // self.batch_size
         self.total_steps = self.recipe.epochs * self.steps_per_epoch
@@ -142,7 +154,8 @@ class Loop:
                 self.save()
                 saved = time.monotonic()
             log.advance(self.step, self.steps_per_epoch, self.history)
-            if interrupted.is_set():
+            # The others cannot stop at the same step; they end with the first.
+            if interrupted.is_set() and ranks.is_first():
                 self.save()
                 raise KeyboardInterrupt
             if time.monotonic() - saved > 60 * self.recipe.checkpoint_minutes:
@@ -153,20 +166,22 @@ class Loop:
         """Learn from one batch."""
         torch.manual_seed(seed_of(self.recipe.seed, 1, self.step))
         self.rate = self.optimizer.param_groups[0]["lr"]
-        batch = self.batch()
-        loss = self.step_loss(lambda: batch)
-        self.backward(loss)
+        with splitting():
+            batch = self.batch()
+            loss = self.step_loss(lambda: batch)
+            self.backward(loss)
+            average_gradients(self.net)
+            self.loss_sum += mean_of_all(loss.detach())
         self.optimizer_step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.loss_sum += loss.detach()
         self.step += 1
 
     def batch(self) -> Batch:
-        """Return the next batch of the epoch's order."""
+        """Return this process's share of the next batch of the epoch's order."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if position == 0 or not hasattr(self, "order"):
             self.order = np.random.default_rng((self.recipe.seed, 2, epoch)).permutation(len(self.data))
-        return self.data.batch(self.order[position * self.batch_size : (position + 1) * self.batch_size])
+        return self.data.batch(share(self.order[position * self.batch_size : (position + 1) * self.batch_size]))
 
     def end_epoch(self, log: Log) -> None:
         """Measure the results of the epoch and report them."""
@@ -191,7 +206,7 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
-        if self.checkpoints is None:
+        if self.checkpoints is None or not ranks.is_first():
             return
         if not math.isfinite(loss_sum := self.loss_sum.item()):
             raise self._diverged(1 + self.step // self.steps_per_epoch, loss_sum)
