@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-import selfsort
 from selfsort import ranks
 from selfsort.errors import UserError
 from selfsort.training.recipe import Device, pick_device
@@ -232,6 +231,6 @@ def check_alike(facts: Mapping[str, Any]) -> None:
 def _code_digest() -> str:
     """Return a digest of the versions of torch and Python, and of selfsort's own files."""
     digest = hashlib.sha256(f"{torch.__version__} {sys.version}".encode())
-    for path in sorted(Path(selfsort.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(ranks.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
