@@ -29,7 +29,7 @@ def peak_bytes(process: subprocess.Popen[Any]) -> int:
     """Wait for a process; return the largest sum of resident memory of it and its workers (needs Linux)."""
     peak = 0
     while process.poll() is None:
-        peak = max(peak, sum(map(_resident_bytes, _family(process.pid))))
+        peak = max(peak, sum(map(resident_bytes, _family(process.pid))))
         time.sleep(0.02)
     return peak
 
@@ -43,7 +43,7 @@ def _family(pid: int) -> list[int]:
         return []
 
 
-def _resident_bytes(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process, 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

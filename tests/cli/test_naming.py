@@ -119,6 +119,17 @@ class TestPictures:
         earlier = facts | {"data": {name: fact for name, fact in facts["data"].items() if name != "stamps"}}
         assert len(training_images(tmp_path, earlier, None, True)) == 30 and len(hashed) == 2
 
+    def test_for_the_page_pixels_are_decoded_only_if_a_file_has_changed(self, folder, tmp_path):
+        (tmp_path / "skipped.csv").write_text("id,reason\n")
+        pixels = list_images(folder).decoded(InputSpec(20, 3))
+        facts = describe("kmeans", {}, pixels, InputSpec(20, 3))
+        facts["data"]["fingerprint"] = pixels.fingerprint()
+        assert training_images(tmp_path, facts, None, True).is_decoded
+        listed = training_images(tmp_path, facts, None, True, decoded=False)
+        assert not listed.is_decoded and len(listed) == 30
+        (folder / "kind-0" / "00.png").touch()
+        assert training_images(tmp_path, facts, None, True, decoded=False).is_decoded
+
     def test_all_have_moved(self, run, folder, images, tmp_path, cli):
         answer(run, images)
         folder.rename(tmp_path / "elsewhere")

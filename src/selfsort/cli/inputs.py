@@ -102,8 +102,13 @@ def _range_of(spec: "InputSpec") -> dict[str, Any]:
     return {} if known in (None, "set") else {"value_range": known}
 
 
-def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool) -> "ImageSet":
-    """Load the pictures that the run in `folder` was trained on, from where they are now."""
+def training_images(
+    folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool, *, decoded: bool = True
+) -> "ImageSet":
+    """Load the pictures that the run in `folder` was trained on, from where they are now.
+
+    Unless they have to be `decoded`, files that have not changed since are only listed.
+    """
     from selfsort.data.input_spec import InputSpec
 
     data, found = run["data"], Path(run["data"]["source"])
@@ -118,11 +123,11 @@ def training_images(folder: Path, run: Mapping[str, Any], moved: str | None, qui
     source = moved or data["source"]
     try:
         listed = listed_images(source, quiet, **options)
-        images, fingerprint = _as_trained(listed, folder, run, quiet)
+        images, fingerprint = _as_trained(listed, folder, run, quiet, decoded=decoded)
         if fingerprint != data["fingerprint"]:
             earlier = listed_images(source, quiet, **options | {"listing": 1})
             if earlier.ids != listed.ids:
-                images, fingerprint = _as_trained(earlier, folder, run, quiet)
+                images, fingerprint = _as_trained(earlier, folder, run, quiet, decoded=decoded)
     except UserError as error:
         if moved:
             raise
@@ -153,21 +158,26 @@ def true_labels(source: str, classes_from: str | None, images: "ImageSet", quiet
     return labels_for(images, labelled), labelled.label_names
 
 
-def _as_trained(listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet: bool) -> tuple["ImageSet", str]:
+def _as_trained(
+    listed: "ImageSet", folder: Path, run: Mapping[str, Any], quiet: bool, *, decoded: bool
+) -> tuple["ImageSet", str]:
     """Return the pictures as the run read them, and the fingerprint to compare with the run's."""
     from selfsort import runs
     from selfsort.data.image_set import CONTENT
     from selfsort.data.input_spec import InputSpec
 
     data = run["data"]
-    if not data["fingerprint"].startswith(CONTENT):
-        images = told(listed.decoded(InputSpec.of_run(run)), quiet)
-        return images, images.fingerprint()
-    unread = dict(runs.read_skipped(folder) or runs.read_skipped(folder.parent))
-    images = listed.without([(i, unread[name]) for i, name in enumerate(listed.ids) if name in unread])
-    # Reading a hundred thousand photographs again would take minutes.
-    is_as_it_was = data.get("stamps") is not None and images.stamps_fingerprint() == data["stamps"]
-    return images, data["fingerprint"] if is_as_it_was else images.content_fingerprint()
+    had_pixels = not data["fingerprint"].startswith(CONTENT)
+    if not (had_pixels and decoded):
+        unread = dict(runs.read_skipped(folder) or runs.read_skipped(folder.parent))
+        images = listed.without([(i, unread[name]) for i, name in enumerate(listed.ids) if name in unread])
+        # Reading a hundred thousand photographs again would take minutes.
+        if data.get("stamps") is not None and images.stamps_fingerprint() == data["stamps"]:
+            return images, data["fingerprint"]
+        if not had_pixels:
+            return images, images.content_fingerprint()
+    images = told(listed.decoded(InputSpec.of_run(run)), quiet)
+    return images, images.fingerprint()
 
 
 def _change(folder: Path, images: "ImageSet") -> str:

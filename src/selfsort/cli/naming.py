@@ -66,7 +66,7 @@ def label(
     check_seed(seed)
     check_labels_from(classes_from, simulate)
     facts = runs.read_run(run)
-    pictures = training_images(run, facts, images, as_json)
+    pictures = training_images(run, facts, images, as_json, decoded=False)
     if simulate:
         labelled = true_labels(simulate, classes_from, pictures, as_json)
         _name_by_simulation(run, pictures, groups, labelled, answers, errors, throw_out, seed, as_json)

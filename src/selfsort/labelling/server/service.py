@@ -431,6 +431,8 @@ class LabelService:
         predictions, stamp = read_predictions(folder, probabilities), label_space.stamp_of(embedding)
         naming = self._certification is None  # certifying needs no points
         space = HeadSpace(embedding) if naming else None
+        self._map.put(embedding, stamp, self.random_state)
+        del embedding  # a gigabyte, for 200,000 pictures
         points = label_space.kept_points(folder, stamp) if naming else None
         bursts = self._shots.bursts() if naming else None
         before, live = self._live, None if space is None else self._learner(space)
@@ -447,7 +449,6 @@ class LabelService:
             self._tree_came.notify_all()
         if before is not None:
             before.close()
-        self._map.put(embedding, stamp, self.random_state)
         if naming:
             self._tasks.submit(self._improve, folder, stamp, self._points, points is None)
 
