@@ -82,7 +82,7 @@ def check_same_as_one(found: list[dict[str, Any]], name: str, changes: dict[str,
     one, (two, other) = fit(name, changes, encoder), (each[name] for each in found)
     assert np.allclose(one["losses"], two["losses"], rtol=1e-5, atol=1e-5)
     # Batch norm after a layer makes gradients of its biases rounding errors, which running means follow late.
-    assert np.allclose(one["embedding"], two["embedding"], atol=1e-4 * np.abs(one["embedding"]).max())
+    assert np.allclose(one["embedding"], two["embedding"], atol=1e-3 * np.abs(one["embedding"]).max())
     assert two["losses"] == other["losses"] and np.array_equal(two["embedding"], other["embedding"])
 
 
