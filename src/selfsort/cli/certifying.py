@@ -24,6 +24,7 @@ from selfsort.cli.options import (
 )
 from selfsort.cli.output import answer, print_table, say
 from selfsort.errors import UserError
+from selfsort.spelling import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +147,7 @@ def _open_checks(
     if told:
         say(told, quiet)
     if 0 < checks.done < checks.budget:
-        say(f"Continuing after {checks.done:,} of {checks.budget:,} checks.", quiet)
+        say(f"Continuing after {checks.done:,} of {counted(checks.budget, 'check')}.", quiet)
     return checks, answers
 
 
@@ -192,7 +193,7 @@ def _show_certificate(run: Path, folder: Path, checks: "Asking", quiet: bool) ->
     found = {"run": str(run), "done": checks.done, "budget": checks.budget, "status": status}
     answer("certify", found | {"certificate": None if certificate is None else certificate.to_json()}, quiet)
     if status == "unfinished":
-        say(f"Stopped after {checks.done:,} of {checks.budget:,} checks; the same command continues.", quiet)
+        say(f"Stopped after {checks.done:,} of {counted(checks.budget, 'check')}; the same command continues.", quiet)
     if certificate is None:
         return
     say(certificate.sentence, quiet)
