@@ -30,7 +30,7 @@ from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.rounds import refine_run
 from selfsort.labelling.locks import label_lock, refine_lock
 from selfsort.labelling.server.service import LabelService
-from selfsort.runs import read_run
+from selfsort.runs import read_run, write_array
 from selfsort.runs.manifest import describe
 
 
@@ -171,7 +171,8 @@ class TestRefinedModel:
         assert cli.run("refine", named, "--frozen") == 0
 
     @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 90), lambda path: np.save(path, np.zeros(7))])
-    def test_its_error_probabilities_are_damaged(self, damage, named, images, cli):
+    def test_error_probabilities_of_an_earlier_version_are_damaged(self, damage, named, images, cli):
+        write_array(named / "named" / "doubt.npy", np.zeros(len(images), np.float32))
         damage(named / "named" / "doubt.npy")
         assert "or delete it, as the next refinement" in complaint(cli, "label", named, "--no-browser")
         (named / "named" / "doubt.npy").unlink()
@@ -267,7 +268,7 @@ def test_a_refinement_that_cannot_be_written_leaves_all_models_as_they_were(
     def full(*_: object) -> None:
         raise UserError("The disk is full.")
 
-    monkeypatch.setattr("selfsort.runs.write_array", full)
+    monkeypatch.setattr("selfsort.labelling.label_space.keep", full)
     with pytest.raises(UserError, match="full"):
         refine_run(run, images, frozen=True, n_groups=2)
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before

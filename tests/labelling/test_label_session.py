@@ -12,7 +12,7 @@ from selfsort import methods
 from selfsort.data.image_set import as_image_set
 from selfsort.errors import UserError
 from selfsort.labelling.core.answers import Event, Group, shown
-from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
+from selfsort.labelling.core.error_probability import judged_targets, name_chances
 from selfsort.labelling.core.session import Session, Targets
 from selfsort.labelling.core.simulated import SimulatedAnnotator
 from selfsort.labelling.learning.held_out import HeldOut, HeldOutComparison
@@ -197,6 +197,8 @@ def test_a_session_names_refines_and_asks_again(fitted: dict[str, Estimator]) ->
     new = set(session.session.groups) - first
     assert new and session.session.round == 1
     assert {group.id for group in session.session.open_groups()} == new
+    doubt = 1 - model.probabilities_.max(1)
+    np.testing.assert_allclose(1 - session.session.labels().confidence, doubt, atol=1e-6)
 
 
 def test_a_mixed_group_is_split_at_once(fitted: dict[str, Estimator]) -> None:
@@ -281,10 +283,11 @@ def test_a_wrong_answer_is_doubted_because_of_the_others() -> None:
             [Group(number, np.arange(20 * number, 20 * number + 20), np.zeros(20, np.float32), None, "cluster", 0)]
         )
         session.apply(Event("name", number, NAMES[kind[20 * number]] if number != 2 else "block"))
-    chosen = np.where(np.arange(240) // 20 == 2, 2, kind)
-    error_probability = error_probabilities(session, NAMES, chosen, points)
+    said = np.where(np.arange(240) // 20 == 2, "block", np.array(NAMES)[kind])
+    columns = [session.names().index(name) for name in said.tolist()]
+    chances = name_chances(session, points)[np.arange(240), columns]
     wrong = np.arange(240) // 20 == 2
-    assert error_probability[wrong].mean() > 0.5 and error_probability[~wrong].mean() < 0.1
+    assert chances[wrong].mean() < 0.5 and chances[~wrong].mean() > 0.9
     session.add([Group(12, np.flatnonzero(wrong), np.zeros(20, np.float32), None, "lasso", 0)])
     session.apply(Event("name", 12, "across"))
     targets = judged_targets(session, points)

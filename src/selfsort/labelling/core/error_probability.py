@@ -31,23 +31,6 @@ def name_chances(
     return chosen
 
 
-def error_probabilities(
-    session: Session,
-    names: tuple[str, ...],
-    chosen: NDArray[np.int64],
-    embedding: NDArray[np.float32],
-    seed: int = 0,
-    bursts: NDArray[np.int64] | None = None,
-) -> NDArray[np.float32]:
-    """Return the chance (N,) that each picture's `chosen` one (N,) of the `names` is wrong; see `name_chances`."""
-    known = session.names()
-    # A name that no longer occurs in any answer cannot be right.
-    shares = np.pad(name_chances(session, embedding, seed, bursts), ((0, 0), (0, 1)))
-    column = np.array([known.index(name) if name in known else len(known) for name in names])
-    error_probability: NDArray[np.float32] = 1 - shares[np.arange(len(shares)), column[chosen]]
-    return error_probability
-
-
 def judged_targets(
     session: Session, embedding: NDArray[np.float32], seed: int = 0, bursts: NDArray[np.int64] | None = None
 ) -> Targets:

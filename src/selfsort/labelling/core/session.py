@@ -209,8 +209,8 @@ class Session:
         """Use the (N, K) predictions of a model that was trained on the first `seen` answers.
 
         Answers given since then count more than the model, earlier ones less. `error_probability` (N,) is how likely
-        the model's name is wrong (see `error_probability.error_probabilities`); by default, it follows from the model's
-        own probabilities.
+        the model's name is wrong, as runs of earlier versions keep it; by default, it follows from the model's own
+        probabilities.
         """
         if probabilities.shape != (self.n_images, len(names)):
             raise ValueError(

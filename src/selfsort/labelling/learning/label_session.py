@@ -16,7 +16,7 @@ from selfsort.errors import UserError
 from selfsort.labelling.core import query_selection
 from selfsort.labelling.core.answers import Event, Group
 from selfsort.labelling.core.borderline import shown_apart
-from selfsort.labelling.core.error_probability import error_probabilities, judged_targets
+from selfsort.labelling.core.error_probability import judged_targets
 from selfsort.labelling.core.head import HeadSpace
 from selfsort.labelling.core.session import Session
 from selfsort.labelling.learning.held_out import hold_out
@@ -60,7 +60,6 @@ class LabelSession:
     ----------
     session : all groups and answers, with `labels()`, `targets()`, `estimate()`, …
     model : the current model, refined once for each call of `refine`
-    error_probability : (N,) how likely the refined model's name is wrong; None before the first refinement
 
     """
 
@@ -82,7 +81,6 @@ class LabelSession:
         if self.images.ids != model.ids_ or not _are_as_fitted(model, self.images):
             raise UserError("These are not the pictures that the model was fitted to: give those.")
         self.images = model.like_training(self.images)
-        self.error_probability: NDArray[np.float32] | None = None
         self.model, self.space, self.random_state = model, space or model.label_space, random_state
         self.session = session or Session(len(self.images), decay)
         self._given_bursts = bursts
@@ -195,10 +193,7 @@ class LabelSession:
         model = self.model
         if not np.array_equal(model.embedding_, before):
             self.__dict__.pop("points", None)
-        self.error_probability = error_probabilities(
-            self.session, model.names_, model.labels_, model.embedding_, self.random_state, self.bursts
-        )
-        self.session.learn(model.names_, model.probabilities_, seen, self.error_probability)
+        self.session.learn(model.names_, model.probabilities_, seen)
         self.session.begin_round()
         if n_groups is None:
             n_groups = query_selection.how_many(self.model.n_clusters_, len(self.images)) // 2

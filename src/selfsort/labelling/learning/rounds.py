@@ -72,11 +72,9 @@ def _replace(run: Path, labelling: LabelSession, before: int) -> None:
     folder = RunFolder(run).refined.path
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # what a killed refinement left
-    model, error_probability = labelling.model, labelling.error_probability
+    model = labelling.model
     model.save(new)
     try:
-        assert error_probability is not None
-        runs.write_array(RunFolder(new).error_probability, error_probability)
         runs.seal(new)
         label_space.keep(new, label_space.stamp_of(model.embedding_), labelling.points)
         # Only now, so that with a full disk everything stays as it was.
