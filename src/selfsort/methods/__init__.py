@@ -169,4 +169,5 @@ def parameters(name: str) -> list[dict[str, Any]]:
 
 
 def _docstring(cls: type) -> str:
-    return inspect.cleandoc(cls.__doc__ or "")
+    written = inspect.cleandoc(cls.__doc__ or "")
+    return "" if written.startswith(f"{cls.__name__}(") else written  # a dataclass without one shows its signature
