@@ -73,7 +73,7 @@ class Tab:
 
     def check(self) -> None:
         unexpected = [text for text in self.wrong if not any(part in text for part in self.expected)]
-        assert not unexpected
+        assert not unexpected, unexpected
 
     def close(self) -> None:
         """Leave the page as somebody does who closes the window."""

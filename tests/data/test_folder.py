@@ -246,10 +246,11 @@ def test_a_folder_that_cannot_be_entered(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    assert reasons(load_images(tmp_path)) == {"closed": "not readable"}
-    with pytest.raises(UserError, match=r"closed' cannot be read: Permission denied\.$"):
-        load_images(tmp_path / "closed")
+    with monkeypatch.context() as patch:  # only here, as pytest removes the folder in the same way
+        patch.setattr(os, "scandir", refuse)
+        assert reasons(load_images(tmp_path)) == {"closed": "not readable"}
+        with pytest.raises(UserError, match=r"closed' cannot be read: Permission denied\.$"):
+            load_images(tmp_path / "closed")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ export class Names {
       this.total = replies[0].total;
       return replies.map((reply, place) => [numbers[place], reply.pictures]);
     } catch (refusal) {
-      this.#refused(refusal);
+      if (name === this.name) this.#refused(refusal); // another name may be shown by now, as this one ended
       return null;
     }
   }
