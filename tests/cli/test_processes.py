@@ -120,6 +120,7 @@ def test_same_pictures_twice_at_once(start: Any, desk: Path, cache_folder: Path)
     assert len(list(cache_folder.glob("*/*/pixels"))) == 1 and not half_written(cache_folder)
 
 
+@pytest.mark.slow
 def test_methods_are_listed_without_docstrings() -> None:
     """`python -OO` removes docstrings."""
     for words, told in ((["methods"], "simclr"), (["methods", "simclr"], "temperature")):

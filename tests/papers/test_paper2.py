@@ -226,6 +226,7 @@ def test_published_averages_are_those_of_the_classes() -> None:
         assert np.mean(classes) == pytest.approx(average)
 
 
+@pytest.mark.slow
 def test_the_real_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path("~/.cache/selfsort-data").expanduser()
     if not (root / paper2.DATASET / "test").is_dir():

@@ -39,6 +39,7 @@ def test_the_parts_are_stratified_disjoint_and_depend_on_the_seed() -> None:
     assert len(paper4.pictures_of(None, 300, 0).train) == 172
 
 
+@pytest.mark.slow
 def test_the_protocol_asks_no_more_than_it_may_and_learns_from_the_answers() -> None:
     found = paper4.semi_supervised(HERE, seed=0, epochs=3, subset=None, z_dim=10, gamma=150.0, answers=16)
     assert len(found["epochs"]) == len(found["answers"]) == len(found["centres"]) == 3
@@ -154,6 +155,7 @@ def test_missing_data_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_real_data(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper4, "DATASET", "mnist")
     monkeypatch.setattr(paper4, "load_images", load_images)
