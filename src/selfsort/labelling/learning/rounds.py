@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from selfsort import methods, runs
+from selfsort import methods
 from selfsort.data.image_set import ImageSet
 from selfsort.files import swap_folder
 from selfsort.labelling import label_space
@@ -75,7 +75,6 @@ def _replace(run: Path, labelling: LabelSession, before: int) -> None:
     model = labelling.model
     model.save(new)
     try:
-        runs.seal(new)
         label_space.keep(new, label_space.stamp_of(model.embedding_), labelling.points)
         # Only now, so that with a full disk everything stays as it was.
         set_aside(run, before)
