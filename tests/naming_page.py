@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import HTTPCookieProcessor, build_opener
@@ -95,13 +96,20 @@ class Tab:
         for key in keys:
             self.page.keyboard.press(key)
 
-    def carry(self, picture: Any, name: str) -> None:
+    def carry(self, picture: Any, name: str, before_drop: Callable[[], object] = lambda: None) -> None:
         """Drag a picture onto a name in the list."""
-        one, other = picture.bounding_box(), self.page.locator(f"#legend [data-name='{name}']").bounding_box()
+        one, told = picture.bounding_box(), self.page.locator(".carried")
         self.page.mouse.move(one["x"] + 8, one["y"] + 8)
         self.page.mouse.down()
-        self.page.mouse.move(other["x"] + 8, other["y"] + 8, steps=4)
-        expect(self.page.locator(".carried")).to_be_visible()
+        for _ in range(20):  # the list is put in order again when numbers come
+            other = self.page.locator(f"#legend [data-name='{name}']").bounding_box()
+            if other is None:  # its row was replaced meanwhile
+                continue
+            self.page.mouse.move(other["x"] + 8, other["y"] + 8, steps=4)
+            if told.count() and f"“{name}”" in told.inner_text():
+                break
+        expect(told).to_contain_text(f"“{name}”")
+        before_drop()
         self.page.mouse.up()
 
     def shown(self) -> str:

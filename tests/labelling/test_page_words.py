@@ -49,6 +49,18 @@ def test_found_pictures_are_carried_to_a_name_in_the_list(open_tab: Any) -> None
     assert [tab.name_of(each) for each in (other, third)] == ["wren", "wren"]
 
 
+def test_the_focus_stays_on_a_name_in_the_list_when_numbers_come(open_tab: Any) -> None:
+    tab = open_tab()
+    tab.group_after("Enter", text="wren")
+    row = tab.page.locator("#legend [data-name='wren']")
+    row.focus()
+    row.evaluate("row => { row.dataset.old = '1'; }")
+    state = tab.state()
+    tab.page.route("**/api/state*", lambda route: route.fulfill(json=state | {"generation": state["generation"] + 1}))
+    expect(row).not_to_have_attribute("data-old", "1")
+    expect(row).to_be_focused()
+
+
 def test_a_repaired_file_of_answers_is_told(open_tab: Any) -> None:
     tab = open_tab()
     repairs = [{"what": what, "answers": 1, "kept": f"{what}.damaged"} for what in ("file", "log")]

@@ -180,7 +180,10 @@ function showNames(given) {
   show($("#no-names"), given.length === 0 && !junk);
   $("#legend-count").textContent = given.length ? count(given.length) : "";
   putColours(given);
-  $("#legend").replaceChildren(...treeOf(given).map(legendRow), ...(junk ? [junkRow(junk)] : []));
+  const list = $("#legend");
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+  list.replaceChildren(...treeOf(given).map(legendRow), ...(junk ? [junkRow(junk)] : []));
+  if (focused !== null) list.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   markName();
   tellMoreNames();
 }

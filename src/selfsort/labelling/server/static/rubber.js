@@ -14,6 +14,7 @@ const stop = (click) => click.stopPropagation();
 export function rubberBand(container, selector, { onTaken, onDropped, held }) {
   let from = null; // where the mouse was pressed, and on what: [x, y, cell]
   let drawn = null; // the rectangle, or what is carried
+  let told = null; // the name that is told beside what is carried: the list may move under it before it is dropped
   container.addEventListener("pointerdown", (event) => {
     const isMouse = event.pointerType === "mouse" && event.button === 0;
     if (isMouse) from = [event.clientX, event.clientY, event.target.closest(selector)];
@@ -23,20 +24,20 @@ export function rubberBand(container, selector, { onTaken, onDropped, held }) {
     drawn?.remove();
     const row = nameUnder(event, from[2]);
     mark(row);
-    drawn = row ? carried(event, held(from[2]), row.dataset.name) : rectangle(boxOf(from, event));
+    told = row ? row.dataset.name : null;
+    drawn = row ? carried(event, held(from[2]), told) : rectangle(boxOf(from, event));
     document.body.append(drawn);
   });
   addEventListener("pointerup", (event) => {
-    const [start, was] = [from, drawn];
-    [from, drawn] = [null, null];
+    const [start, was, name] = [from, drawn, told];
+    [from, drawn, told] = [null, null, null];
     was?.remove();
     mark(null);
     if (!was) return;
     // The click that ends it is none.
     addEventListener("click", stop, true);
     setTimeout(() => removeEventListener("click", stop, true), 0);
-    const row = nameUnder(event, start[2]);
-    if (row) return onDropped(start[2], row.dataset.name);
+    if (name !== null) return onDropped(start[2], name);
     const box = boxOf(start, event);
     onTaken([...container.querySelectorAll(selector)].filter((cell) => touches(box, cell.getBoundingClientRect())));
   });
