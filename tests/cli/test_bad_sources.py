@@ -1,5 +1,6 @@
 """How the command line responds to unreadable pictures: with one sentence, leaving nothing half-written."""
 
+import inspect
 import io
 import json
 import os
@@ -13,10 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.models import CommandInfo
 
 from commands import Cli
 from refusals import KMEANS, Refused, read_csv
-from samples import pictures
+from samples import pictures, quick
+from selfsort.cli.app import app
+from selfsort.cli.inputs import training_images
+from selfsort.data.loading import load_images
 
 
 def png(width: int, height: int) -> bytes:
@@ -149,23 +154,62 @@ def test_missing_data_set(refused: Refused) -> None:
 
 
 def test_every_command_that_loads_pictures_writes_an_account_of_them(cli: Cli, desk: Path) -> None:
+    for index in range(12):
+        (desk / "labelled" / f"kind-{index % 3}").mkdir(parents=True, exist_ok=True)
+        shutil.copy(desk / "photos" / f"{index:02d}.png", desk / "labelled" / f"kind-{index % 3}")
     (desk / "photos" / "notes.txt").write_text("no picture")
     (desk / "photos" / "@eaDir").mkdir()
+    run = ("kmeans", "--images", "photos")
     commands = {
+        "views": ("views", "photos", "--count", "2"),
         "fit": ("fit", "photos", "--out", "run", *KMEANS),
         "predict": ("predict", "kmeans", "photos", "--out", "p.csv"),
         "sort": ("sort", "kmeans", "photos", "--out", "sorted"),
         "evaluate": ("evaluate", "kmeans", "photos"),
+        "report": ("report", *run, "--map", "pca"),
+        "label": ("label", *run, "--simulate", "labelled", "--groups", "3"),
+        "refine": ("refine", *run, "--epochs", "1"),
+        "certify": ("certify", *run, "--simulate", "labelled", "--budget", "5"),
     }
+    with_account = {each.callback.__name__ for each in app.registered_commands if takes(each, "account")}
+    assert set(commands) == with_account - {"compare"}, "compare is tested with its other options"
+    loading = {each.callback.__name__ for each in app.registered_commands if takes(each, "source", "images")}
+    # An audit writes an account anyway, experiments are made on data sets, and the others load pictures only if they
+    # have to show or copy them.
+    assert loading - with_account == {"audit", "search_augmentations", "export", "import_", "review", "suspects"}
     for name, words in commands.items():
         answer = cli(*words, "--account", f"{name}.csv")
-        assert answer.code == 0 and f"Wrote {name}.csv" in answer.out
+        assert answer.code == 0 and f"Wrote {name}.csv" in answer.out, answer.err
         assert "1 file skipped: not a picture (1); 1 file passed over: of another program (1)" in answer.out
         rows = {row["id"]: row["outcome"] for row in read_csv(desk / f"{name}.csv")}
         assert rows.pop("notes.txt") == rows.pop("@eaDir") == "left out" and set(rows.values()) == {"used"}
         assert len(rows) == 12
 
 
+def takes(command: CommandInfo, *parameters: str) -> bool:
+    assert command.callback is not None
+    return not set(parameters).isdisjoint(inspect.signature(command.callback).parameters)
+
+
 def test_an_account_must_be_a_table(refused: Refused) -> None:
     for name in ("account.txt", "photos"):
         refused("predict", "kmeans", "photos", "--out", "p.csv", "--account", name, naming=f"--account '{name}'")
+        refused("refine", "kmeans", "--account", name, naming=f"--account '{name}'")
+
+
+@pytest.mark.parametrize("trained_on", ["pixels", "files"])
+def test_the_account_of_a_run_says_what_was_changed_in_files_that_need_not_be_decoded(
+    desk: Path, capsys: pytest.CaptureFixture[str], trained_on: str
+) -> None:
+    deep = np.linspace(400, 3000, 16 * 16, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(deep).save(desk / "photos" / "deep.png")
+    (desk / "photos" / "torn.png").write_bytes(encoded("png")[:2000])
+    images = load_images("photos", size=16)
+    run = quick("kmeans").fit(images, run_dir=desk / "run").run_
+    if trained_on == "files":  # as pre-trained features are
+        run["data"]["fingerprint"] = images.content_fingerprint()
+    training_images(desk / "run", run, None, False, decoded=False, account=Path("account.csv"))
+    assert "1 file skipped: truncated (1); 1 file changed: converted to 8 bits (1)" in capsys.readouterr().out
+    rows = {row["id"]: (row["outcome"], row["details"]) for row in read_csv(desk / "account.csv")}
+    assert rows["deep.png"] == ("changed", "converted to 8 bits (uint16)") and rows["00.png"] == ("used", "")
+    assert rows["torn.png"] == ("left out", "truncated") and len(rows) == 14

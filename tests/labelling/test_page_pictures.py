@@ -156,7 +156,9 @@ def test_a_picture_gets_the_name_that_was_told_also_when_the_list_moves_under_it
         tab.group_after("Enter", text=text)
     cell = tab.page.locator(".picture").nth(2)
     picture = int(cell.get_attribute("data-picture"))
-    tab.carry(cell, "wren", before_drop=lambda: tab.page.evaluate("document.querySelector('#legend').replaceChildren()"))
+    tab.carry(
+        cell, "wren", before_drop=lambda: tab.page.evaluate("document.querySelector('#legend').replaceChildren()")
+    )
     expect(tab.page.locator("#notice-text")).to_have_text("1 picture named “wren”.")
     assert tab.name_of(picture) == "wren"
 

@@ -10,6 +10,7 @@ import typer
 from selfsort.cli.app import app
 from selfsort.cli.inputs import training_images, true_labels
 from selfsort.cli.options import (
+    Account,
     AsJson,
     Host,
     LabelsFrom,
@@ -62,6 +63,7 @@ def certify(
     no_browser: NoBrowser = False,
     simulate: Simulate = None,
     classes_from: LabelsFrom = None,
+    account: Account = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the draw; extending the sample keeps it.", show_default="0")
     ] = None,
@@ -76,7 +78,7 @@ def certify(
     if second and simulate:
         raise UserError("--second needs a second person: leave out --simulate.")
     folder, facts = _named_model(run, budget, reject)
-    pictures = training_images(run, facts, images, as_json)
+    pictures = training_images(run, facts, images, as_json, account=account)
     checks, answers = _open_checks(run, folder, budget, reject, seed, as_json)
     asking: Asking = SecondChecks(checks, checks.done if budget is None else budget) if second else checks
     certified = _writer(folder, checks, answers)

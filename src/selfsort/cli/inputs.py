@@ -103,12 +103,20 @@ def _range_of(spec: "InputSpec") -> dict[str, Any]:
 
 
 def training_images(
-    folder: Path, run: Mapping[str, Any], moved: str | None, quiet: bool, *, decoded: bool = True
+    folder: Path,
+    run: Mapping[str, Any],
+    moved: str | None,
+    quiet: bool,
+    *,
+    decoded: bool = True,
+    account: Path | None = None,
 ) -> "ImageSet":
-    """Load the pictures that the run in `folder` was trained on, from where they are now.
+    """Load the pictures that the run in `folder` was trained on, from where they are now, and write their account.
 
     Unless they have to be `decoded`, files that have not changed since are only listed.
     """
+    check_account(account)
+    decoded = decoded or account is not None  # only a decoder knows what it changed
     from selfsort.data.input_spec import InputSpec
 
     data, found = run["data"], Path(run["data"]["source"])
@@ -134,7 +142,29 @@ def training_images(
         raise UserError(f"{str(error).rstrip('.')}; if they have moved, say where with --images.") from error
     if fingerprint != data["fingerprint"]:
         raise UserError(f"{_change(folder, images)} since the run was trained: give the originals with --images.")
+    if account:
+        _write_training_account(images, InputSpec.of_run(run), account, quiet)
     return images
+
+
+def _write_training_account(images: "ImageSet", spec: "InputSpec", path: Path, quiet: bool) -> None:
+    """Write what became of the files that a run was trained on.
+
+    Pictures of pre-trained features were only listed: they are decoded once more, but not kept, as the network's input
+    of many photographs would fill the cache.
+    """
+    from selfsort.progress import ProgressBar
+
+    if images.is_decoded:
+        write_account(images, path, quiet)
+        return
+    facts, failures = {}, []
+    with ProgressBar("Reading every file", len(images), shown=not quiet and sys.stderr.isatty()) as bar:
+        for block in images.blocks(spec):
+            facts |= dict(zip(block.positions.tolist(), block.facts, strict=True))
+            failures += block.failures
+            bar.advance(len(block.positions) + len(block.failures))
+    told(images.noted(facts).without(failures), quiet, path, advise=False)
 
 
 TrueLabels = tuple["NDArray[np.int64]", tuple[str, ...]]

@@ -10,6 +10,7 @@ import typer
 from selfsort.cli.app import app
 from selfsort.cli.inputs import resumable, training_images, true_labels
 from selfsort.cli.options import (
+    Account,
     AsJson,
     Host,
     LabelsFrom,
@@ -56,6 +57,7 @@ def label(
         ),
     ] = False,
     classes_from: LabelsFrom = None,
+    account: Account = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +68,7 @@ def label(
     check_seed(seed)
     check_labels_from(classes_from, simulate)
     facts = runs.read_run(run)
-    pictures = training_images(run, facts, images, as_json, decoded=False)
+    pictures = training_images(run, facts, images, as_json, decoded=False, account=account)
     if simulate:
         labelled = true_labels(simulate, classes_from, pictures, as_json)
         _name_by_simulation(run, pictures, groups, labelled, answers, errors, throw_out, seed, as_json)
@@ -139,6 +141,7 @@ def refine(
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print a line of JSON after every epoch.")
     ] = False,
+    account: Account = None,
     until_input_ends: Annotated[bool, typer.Option("--until-input-ends", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -151,7 +154,7 @@ def refine(
     from selfsort.labelling.learning.held_out import HeldOutComparison
     from selfsort.labelling.learning.rounds import refine_run  # torch: takes seconds, in which the parent may be killed
 
-    pictures = training_images(run, runs.read_run(run), images, as_json or json_progress)
+    pictures = training_images(run, runs.read_run(run), images, as_json or json_progress, account=account)
 
     def progress(epoch: int, total: int, loss: float) -> None:
         if json_progress:

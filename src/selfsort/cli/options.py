@@ -96,7 +96,8 @@ CsvBom = Annotated[
 Account = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE.csv", help="Write what became of every file of SOURCE: used, changed or left out, and why."
+        metavar="FILE.csv",
+        help="Write what became of every file of the pictures' source: used, changed or left out, and why.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]

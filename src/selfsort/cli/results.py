@@ -221,6 +221,7 @@ def report(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write this PNG file, with each cluster's most typical pictures.")
     ] = None,
+    account: Account = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page about a run."""
@@ -233,7 +234,8 @@ def report(
 
     folder = model_folder(run, clusters, as_json)
     model = methods.load(folder)
-    data = report_data(model, folder, training_images(folder, model.run_, images, as_json))
+    pictures = training_images(folder, model.run_, images, as_json, account=account)
+    data = report_data(model, folder, pictures)
     path = out or RunFolder(run).report
     write_report(data, path, map_kind=map_kind.value, random_state=model.random_state)
     if sheet:
