@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands import Cli
+from commands import Cli, program
 from refusals import KMEANS, LONG, SIMCLR, check_sentence, half_written, read_csv, save_classes, snapshot
 
 
@@ -126,3 +126,22 @@ def test_methods_are_listed_without_docstrings() -> None:
     for words, told in ((["methods"], "simclr"), (["methods", "simclr"], "temperature")):
         done = subprocess.run([sys.executable, "-OO", "-m", "selfsort", *words], capture_output=True, text=True)
         assert done.returncode == 0 and told in done.stdout and "(*" not in done.stdout, done.stderr
+
+
+TRAINED = ("fit", "digits", "--size", "8", "--method", "simclr", "--epochs", "1", "--batch-size", "400", "--device", "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["devices", "torchrun"])
+def test_a_training_in_two_processes(launcher: str, cli: Cli, desk: Path) -> None:
+    if launcher == "devices":
+        words = program(*TRAINED, "--devices", "2", "--out", "two")
+    else:
+        options = ("--standalone", "--nproc-per-node", "2", "--no-python")
+        words = [sys.executable, "-m", "torch.distributed.run", *options, *program(*TRAINED, "--out", "two")]
+    done = subprocess.run(words, cwd=desk, capture_output=True, text=True, check=True)
+    assert done.stderr.count("epoch 1/1") == 1, "only the first process prints"
+    assert cli("fit", *TRAINED[1:], "--out", "one").code == 0
+    losses = [float(read_csv(desk / run / "metrics.csv")[0]["loss"]) for run in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert cli("predict", "two", "digits", "--out", "two.csv").code == 0
