@@ -128,7 +128,7 @@ def test_methods_are_listed_without_docstrings() -> None:
         assert done.returncode == 0 and told in done.stdout and "(*" not in done.stdout, done.stderr
 
 
-TRAINED = ("fit", "digits", "--size", "8", "--method", "simclr", "--epochs", "1", "--batch-size", "400", "--device", "cpu")
+TRAINED = ("fit", "digits", "--size", "8", *SIMCLR, "--batch-size", "400", "--device", "cpu")
 
 
 @pytest.mark.slow
