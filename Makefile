@@ -16,8 +16,10 @@ endef
 
 # Which parts of it to play, and how: `make fuzz FUZZ="pictures --size 0.1"`. It goes on where it was stopped.
 FUZZ ?=
+# Which benchmarks to run, and how: `make bench BENCH="clustering linkage --quick"`.
+BENCH ?=
 
-.PHONY: demo test test-slow lint fuzz lock clean
+.PHONY: demo test test-slow lint fuzz bench lock clean
 
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
@@ -59,6 +61,10 @@ lint: $(VENV)/.installed-test
 fuzz: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(FUZZ)
 
+# Speed compared with other tools, for an hour or two: one table, build/bench.md. docs/speed.md says what is measured.
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks $(BENCH)
+
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(call install,.)
 	@touch $@
@@ -66,6 +72,11 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 $(VENV)/.installed-test: pyproject.toml requirements.lock
 	$(call install,.[test])
 	@touch $@ $(VENV)/.installed
+
+# The tools compared with may not exist for this machine: their benchmarks then say so.
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[bench]" || true
+	@touch $@
 
 # Takes the newest versions of everything but PyTorch, for `make demo`, `make test` and CI alike.
 lock: $(VENV)/.installed-test

@@ -220,11 +220,11 @@ def main() -> None:
     print(f"selfsort audit {arguments.source}: {seconds:.1f} s, peak memory with workers {peak:.2f} GiB")
     print(f"imagededup: peak memory with workers {theirs.peak_gib:.2f} GiB")
     rows = [("seconds on the same files", "imagededup, perceptual hash", theirs.seconds, ours)]
-    ratios_table("looking for duplicates", rows, less_is_better=True)
+    ratios = ratios_table("looking for duplicates", rows, less_is_better=True)
     for source, each in found.items():
         print(source, json.dumps({name: round(value, 4) for name, value in each._asdict().items()}))
     figures = {"seconds_60k": seconds, "peak_gib": peak, "vs_imagededup": theirs.seconds / ours}
-    write_json(arguments.json, figures | found[arguments.source]._asdict())
+    write_json(arguments.json, figures | found[arguments.source]._asdict(), ratios)
 
 
 if __name__ == "__main__":

@@ -54,19 +54,21 @@ LIBRARIES: dict[str, Callable[[Points, int, int], float]] = {
 }
 
 
-def measure(points: Points, n_clusters: int, turns: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the median seconds and inertia of each library, measured in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in LIBRARIES}
+def measure(points: Points, n_clusters: int, turns: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return the milliseconds and the inertia of each library in each turn."""
+    milliseconds: dict[str, list[float]] = {name: [] for name in LIBRARIES}
     inertia: dict[str, list[float]] = {name: [] for name in LIBRARIES}
     for turn in range(turns):
         for name, cluster in LIBRARIES.items():
             began = time.perf_counter()
             inertia[name].append(cluster(points, n_clusters, turn))
-            seconds[name].append(time.perf_counter() - began)
-    return (
-        {name: statistics.median(values) for name, values in seconds.items()},
-        {name: statistics.median(values) for name, values in inertia.items()},
-    )
+            milliseconds[name].append(1000 * (time.perf_counter() - began))
+    return milliseconds, inertia
+
+
+def medians_ratio(figures: dict[str, list[float]], peer: str) -> float:
+    """Return a peer's median as a multiple of selfsort's."""
+    return statistics.median(figures[peer]) / statistics.median(figures["selfsort"])
 
 
 def main() -> None:
@@ -81,17 +83,17 @@ def main() -> None:
     ratios: dict[str, list[float]] = {"scikit_learn": [], "faiss": []}
     for name in QUICK if arguments.quick else SIZES:
         count, n_clusters = SIZES[name]
-        seconds, inertia = measure(embedding_like(count), n_clusters, 3 if arguments.quick else 5)
+        milliseconds, inertia = measure(embedding_like(count), n_clusters, 3 if arguments.quick else 5)
         for peer, found in ratios.items():
-            found.append(seconds[peer] / seconds["selfsort"])
+            found.append(medians_ratio(milliseconds, peer))
             figures[f"kmeans_{name}_vs_{peer}"] = found[-1]
-            figures[f"inertia_{name}_vs_{peer}"] = inertia[peer] / inertia["selfsort"]
+            figures[f"inertia_{name}_vs_{peer}"] = medians_ratio(inertia, peer)
             what = f"{count:,} points, {n_clusters} clusters"
-            rows.append((f"milliseconds, {what}", peer, 1000 * seconds[peer], 1000 * seconds["selfsort"]))
+            rows.append((f"milliseconds, {what}", peer, milliseconds[peer], milliseconds["selfsort"]))
             rows.append((f"inertia, {what}", peer, inertia[peer], inertia["selfsort"]))
-    ratios_table(f"k-means, {FEATURES} features, {RESTARTS} restarts", rows, less_is_better=True)
+    listed = ratios_table(f"k-means, {FEATURES} features, {RESTARTS} restarts", rows, less_is_better=True)
     figures |= {f"kmeans_vs_{peer}": statistics.geometric_mean(found) for peer, found in ratios.items()}
-    write_json(arguments.json, figures)
+    write_json(arguments.json, figures, listed)
 
 
 if __name__ == "__main__":

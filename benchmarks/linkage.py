@@ -128,16 +128,17 @@ def main() -> None:
         theirs = median([each[peer] for each in beside])
         if theirs.clusters != ours[PEERS_AT].clusters:
             raise SystemExit(f"{peer} found {theirs.clusters} clusters, selfsort {ours[PEERS_AT].clusters}")
-        rows.append((f"milliseconds, {PEERS_AT:,} points", peer, 1000 * theirs.seconds, 1000 * ours[PEERS_AT].seconds))
-        rows.append(("MiB added", peer, 1024 * theirs.added_gib, 1024 * ours[PEERS_AT].added_gib))
-        rows.append(("peak MiB of the process", peer, 1024 * theirs.peak_gib, 1024 * ours[PEERS_AT].peak_gib))
+        sides = [[each[side] for each in beside] for side in (peer, "selfsort")]
+        rows.append((f"milliseconds, {PEERS_AT:,} points", peer, *([1000 * x.seconds for x in side] for side in sides)))
+        rows.append(("MiB added", peer, *([1024 * x.added_gib for x in side] for side in sides)))
+        rows.append(("peak MiB of the process", peer, *([1024 * x.peak_gib for x in side] for side in sides)))
         figures[f"time_vs_{peer}_20k"] = theirs.seconds / ours[PEERS_AT].seconds
         figures[f"memory_vs_{peer}_20k"] = theirs.added_gib / ours[PEERS_AT].added_gib
         figures[f"process_memory_vs_{peer}_20k"] = theirs.peak_gib / ours[PEERS_AT].peak_gib
-    ratios_table("beside the matrix of all distances", rows, less_is_better=True)
+    ratios = ratios_table("complete linkage beside the matrix of all distances", rows, less_is_better=True)
     for count, took in ours.items():
         figures |= {f"seconds_{count // 1000}k": took.seconds, f"peak_gib_{count // 1000}k": took.peak_gib}
-    write_json(arguments.json, figures)
+    write_json(arguments.json, figures, ratios)
 
 
 if __name__ == "__main__":

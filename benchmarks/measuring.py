@@ -1,28 +1,57 @@
-"""Code shared by the benchmarks: the table, the file of figures, and the memory of a process and its workers."""
+"""Code shared by the benchmarks: ratios, the file of figures, and the memory of a process and its workers."""
 
 import json
 import os
 import platform
+import statistics
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+Figures = float | Sequence[float]  # one, or one for each round
 
-def ratios_table(title: str, rows: Iterable[tuple[str, str, float, float]], *, less_is_better: bool = False) -> None:
-    """Print (what, peer, the peer's figure, ours) and their ratio; above 1, selfsort is faster or smaller."""
+
+class Ratio(NamedTuple):
+    """How many times faster or smaller selfsort is: of the medians, and the lowest and highest of the rounds."""
+
+    name: str
+    peer: str
+    ratio: float
+    low: float
+    high: float
+
+
+def ratios_table(
+    title: str, rows: Iterable[tuple[str, str, Figures, Figures]], *, less_is_better: bool = False
+) -> list[Ratio]:
+    """Print (what, peer, the peer's figures, ours) and their ratio, and return the ratios.
+
+    Above 1, selfsort is faster or smaller.
+    """
     table = Table("what", "peer", "peer's", "selfsort", "ratio", title=title, box=box.SIMPLE)
-    for what, peer, theirs, ours in rows:
-        ratio = theirs / ours if less_is_better else ours / theirs
-        table.add_row(what, peer, f"{theirs:,.0f}", f"{ours:,.0f}", f"{ratio:.2f}")
+    found = []
+    for what, peer, *sides in rows:
+        theirs, ours = ([float(side)] if isinstance(side, float | int) else list(side) for side in sides)
+        worse, better = (ours, theirs) if less_is_better else (theirs, ours)
+        each = [one / other for one, other in zip(better, worse, strict=True)]
+        ratio = statistics.median(better) / statistics.median(worse)
+        found.append(Ratio(f"{title}: {what}", peer, ratio, min(ratio, *each), max(ratio, *each)))
+        table.add_row(what, peer, *(f"{statistics.median(side):,.0f}" for side in (theirs, ours)), f"{ratio:.2f}")
     console = Console()
     console.print(table)
-    console.print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", highlight=False)
+    console.print(machine(), highlight=False)
+    return found
+
+
+def machine() -> str:
+    """Describe the machine."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
 
 
 def peak_bytes(process: subprocess.Popen[Any]) -> int:
@@ -51,7 +80,8 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def write_json(path: str | None, figures: Mapping[str, float]) -> None:
-    """Write the figures as one flat JSON object, if a file is wanted."""
+def write_json(path: str | None, figures: Mapping[str, float], ratios: Iterable[Ratio] = ()) -> None:
+    """Write the figures as one JSON object, with the ratios as a list under "ratios", if a file is wanted."""
     if path:
-        Path(path).write_text(json.dumps(figures, indent=2) + "\n")
+        listed = [ratio._asdict() for ratio in ratios]
+        Path(path).write_text(json.dumps({**figures, **({"ratios": listed} if listed else {})}, indent=2) + "\n")

@@ -113,18 +113,19 @@ def main() -> None:
             )
             for _ in range(rounds)
         ]
-    ours, fresh, alone, together = (statistics.median(column) for column in zip(*found, strict=True))
-    peers = {"scikit-image": alone, f"scikit-image, {cores} processes": together}
-    ratios_table(
+    columns = [list(column) for column in zip(*found, strict=True)]
+    ours, fresh, alone, together = map(statistics.median, columns)
+    peers = {"scikit-image": columns[2], f"scikit-image, {cores} processes": columns[3]}
+    ratios = ratios_table(
         "Patches per second",
         [
             (what, peer, theirs, rate_of)
-            for what, rate_of in ((f"{PATCHES} patches of a picture", ours), ("fresh patches", fresh))
+            for what, rate_of in ((f"{PATCHES} patches of a picture", columns[0]), ("fresh patches", columns[1]))
             for peer, theirs in peers.items()
         ],
     )
     figures = {"patches_per_s": ours, "vs_scikit_image": ours / alone, f"vs_{cores}_processes": ours / together}
-    write_json(arguments.json, figures | {"fresh_per_s": fresh, "fresh_vs_scikit_image": fresh / alone})
+    write_json(arguments.json, figures | {"fresh_per_s": fresh, "fresh_vs_scikit_image": fresh / alone}, ratios)
 
 
 if __name__ == "__main__":

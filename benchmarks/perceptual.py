@@ -59,18 +59,23 @@ def count_processor_time() -> None:
     torch.set_num_threads(1)
 
 
-def alternately(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each side; the first, unmeasured round warms up."""
+def alternately(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each side in each round; another round before, unmeasured, warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
             measured = side()
             if number:
                 seconds[name].append(measured)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
-def seconds_of_features(network: str, layer: int, bf16: bool, rounds: int) -> dict[str, float]:
+def per_second(seconds: list[float]) -> list[float]:
+    """Return the pictures per second, from the seconds for each batch."""
+    return [BATCH / each for each in seconds]
+
+
+def seconds_of_features(network: str, layer: int, bf16: bool, rounds: int) -> dict[str, list[float]]:
     """Time forward and backward to the pictures: naive in torch's two memory orders, and ours."""
     images = torch.rand(BATCH, 3, SIDE, SIDE, device=DEVICE, requires_grad=True)
     net = PerceptualLoss(feature_layers(network, layer), (SIDE, SIDE), canvas=CANVAS).to(DEVICE)
@@ -301,17 +306,18 @@ def main() -> None:
             seconds = seconds_of_features(network, layer, bf16, rounds)
             ours = seconds.pop("selfsort")
             for peer, value in seconds.items():
-                figures[f"{key}_{precision}_vs_{peer.replace(', ', '_').replace(' ', '_')}"] = value / ours
-                rows.append((f"{network} features[:{layer}], {precision}", peer, BATCH / value, BATCH / ours))
+                figure = f"{key}_{precision}_vs_{peer.replace(', ', '_').replace(' ', '_')}"
+                figures[figure] = statistics.median(value) / statistics.median(ours)
+                rows.append((f"{network} features[:{layer}], {precision}", peer, per_second(value), per_second(ours)))
     images = np.random.default_rng(0).integers(0, 256, (BATCH * steps, 28, 28), dtype=np.uint8)
     sides = {"plain": lambda: seconds_plain(images), "selfsort": lambda: seconds_selfsort(images[..., None])}
     seconds = alternately(sides, 2 if arguments.quick else 3)
-    figures["plae_step_vs_plain"] = seconds["plain"] / seconds["selfsort"]
-    rows.append(("PL-AE training step", "plain", *(BATCH / seconds[side] for side in ("plain", "selfsort"))))
-    ratios_table("Pictures per second, forward and backward", rows)
+    figures["plae_step_vs_plain"] = statistics.median(seconds["plain"]) / statistics.median(seconds["selfsort"])
+    rows.append(("PL-AE training step", "plain", *(per_second(seconds[side]) for side in ("plain", "selfsort"))))
+    ratios = ratios_table("Pictures per second, forward and backward", rows)
     figures |= parts_table(seconds_of_parts(images[..., None], rounds))
     print(f"largest error relative to the whole canvas, float32: {figures['max_relative_error']:.1e}")
-    write_json(arguments.json, figures)
+    write_json(arguments.json, figures, ratios)
 
 
 if __name__ == "__main__":

@@ -88,17 +88,19 @@ def main() -> None:
             second.append(read_in_process(arguments.source, cache))
             torchvision_rates.append(files_per_second(sample, decode_image))
             pil_rates.append(files_per_second(sample, read_with_pil))
-    rate = len(images) / statistics.median(reading.seconds for reading in first)
+    rates = [len(images) / reading.seconds for reading in first]
+    rate = statistics.median(rates)
     again = statistics.median(reading.seconds for reading in second)
     peak = max(reading.peak_gib for reading in first + second)
-    peers = {"torchvision": statistics.median(torchvision_rates), "PIL": statistics.median(pil_rates)}
-    ratios_table(
+    peers = {"torchvision": torchvision_rates, "PIL": pil_rates}
+    ratios = ratios_table(
         f"files per second, first reading of {len(images):,}",
-        [("read and keep", f"{name}, one core, decoding only", theirs, rate) for name, theirs in peers.items()],
+        [("read and keep", f"{name}, one core, decoding only", theirs, rates) for name, theirs in peers.items()],
     )
     print(f"second reading: {again:.2f} s; peak memory with workers: {peak:.2f} GiB")
     figures = {"first_files_per_s": rate, "second_seconds": again, "peak_gib": peak, "files": len(images)}
-    write_json(arguments.json, figures | {f"vs_{name.lower()}": rate / theirs for name, theirs in peers.items()})
+    figures |= {f"vs_{name.lower()}": rate / statistics.median(theirs) for name, theirs in peers.items()}
+    write_json(arguments.json, figures, ratios)
 
 
 if __name__ == "__main__":
