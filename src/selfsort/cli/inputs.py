@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from selfsort.data.decoding import Failure
     from selfsort.data.image_set import ImageSet
     from selfsort.data.input_spec import InputSpec
+    from selfsort.data.reading import Facts
     from selfsort.methods.base import Estimator
 
 
@@ -158,7 +160,8 @@ def _write_training_account(images: "ImageSet", spec: "InputSpec", path: Path, q
     if images.is_decoded:
         write_account(images, path, quiet)
         return
-    facts, failures = {}, []
+    facts: dict[int, Facts] = {}
+    failures: list[Failure] = []
     with ProgressBar("Reading every file", len(images), shown=not quiet and sys.stderr.isatty()) as bar:
         for block in images.blocks(spec):
             facts |= dict(zip(block.positions.tolist(), block.facts, strict=True))
