@@ -13,7 +13,6 @@ from selfsort.cli.options import level_or_name
 from selfsort.cli.output import say
 from selfsort.cli.wording import in_flags
 from selfsort.errors import UserError
-from selfsort.files import is_there
 from selfsort.spelling import counted
 
 if TYPE_CHECKING:
@@ -120,12 +119,13 @@ def training_images(
     check_account(account)
     decoded = decoded or account is not None  # only a decoder knows what it changed
     from selfsort.data.input_spec import InputSpec
+    from selfsort.data.loading import is_gone
 
-    data, found = run["data"], Path(run["data"]["source"])
+    data = run["data"]
     if data["source"] == "array" and not moved:
         raise UserError("This run was trained on an array in memory: give its pictures with --images FILE.npy.")
-    if not moved and found.is_absolute() and not is_there(found):
-        raise UserError(f"This run's pictures are no longer in {str(found)!r}: say where they are with --images.")
+    if not moved and is_gone(data["source"]):
+        raise UserError(f"This run's pictures are no longer in {data['source']!r}: say where they are with --images.")
     options = {name: value for name, value in data["options"].items() if name not in ("size", "channels", "resize")}
     options |= _range_of(InputSpec.of_run(run))
     if isinstance(chosen := data["options"].get("channels"), list):

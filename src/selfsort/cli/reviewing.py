@@ -9,7 +9,6 @@ from selfsort.cli.app import app
 from selfsort.cli.options import NoBrowser, Port
 from selfsort.cli.output import say, shell_words
 from selfsort.errors import UserError
-from selfsort.files import is_there
 
 
 @app.command()
@@ -23,13 +22,13 @@ def review(
 ) -> None:
     """Look through an audit on a local page: enlarge pictures, and keep them or leave them out (saved at once)."""
     from selfsort.audit.folder import read_facts
-    from selfsort.data.loading import list_images
+    from selfsort.data.loading import is_gone, list_images
     from selfsort.labelling.server.audit_review import AuditReview
     from selfsort.labelling.server.serve import serve_audit
 
     facts = read_facts(audit)
     source = images or str(facts["source"])
-    if source == "array" or (Path(source).is_absolute() and not is_there(source)):
+    if source == "array" or is_gone(source):
         raise UserError(f"The pictures of this audit are not at {source!r}: give their place with --images.")
     serve_audit(
         AuditReview(audit, list_images(source, **facts.get("options", {}))), port=port, open_browser=not no_browser

@@ -7,8 +7,9 @@ all pictures. Two names that differ only in case, spaces and invisible character
 frequent name; single letters that differ in case are two classes.
 """
 
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -64,9 +65,21 @@ class ClassFolders:
     def labels(self, paths: Iterable[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         """Return (N,) labels and their names: -1 for no class, None if no picture has one."""
         classes = [self.classes.get(path.rpartition(self.separator)[0], "") for path in paths]
-        names = sorted(set(classes) - {""}, key=counting_order)
-        numbers = {name: number for number, name in enumerate(names)} | {"": -1}
-        return np.array([numbers[name] for name in classes], np.int64) if names else None, tuple(names)
+        labels, names = number_classes(classes)
+        return labels if names else None, names
+
+
+def number_classes(
+    classes: Sequence[str], names: Sequence[str] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return labels (N,), numbers of the N classes among `names`, by default theirs in counting order; -1 for none.
+
+    >>> number_classes(["10", "", "9"])
+    (array([ 1, -1,  0]), ('9', '10'))
+    """
+    names = sorted(set(classes) - {""}, key=counting_order) if names is None else names
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers.get(name, -1) for name in classes], np.int64), tuple(names)
 
 
 def class_folders(
@@ -142,6 +155,16 @@ class _Tree(NamedTuple):
         return rest[0] if rest else ""
 
 
+def split_named(text: str) -> str:
+    """Return the one word of a text that is the name of a split, in lower case; "" for none or several.
+
+    >>> split_named("data/train-00000-of-00002"), split_named("00000")
+    ('train', '')
+    """
+    found = {word for word in re.split(r"[\W\d_]+", text.lower()) if word in SPLIT_FOLDERS}
+    return found.pop() if len(found) == 1 else ""
+
+
 def same_split(one: str, other: str) -> bool:
     """Tell whether two names are names of the same split, such as "val" and "validation"."""
     return one.lower() in _KINDS and _KINDS[one.lower()] == _KINDS.get(other.lower())
@@ -161,11 +184,13 @@ def _below(folder: Folder, above: Folder) -> Folder:
 
 def _pictures(paths: Collection[str], separator: str) -> Collection[str]:
     """Return the files that may be pictures, as far as their names tell; all files if none may be."""
-    found = [path for path in paths if not _is_other_file(path.rpartition(separator)[2].lower())]
+    found = [path for path in paths if not is_other_file(path.rpartition(separator)[2])]
     return found or paths
 
 
-def _is_other_file(name: str) -> bool:
+def is_other_file(name: str) -> bool:
+    """Tell whether a file's name is that of something else than a picture."""
+    name = name.lower()
     stem, dot, suffix = name.rpartition(".")
     return suffix in _NO_PICTURES if dot and stem else name in _NOTES
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsort.data.class_folders import ClassesFrom, class_folders, listed
+from selfsort.data.class_folders import ClassesFrom, class_folders, listed, number_classes
 from selfsort.errors import UserError
-from selfsort.spelling import counting_order
 
 _SNAPSHOT = re.compile(r".*/snapshots/[^/]+/")  # above a file's path in its data set, in the hub's cache
 _ARCHIVED = re.compile(r"[a-z0-9]+://(.*?)::(.*)")  # a file in an archive: its path there, and that of the archive
@@ -107,8 +106,5 @@ def _by_column(table: Any, column: str, source: str) -> HubLabels:
     else:
         if not all(value is None or isinstance(value, str | int) for value in values):
             raise UserError(f"The column {column!r} of {source!r} has neither texts nor whole numbers; choose another.")
-        texts = [None if value is None else str(value) for value in values]
-        names = tuple(sorted({text for text in texts if text}, key=counting_order))
-        numbers = {name: number for number, name in enumerate(names)}
-        labels = np.array([numbers.get(text or "", -1) for text in texts], np.int64)
+        labels, names = number_classes(["" if value is None else str(value) for value in values])
     return HubLabels(labels, names, (f"classes: {listed(names)} in column {column}",))

@@ -47,7 +47,8 @@ def load_images(
 ) -> ImageSet:
     """Load a set of pictures as `uint8`.
 
-    `source` is a folder of pictures, a zip of one, an `.npy` or `.npz` file, the name of a data set ("digits", "mnist",
+    `source` is a folder of pictures, a zip or tar of one, `.tar` files in WebDataset's convention or `.parquet` files
+    (one, a folder of them, or "a-{000..012}.tar"), an `.npy` or `.npz` file, the name of a data set ("digits", "mnist",
     "fashion-mnist", "kmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"), "hf:owner/name" on the Hugging Face hub,
     an array, or a list of PIL images. A data set wins over a folder of the same name; write "./digits" for the folder.
 
@@ -63,7 +64,7 @@ def load_images(
     `classes_from` says which folders are the labels: by default, or with "auto", those below the folder that contains
     all pictures and below splits (`ImageSet.told` says which); "parent", the one that a picture lies in; a number, the
     one at that level of its id; a path, those below this folder; "none", no labels. For a set on the hub it names the
-    column. `listing` 1 lists files as version 0.1 did, for a run of that version.
+    column, and so it may for `.parquet` files. `listing` 1 lists files as version 0.1 did, for a run of that version.
 
     `value_range` says which values become black and white if there are more than eight bits: "set" (the default), the
     range found over the set, the same for all of its pictures; "picture", the range of each picture; "type", the range
@@ -174,6 +175,11 @@ def source_of(given: Any) -> Source:
 def has_files(given: Any) -> bool:
     """Tell whether the pictures of a source are separate files."""
     return bool(getattr(source_of(given), "FILES", False))
+
+
+def is_gone(source: str) -> bool:
+    """Tell whether a source's absolute path is not there; a pattern such as "a-{000..012}.tar" is no path."""
+    return Path(source).is_absolute() and not is_there(source) and not any(each.claims(source) for each in sources())
 
 
 def _prepared(listing: Listing, request: Request) -> Listing:

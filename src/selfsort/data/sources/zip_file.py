@@ -6,14 +6,14 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, BinaryIO, NamedTuple
 
-from selfsort.data.class_folders import SPLIT_FOLDERS, class_folders
+from selfsort.data.archives import parts_of, shared_folder, why_passed_over
+from selfsort.data.class_folders import class_folders
 from selfsort.data.limits import MAX_BYTES, too_many_bytes
 from selfsort.data.listing import Listing, Originals, Skipped, digest
-from selfsort.data.other_files import passed_over
 from selfsort.data.request import Request
 from selfsort.data.sources import is_file, path_of
 from selfsort.data.unreadable import Unreadable
@@ -101,8 +101,9 @@ def _members(infos: Iterable[zipfile.ZipInfo], listing: int) -> tuple[list[Membe
     left_out: list[Skipped] = []
     for info in infos:
         name, remark = _name(info, listing)
-        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-        if why := _why_passed_over(parts, info, listing):
+        parts = parts_of(name)
+        link = "a link in a zip" if stat.S_ISLNK(info.external_attr >> 16) else ""
+        if why := why_passed_over(parts, "zip", listing) or link:
             left_out.append(Skipped(name, why))
         else:
             members.append(Member("/".join(parts) if "." in name.split("/") else name, info, remark))
@@ -111,7 +112,7 @@ def _members(infos: Iterable[zipfile.ZipInfo], listing: int) -> tuple[list[Membe
 
 def _by_id(members: Sequence[Member]) -> tuple[dict[str, Member], list[Skipped]]:
     """Return the files by their ids, and the others: of several with one id the last counts, as if unpacked."""
-    shared = len(_shared_folder([member.path for member in members]))
+    shared = len(shared_folder([member.path for member in members]))
     found: dict[str, Member] = {}
     replaced: list[Skipped] = []
     for member in members:
@@ -120,14 +121,6 @@ def _by_id(members: Sequence[Member]) -> tuple[dict[str, Member], list[Skipped]]
             replaced.append(Skipped(name, "another file of this path follows it in the zip"))
         found[name] = member
     return found, replaced
-
-
-def _why_passed_over(parts: Collection[str], info: zipfile.ZipInfo, listing: int) -> str:
-    if ".." in parts:
-        return "its path leads out of the zip"
-    if stat.S_ISLNK(info.external_attr >> 16):
-        return "a link in a zip"
-    return next((why for part in parts if (why := passed_over(part, listing))), "")
 
 
 def _name(info: zipfile.ZipInfo, listing: int) -> tuple[str, str]:
@@ -153,14 +146,6 @@ def _unicode_path(extra: bytes, stored: bytes) -> str:
         if kind == _UNICODE_PATH and len(field) > 5 and struct.unpack("<I", field[1:5])[0] == zlib.crc32(stored):
             return field[5:].decode("utf-8")
     return ""
-
-
-def _shared_folder(names: Iterable[str]) -> str:
-    """Return the folder, with its "/", that contains all names, or ""; the folder of a split does not count."""
-    first = {name.partition("/")[0] + "/" for name in names}
-    folder = first.pop() if len(first) == 1 else ""
-    shared = all(name.startswith(folder) for name in names) and folder[:-1].lower() not in SPLIT_FOLDERS
-    return folder if shared else ""
 
 
 @lru_cache(maxsize=1)  # reading the directory of a zip with many members takes long
