@@ -233,7 +233,7 @@ def test_a_damaged_header_ends_one_shard_but_not_the_others(tmp_path):
     images = load_images(tmp_path / "s")
     assert [level for level in levels(images) if not 10 <= level < 20] == [0, 1, 2, 20, 21, 22]
     assert [level for level in levels(images) if 10 <= level < 20] == [10]
-    skipped = {"1.tar": "damaged (bad checksum at byte 4,096; get or pack it again)", "0011.cls": NO_PICTURE}
+    skipped = {"1.tar": "damaged (a senseless header at byte 4,096; get or pack it again)", "0011.cls": NO_PICTURE}
     assert dict(images.skipped) == skipped
 
 
@@ -264,7 +264,7 @@ def test_numbers_that_a_header_must_not_have(tmp_path):
 
     assert "truncated" in with_size(b"\x80" + struct.pack(">11s", b"\xff" * 11))  # 256^11 bytes
     assert "a negative size" in with_size(b"\xff" * 12)
-    assert "invalid header" in with_size(b"12345678912x")
+    assert "a senseless header" in with_size(b"12345678912x")
 
 
 def test_extended_headers_that_are_too_long_or_senseless(tmp_path):
@@ -299,7 +299,7 @@ def test_nothing_to_read(tmp_path):
     write_tar(tmp_path / "text only.tar", [("1.txt", "Dear all")])
     assert "none.tar' holds no files" in refused(tmp_path / "none.tar")
     assert "it is empty" in refused(tmp_path / "zero.tar")
-    assert "it is damaged (invalid header at byte 0" in refused(tmp_path / "text.tar")
+    assert "it is damaged (a senseless header at byte 0" in refused(tmp_path / "text.tar")
     assert "not a picture" in refused(tmp_path / "text only.tar")
     assert "no folds" in refused(tmp_path / "none.tar", fold=1)
 
@@ -330,3 +330,11 @@ def test_a_folder_with_a_picture_is_a_folder_of_pictures(tmp_path):
     (tmp_path / "1.png").write_bytes(picture(1))
     images = load_images(tmp_path)
     assert images.ids == ("1.png",) and "archive (unpack it)" in dict(images.skipped).values()
+
+
+def test_a_checksum_of_signed_bytes(tmp_path):
+    header = bytearray(tarfile.TarInfo("caf\u00e9.png").tobuf(tarfile.GNU_FORMAT))
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % (sum(header) - 256 * sum(byte > 127 for byte in header))
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
+    assert list_images(tmp_path / "a.tar").ids == ("caf\u00e9.png",)

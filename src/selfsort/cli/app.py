@@ -37,8 +37,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="SOURCE is a folder, zip or tar of pictures, WebDataset or Parquet shards, an .npy or .npz file, 'digits', a "
-    "torchvision data set such as 'mnist', or 'hf:owner/name'. Guide: docs/guide.md",
+    epilog="SOURCE is a folder, zip or tar of pictures, WebDataset or Parquet shards, an .npy or .npz file, 'digits', "
+    "a torchvision data set such as 'mnist', or 'hf:owner/name'. Guide: docs/guide.md",
 )
 
 

@@ -42,7 +42,9 @@ class Map(StrEnum):
     pca = "pca"
 
 
-Source = Annotated[str, typer.Argument(help="Pictures: folder, zip, .tar, .parquet, .npy, .npz, data set name or hf:owner/name.")]
+Source = Annotated[
+    str, typer.Argument(help="Pictures: folder, .zip, .tar, .parquet, .npy, .npz, data set name or hf:owner/name.")
+]
 Run = Annotated[Path, typer.Argument(help="Run folder made by `selfsort fit`.")]
 Size = Annotated[
     int | None,
