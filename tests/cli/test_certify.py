@@ -355,6 +355,20 @@ def seen_first(run: Path) -> int:
         return store.checks()[0].picture
 
 
+def certificate_of(run: Path) -> Certificate:
+    return Certificate.from_json(json.loads((run / "named" / "certificate.json").read_text()))
+
+
+def check_once_more(server: Server, run: Path) -> None:
+    """Disagree, as a second person, with the first check."""
+    asked = server.get()
+    assert asked["second"] and asked["picture"] == seen_first(run) and asked["done"] == 0
+    server.post(picture=asked["picture"], name="kind-9").raise_for_status()
+    said = server.end()
+    assert "A second person looked at 1 of the pictures and disagreed on 1" in said
+    assert json.loads((run / "named" / "certificate.json").read_text())["second"]["disagreed"] == 1
+
+
 class TestByAPerson:
     @pytest.mark.slow
     def test_continues_after_a_kill(self, run, folder, servers, cli):
@@ -372,8 +386,7 @@ class TestByAPerson:
         assert refused.status_code == 409 and servers[0].post(picture=asked["picture"], name=" \n").status_code == 422
         assert servers[0].post("/api/refine").status_code == 409
         servers[0].end(kill=True)
-        written = run / "named" / "certificate.json"
-        assert Certificate.from_json(json.loads(written.read_text())).checked == 5, "from the first check on"
+        assert certificate_of(run).checked == 5, "from the first check on"
 
         servers.append(Server(run, "--budget", 12, "--reject", 0.5))
         assert f"Continuing after 5 of {budget} checks." in "".join(servers[1].lines)
@@ -386,16 +399,16 @@ class TestByAPerson:
             seen.append(asked["picture"])
             asked = servers[1].post(picture=seen[-1], name=str(right[seen[-1]])).raise_for_status().json()
         assert len(set(seen)) == len(seen) == budget
-        kept = Certificate.from_json(json.loads(written.read_text()))
+        kept = certificate_of(run)
         assert (
             replace(kept, sample=None) == Certificate.from_json(asked["certificate"])
             and (run / "named" / "model-card.md").exists()
         )
-        assert json.loads(written.read_text())["checked_by"] == "a person"
+        assert json.loads((run / "named" / "certificate.json").read_text())["checked_by"] == "a person"
 
         assert servers[1].post("/api/checks/undo").raise_for_status().json()["certificate"]["checked"] == budget - 1
         servers[1].post(picture=seen[-1], name=str(right[seen[-1]])).raise_for_status()
-        assert Certificate.from_json(json.loads(written.read_text())) == kept
+        assert certificate_of(run) == kept
         more = servers[1].post("/api/checks/more", more=3).raise_for_status().json()
         assert (more["budget"], more["done"], more["left"]) == (budget + 3, budget, 60 - budget - 3)
         assert more["picture"] not in seen
@@ -408,12 +421,7 @@ class TestByAPerson:
         assert again["certificate"]["accuracy"]["estimate"] == kept.accuracy.estimate
 
         servers.append(Server(run, "--second", "--budget", 2))
-        asked = servers[2].get()
-        assert asked["second"] and asked["picture"] == seen_first(run) and asked["done"] == 0
-        servers[2].post(picture=asked["picture"], name="kind-9").raise_for_status()
-        said = servers[2].end()
-        assert "A second person looked at 1 of the pictures and disagreed on 1" in said
-        assert json.loads(written.read_text())["second"]["disagreed"] == 1
+        check_once_more(servers[2], run)
         assert cli.json("verify", run)["holds"]
 
     def test_no_groups_are_made(self, run, folder, monkeypatch):

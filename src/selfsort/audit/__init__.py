@@ -67,10 +67,7 @@ def audit(
     Raises UserError if the source cannot be read or holds no files; files that cannot be read, have more than
     `max_pixels` pixels or take more than `max_seconds` of processor time are findings.
     """
-    kinds = ("exact", "near", *(finding.name for finding in all_findings() if finding.rejects))
-    kept = frozenset(keep)
-    if unknown := kept - frozenset(kinds):
-        raise UserError(f"keep={min(unknown)!r} is not one of {', '.join(kinds)}.")
+    rejecting = _rejecting(keep)
     began = time.monotonic()
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     where |= {"classes_from": classes_from, "value_range": value_range, "page": page, "channels": channels}
@@ -90,9 +87,18 @@ def audit(
         found={finding.name: finding.find(looks, random_state) for finding in all_findings()},
         labels=None if images.labels is None else images.labels[looks.places],
         splits=splits,
-        rejecting=frozenset(kind for kind in kinds if kind not in kept),
+        rejecting=rejecting,
         seconds=time.monotonic() - began,
     )
+
+
+def _rejecting(keep: Iterable[str]) -> frozenset[str]:
+    """Return the names of the findings that are reasons to leave a picture out."""
+    kinds = ("exact", "near", *(finding.name for finding in all_findings() if finding.rejects))
+    kept = frozenset(keep)
+    if unknown := kept - frozenset(kinds):
+        raise UserError(f"keep={min(unknown)!r} is not one of {', '.join(kinds)}.")
+    return frozenset(kinds) - kept
 
 
 def _matched(features: HasFeatures, ids: Sequence[str]) -> NDArray[np.float32]:

@@ -38,6 +38,7 @@ from selfsort.errors import UserError
 from selfsort.spelling import counted
 
 if TYPE_CHECKING:
+    from selfsort.audit.result import Audit
     from selfsort.data.image_set import ImageSet
     from selfsort.data.input_spec import InputSpec
     from selfsort.features.embedding import Features
@@ -142,20 +143,11 @@ def audit(
     from functools import partial
 
     from selfsort import audit as auditing
-    from selfsort.data.account import summarise_account
-    from selfsort.data.loading import has_files, list_images
-    from selfsort.data.reading import tell
-    from selfsort.export.links import check_linkable, check_target, link_kept
-    from selfsort.reporting.audit_page import PAGE, findings, write_audit_page
+    from selfsort.data.loading import list_images
+    from selfsort.export.links import check_target, link_kept
+    from selfsort.reporting.audit_page import write_audit_page
 
-    for folder in filter(None, (out, write_clean)):
-        check_target(folder)
-        check_outside(folder, source)
-    if write_clean:
-        one, other = out.resolve(), write_clean.resolve()
-        if one.is_relative_to(other) or other.is_relative_to(one):
-            raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
-        check_linkable(source, has_files(source))
+    _check_audit_folders(source, out, write_clean)
     where: dict[str, Any] = {"split": split, "data_root": data_root, "download": download}
     where |= {"classes_from": level_or_name(classes_from)} | reading_of(value_range, page, channels)
     kept = [finding.value for finding in keep or []]
@@ -168,20 +160,8 @@ def audit(
     auditing.write_audit(found, out, partial(write_audit_page, found, shown_as=str(out), input_spec=spec), bom=csv_bom)
     linked = None if write_clean is None else link_kept(found, write_clean)
     clean = None if linked is None else {"out": str(write_clean), "pictures": linked}
-    summary = found.summary()
-    answer("audit", {"out": str(out), **summary, "clean": clean}, as_json)
-    for line in (*found.images.told, *tell(found.looks.facts)):
-        say(in_flags(line), as_json)
-    if read := summarise_account(found.read):
-        say(read, as_json)
-    rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
-    looked_at, seconds = counted(summary["pictures"], "file"), summary["seconds"]
-    say(f"{looked_at} in {seconds:.0f} s: {summary['rejected']:,} to leave out", as_json)
-    print_table(["finding", "pictures", "proposed"], rows, as_json or not rows)
-    for warning in summary["warnings"]:
-        say(f"Warning: {warning}", as_json)
-    say(f"Wrote {out / PAGE} (the findings), {out / 'pictures.csv'} and {out / 'account.csv'}", as_json)
-    say(f"To decide yourself what is kept: selfsort review {shell_words(out)[0]}", as_json)
+    answer("audit", {"out": str(out), **found.summary(), "clean": clean}, as_json)
+    _show_audit(found, out, as_json)
     if linked is not None:
         say(f"Linked {counted(linked, 'picture')} in {write_clean}", as_json)
     words = shell_words(source, "--audit", out, "--out", Path("runs") / out.name)
@@ -190,6 +170,42 @@ def audit(
     for option, value in chosen.items():
         words += [] if value is None else [option, *shell_words(value)]
     say(f"Next: selfsort fit {' '.join(words)}", as_json)
+
+
+def _check_audit_folders(source: str, out: Path, write_clean: Path | None) -> None:
+    """Raise `UserError` if an audit cannot write its folders, before it reads any picture."""
+    from selfsort.data.loading import has_files
+    from selfsort.export.links import check_linkable, check_target
+
+    for folder in filter(None, (out, write_clean)):
+        check_target(folder)
+        check_outside(folder, source)
+    if write_clean:
+        one, other = out.resolve(), write_clean.resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise UserError(f"--out {str(out)!r} and --write-clean {str(write_clean)!r} overlap: choose two folders.")
+        check_linkable(source, has_files(source))
+
+
+def _show_audit(found: "Audit", out: Path, quiet: bool) -> None:
+    """Print what was read, what was found, and where it is written."""
+    from selfsort.data.account import summarise_account
+    from selfsort.data.reading import tell
+    from selfsort.reporting.audit_page import PAGE, findings
+
+    summary = found.summary()
+    for line in (*found.images.told, *tell(found.looks.facts)):
+        say(in_flags(line), quiet)
+    if read := summarise_account(found.read):
+        say(read, quiet)
+    rows = [{"finding": row[1], "pictures": row[2], "proposed": row[3]} for row in findings(summary, found) if row[2]]
+    looked_at, seconds = counted(summary["pictures"], "file"), summary["seconds"]
+    say(f"{looked_at} in {seconds:.0f} s: {summary['rejected']:,} to leave out", quiet)
+    print_table(["finding", "pictures", "proposed"], rows, quiet or not rows)
+    for warning in summary["warnings"]:
+        say(f"Warning: {warning}", quiet)
+    say(f"Wrote {out / PAGE} (the findings), {out / 'pictures.csv'} and {out / 'account.csv'}", quiet)
+    say(f"To decide yourself what is kept: selfsort review {shell_words(out)[0]}", quiet)
 
 
 def _features_of(

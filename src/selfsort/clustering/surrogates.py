@@ -48,12 +48,7 @@ def surrogate_classes(
 
     check_cluster_distance(distance_threshold)
     points = as_points(features)
-    half = len(points) // 2
-    if n_classes > half:
-        raise UserError(
-            f"{n_classes} clustered classes need at least {2 * n_classes} pictures, half of which are held out, but "
-            f"there are {len(points)}: lower surrogate_classes to {half} or fewer."
-        )
+    half = _half(len(points), n_classes)
     norms = _norms(points, ids)
     rng = np.random.default_rng((random_state, 7))
     order = rng.permutation(len(points))
@@ -77,6 +72,17 @@ def check_cluster_distance(threshold: float) -> None:
         raise UserError(
             f"cluster_distance={threshold} must be above 0 and at most 2, the largest between unit vectors."
         )
+
+
+def _half(count: int, n_classes: int) -> int:
+    """Return the number of rows to cluster, or raise `UserError` if they are fewer than the classes."""
+    half = count // 2
+    if n_classes > half:
+        raise UserError(
+            f"{n_classes} clustered classes need at least {2 * n_classes} pictures, half of which are held out, but "
+            f"there are {count}: lower surrogate_classes to {half} or fewer."
+        )
+    return half
 
 
 def _norms(points: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from selfsort.labelling.store import Unwritable
 _SUBJECTS = (
     routes.session,
     routes.names,
+    routes.naming,
     routes.exchange,
     routes.embedding_map,
     routes.images,

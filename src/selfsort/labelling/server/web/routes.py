@@ -106,7 +106,7 @@ def session(service: LabelService) -> APIRouter:
 
 
 def names(service: LabelService) -> APIRouter:
-    """Return the routes of the names given."""
+    """Return the routes that show the names given."""
     router = APIRouter()
 
     @router.get("/names/pictures")
@@ -125,10 +125,6 @@ def names(service: LabelService) -> APIRouter:
     def facts() -> Response:
         return JSONResponse(service.facts())
 
-    @router.post("/merge")
-    def merge(sent: MergeBody) -> Response:
-        return JSONResponse(service.tell(sent.key, sent.client, Event("merge", name=sent.into, names=sent.names)))
-
     @router.get("/find")
     def find(wanted: Annotated[Name, Query(min_length=1)]) -> Response:
         return JSONResponse(service.find(wanted))
@@ -136,6 +132,17 @@ def names(service: LabelService) -> APIRouter:
     @router.get("/suspects")
     def suspects() -> Response:
         return JSONResponse(service.suspects())
+
+    return router
+
+
+def naming(service: LabelService) -> APIRouter:
+    """Return the routes that change names, or the pictures that have them."""
+    router = APIRouter()
+
+    @router.post("/merge")
+    def merge(sent: MergeBody) -> Response:
+        return JSONResponse(service.tell(sent.key, sent.client, Event("merge", name=sent.into, names=sent.names)))
 
     @router.post("/about")
     def describe(sent: AboutBody) -> Response:
