@@ -174,6 +174,11 @@ def test_impossible_settings_are_refused(settings: dict[str, object], said: str)
         quick("self-classifier", **settings).check_params()
 
 
+def test_a_batch_may_be_smaller_than_the_classes() -> None:
+    model = quick("self-classifier", batch_size=4, n_classes=5, epochs=1).fit(pictures(12))
+    assert model.probabilities_.shape == (12, 5) and np.isfinite(model.probabilities_).all()
+
+
 def test_a_backbone_that_cannot_take_the_small_views_is_refused() -> None:
     with pytest.raises(UserError, match="cannot take local views of 28x28 pixels"):
         quick("self-classifier", backbone="alexnet", local_views=1).build((64, 64, 3), 8)
