@@ -432,6 +432,7 @@ FOCUSED = """() => {
 def test_every_control_has_a_name_and_tab_goes_in_reading_order(open_tab: Any) -> None:
     tab = open_tab()
     tab.group_after("Enter", text="otter")
+    expect(tab.page.get_by_role("button", name="Undo")).to_be_enabled()
     assert focusable_without_name(tab) == []
     tab.page.keyboard.type("own name")
     order = []

@@ -99,7 +99,8 @@ def test_a_group_is_asked_about_and_an_answer_is_undone(firefox: Firefox, naming
 def test_a_picture_is_enlarged_and_zoomed(firefox: Firefox, naming: Server, screen: str) -> None:
     firefox.run("document.querySelector('.picture').focus()")
     firefox.key("Enter")
-    firefox.until("document.querySelector('#enlarged').open && document.querySelector('#stage img')?.clientWidth > 0")
+    firefox.until("document.querySelector('#enlarged-picture')?.clientWidth > 0")
+    firefox.until("document.querySelector('#enlarged-toggle').getAttribute('aria-disabled') === 'false'")
     before = firefox.run("document.querySelector('#stage img').clientWidth")
     firefox.key("+")
     firefox.until("document.querySelector('#stage img').clientWidth > arguments[0]", before)

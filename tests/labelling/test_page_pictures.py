@@ -59,6 +59,17 @@ def test_nothing_is_done_to_a_picture_before_it_is_seen(open_tab: Any) -> None:
     tab.page.unroute_all()
 
 
+def test_a_zoomed_picture_stays_so_when_the_stage_changes_its_size(open_tab: Any) -> None:
+    tab = enlarged(open_tab)
+    expect(tab.page.locator("#enlarged-toggle")).to_have_attribute("aria-disabled", "false")
+    tab.key("+", "+")
+    tab.page.set_viewport_size({"width": 1200, "height": 700})
+    tab.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(tab.page.locator("#stage")).to_have_class(re.compile("zoomed"))
+    tab.key("0")
+    expect(tab.page.locator("#stage")).not_to_have_class(re.compile("zoomed"))
+
+
 def test_a_picture_that_cannot_be_shown_is_told(open_tab: Any) -> None:
     tab = open_tab()
     tab.expected = ("ERR_FAILED",)

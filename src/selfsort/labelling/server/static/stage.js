@@ -88,4 +88,6 @@ for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, ({
 stage.addEventListener("click", (event) => {
   if (dragged < STILL) change((picture, room) => toggled(view, spotOf(event), picture, room, devicePixelRatio || 1));
 });
-new ResizeObserver(() => change(whole)).observe(stage);
+// What is zoomed stays so when a title or a note beside the stage takes more room.
+const fitted = (picture, room) => stage.classList.contains("zoomed") ? moved(view, [0, 0], picture, room) : whole(picture, room);
+new ResizeObserver(() => change(fitted)).observe(stage);
