@@ -12,6 +12,7 @@ from PIL import Image
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.loading import load_images
 from selfsort.labelling.server.image_files import ImageFile, ImageFiles, png
+from shards import write_tar
 
 SIZE = (600, 400)
 
@@ -89,6 +90,20 @@ def test_members_of_a_zip(folder, tmp_path):
     files = ImageFiles(load_images(packed, size=16, cache=False))
     assert opened(files.thumbnail(3)).size == (256, 171)
     assert files.original(3).content == (folder / "3.png").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_pictures_in_shards(folder, tmp_path, kind):
+    contents = [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
+    if kind == "tar":
+        shard = write_tar(tmp_path / "a.tar", contents)
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        shard = tmp_path / "a.parquet"
+        pq.write_table(pa.table({"image": [content for _, content in contents]}), shard)
+    files = ImageFiles(load_images(shard, size=16, cache=False))
+    assert opened(files.thumbnail(3)).size == (256, 171)
+    assert files.original(3).content == contents[3][1]
 
 
 def test_rows_of_an_array():
