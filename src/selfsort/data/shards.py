@@ -143,7 +143,7 @@ def list_shards(
     classes = list(chain.from_iterable(each.classes or [""] * len(each.paths) for each in contents.values()))
     stored = any(classes)
     folders = class_folders(paths, shards.source, request.split, "none" if stored else request.classes_from)
-    by_id = _ById(folders, dict(zip(ids, paths, strict=True)))
+    by_id = _ById(folders, {} if ids == paths else dict(zip(ids, paths, strict=True)))
     kept = [place for place, path in enumerate(paths) if folders.is_in(path, request.split)]
     listing = Listing(
         shards.source,
@@ -152,7 +152,7 @@ def list_shards(
         options=request.options("split", "max_pixels", "max_seconds", "classes_from"),
         skipped=tuple(sorted([*shards.skipped, *damaged])),
         passed_over=tuple(sorted(chain(shards.passed_over, *(each.passed_over for each in contents.values())))),
-        elsewhere=[name for name in ids if not folders.is_in(by_id.paths[name], request.split)],
+        elsewhere=[name for name in ids if not folders.is_in(by_id.path(name), request.split)],
         told=(*folders.told, *_told(contents)),
         split=by_id.split,
     )
@@ -166,16 +166,19 @@ def list_shards(
 
 
 class _ById(NamedTuple):
-    """The folders of pictures, looked up by ids."""
+    """The folders of pictures, looked up by ids; `paths` are those of ids that are not paths."""
 
     folders: ClassFolders
     paths: Mapping[str, str]
 
+    def path(self, name: str) -> str:
+        return self.paths.get(name, name)
+
     def split(self, name: str) -> str:
-        return self.folders.split(self.paths[name])
+        return self.folders.split(self.path(name))
 
     def labels(self, names: Sequence[str]) -> Labels:
-        return self.folders.labels([self.paths[name] for name in names])
+        return self.folders.labels([self.path(name) for name in names])
 
 
 def _read_all(shards: Shards, read: Callable[[Shard], Content]) -> tuple[dict[str, Content], list[Skipped]]:

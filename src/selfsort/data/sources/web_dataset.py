@@ -110,9 +110,9 @@ class _Files:
             samples[_divided(path)[0]].append(path)
         paths: list[str] = []
         for files in samples.values():
-            pictures, others = _pictures_of(files)
+            pictures, left_out = _pictures_of(files)
             paths += pictures
-            self._left_out += [Skipped(path, "another picture of its sample") for path in others]
+            self._left_out += left_out
         paths.sort()
         places = np.array([self._places[path] for path in paths], np.int64).reshape(-1, 2)
         kind = next((kind for kind, known in self._classes.items() if any(known.values())), "")
@@ -132,14 +132,17 @@ def _divided(path: str) -> tuple[str, str]:
     return folder + slash + stem, extension.lower()
 
 
-def _pictures_of(files: Sequence[str]) -> tuple[Sequence[str], Iterable[str]]:
-    """Return which files of one key are its pictures, and which show something else, such as a mask "1.seg.png"."""
+def _pictures_of(files: Sequence[str]) -> tuple[Sequence[str], Iterable[Skipped]]:
+    """Return which files of one key may be its pictures, and what is left out, such as a mask "1.seg.png"."""
     extensions = {path: _divided(path)[1] for path in files}
     pictures = [path for path in files if extensions[path].rpartition(".")[2] in _PICTURES]
     if len(pictures) == len(files):  # not in WebDataset's convention: "IMG.1.jpg" is as good as "IMG.jpg"
         return pictures, ()
+    if not pictures:
+        others = [path for path in files if extensions[path] not in _LONGEST]
+        return others, [Skipped(path, "of a sample without a picture") for path in files if path not in others]
     main = [path for path in pictures if "." not in extensions[path]] or pictures
-    return main or files, [path for path in pictures if path not in main]
+    return main, [Skipped(path, "another picture of its sample") for path in pictures if path not in main]
 
 
 def _class_in(data: bytes, kind: str) -> str:
