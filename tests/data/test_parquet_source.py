@@ -259,6 +259,12 @@ def test_damage_in_a_row_group_costs_the_rows_from_there(tmp_path, monkeypatch):
     assert all(skipped.reason.startswith("damaged (") for skipped in images.skipped)
 
 
+def test_columns_of_different_lengths(tmp_path, monkeypatch):
+    source = write(tmp_path / "a.parquet", {"image": stored(4), "label": ["a", "b", "a", "b"]})
+    monkeypatch.setattr("selfsort.data.sources.parquet._values", lambda table, column: iter(["a"]))
+    assert "it is damaged (its columns have different lengths" in refused(source)
+
+
 def test_flipped_bits_raise_nothing_else(tmp_path):
     rng = np.random.default_rng(0)
     data = write(tmp_path / "a.parquet", {"image": stored(4), "label": ["a", "b", "a", "b"]}, rows=2).read_bytes()

@@ -65,7 +65,7 @@ class _RowGroup:
     def __init__(self, shard: Shard, column: str, group: int) -> None:
         self.key = (shard, column, group)
         self._table = _open(shard)
-        self._rows = _rows_at_once(self._table.metadata.row_group(group), column)
+        self._rows = _rows_at_once(self._table.metadata.row_group(group))
         self._broken: tuple[int, Exception] | None = None  # the first piece that cannot be read
         self._restart()
 
@@ -107,11 +107,10 @@ class _RowGroup:
         return self._latest
 
 
-def _rows_at_once(facts: Any, column: str) -> int:
+def _rows_at_once(facts: Any) -> int:
     """Return how many rows of a row group to read at once."""
-    columns = [facts.column(place) for place in range(facts.num_columns)]
-    held = sum(each.total_uncompressed_size for each in columns if each.path_in_schema == column)
-    return int(max(1, min(_PIECE_ROWS, _PIECE_BYTES * facts.num_rows // max(held, 1))))
+    # The size of the column alone is not asked for: if it is damaged, that call of pyarrow ends the process.
+    return int(max(1, min(_PIECE_ROWS, _PIECE_BYTES * facts.num_rows // max(facts.total_byte_size, 1))))
 
 
 _lock = threading.Lock()  # any thread may open a picture, and reading one moves the piece that is kept

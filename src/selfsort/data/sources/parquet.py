@@ -171,7 +171,9 @@ def _read(columns: _Columns, shard: Shard) -> Content:
         groups = np.array([facts.row_group(group).num_rows for group in range(facts.num_row_groups)], np.int64)
         paths = [_path(text) for text in _values(table, columns.path)]
         classes = [_class(value, columns.names) for value in _values(table, columns.label)]
-    count = int(groups.sum())
+        count = int(groups.sum())
+        if not {len(paths), len(classes)} <= {0, count}:
+            raise Unreadable("damaged (its columns have different lengths; get or write it again)")
     starts = np.repeat(np.cumsum(groups) - groups, groups)
     return Content(
         paths or [""] * count,
