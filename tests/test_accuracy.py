@@ -1,9 +1,12 @@
 """It works: without labels the digits fall into their classes better than with k-means on pixels."""
 
+import pytest
+
 import selfsort
 from selfsort.evaluation.metrics import clustering_scores
 
 
+@pytest.mark.slow
 def test_digits_are_sorted_without_labels() -> None:
     digits = selfsort.load_images("digits", size=16)
     assert digits.labels is not None

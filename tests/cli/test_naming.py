@@ -200,6 +200,7 @@ class TestTwoAtOnce:
             pass
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_lists_its_pictures_as_it_did(folder: Path, tmp_path: Path, cli: Cli) -> None:
     (folder / "@eaDir").mkdir()
     shutil.copy(folder / "kind-0" / "00.png", folder / "@eaDir" / "00.png")

@@ -121,6 +121,7 @@ def test_bad_methods_are_refused_and_one_that_fails_does_not_stop_the_others(
     assert failed.failed and failed.figures == {}
 
 
+@pytest.mark.slow
 def test_the_command_ranks_without_labels_and_shows_the_clusters(tmp_path: Path, cli: Cli) -> None:
     for index, (pixels, kind) in enumerate(zip(pictures(30), kinds(30), strict=True)):
         (tmp_path / "photos" / f"kind-{kind}").mkdir(parents=True, exist_ok=True)

@@ -206,7 +206,9 @@ def wait_for(condition, seconds=20):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "end", [signal.SIGKILL, *(pytest.param(end, marks=pytest.mark.slow) for end in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_no_worker_outlives_its_process(tmp_path, cache_folder, end):
     source = save_photos(tmp_path / "photos", 200)
     process = start_script(source, tmp_path)

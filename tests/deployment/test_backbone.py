@@ -83,6 +83,7 @@ def test_a_method_with_a_network_of_its_own_has_no_backbone() -> None:
         backbone_of(built("conv-autoencoder", (16, 16, 3)))
 
 
+@pytest.mark.slow
 def test_the_segmentation_example_beats_training_from_scratch(tmp_path: Path) -> None:
     """The weights are those of the run that the example describes, in half precision and up to its layer 8."""
     example = runpy.run_path(str(HERE.parents[1] / "examples/segmentation.py"))

@@ -44,7 +44,9 @@ def named(model: Estimator) -> Estimator:
     return named
 
 
-@pytest.mark.parametrize("name", ["kmeans", "simclr", "self-classifier"])
+@pytest.mark.parametrize(
+    "name", ["kmeans", *(pytest.param(name, marks=pytest.mark.slow) for name in ("simclr", "self-classifier"))]
+)
 def test_onnx_runtime_gives_the_same_probabilities_for_any_number_of_pictures(name: str, tmp_path: Path) -> None:
     model = quick(name, **({"n_classes": 5} if name == "simclr" else {})).fit(X)
     write_model(model, tmp_path / "model.onnx")

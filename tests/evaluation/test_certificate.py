@@ -183,8 +183,8 @@ class TestSecondPerson:
 class TestPromise:
     """The guarantee of the intervals holds for the real functions, with repeated looks."""
 
-    @pytest.mark.parametrize("kind", ["doubtful", "sure"])
-    @pytest.mark.parametrize("errors", [0.05, 0.4])
+    @pytest.mark.parametrize("kind", ["doubtful", pytest.param("sure", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("errors", [0.05, pytest.param(0.4, marks=pytest.mark.slow)])
     def test_accuracy_precision_and_recall_hold_at_all_looks(self, kind, errors):
         world = World(120, errors, kind)
         truths = [world.right.mean()]

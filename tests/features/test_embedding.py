@@ -197,6 +197,7 @@ def test_arrays_are_recognised_by_their_content() -> None:
     assert not np.array_equal(first.values[2], changed.values[2]) and np.array_equal(first.values[3], changed.values[3])
 
 
+@pytest.mark.slow
 def test_another_network_or_input_has_its_own_features(photos: Path) -> None:
     first = embed(photos)
     other = "32" if pick_precision("auto", pick_device("auto")) == "bf16-mixed" else "bf16"

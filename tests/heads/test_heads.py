@@ -13,6 +13,10 @@ from selfsort.heads.base import Head
 from selfsort.schema import Invalid
 
 every_head = pytest.mark.parametrize("name", heads.names())
+FIRST = ("kmeans", "turtle")
+every_head_in_time = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in heads.names()]
+)
 
 
 def blobs(count: int = 120, n_classes: int = 3, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -38,7 +42,7 @@ def test_blobs_are_found_and_new_points_join_them(name: str, fitted: Callable[[s
     assert clustering_scores(truth, fitted(name).predict_proba(new).argmax(1)).accuracy > 0.95
 
 
-@every_head
+@every_head_in_time
 def test_the_same_seed_gives_the_same_groups(name: str, fitted: Callable[[str], Head]) -> None:
     features, _ = blobs()
     again = heads.find(name).fit(features, 3, random_state=4)
@@ -55,7 +59,7 @@ def test_plain_arrays_restore_it(name: str, fitted: Callable[[str], Head]) -> No
         kind.from_state(state)
 
 
-@every_head
+@every_head_in_time
 def test_few_pictures(name: str) -> None:
     features, _ = blobs(3, n_classes=2)
     assert heads.find(name).fit(features, 2).predict_proba(features).shape == (3, 2)

@@ -13,7 +13,9 @@ from selfsort.clustering.neighbours import nearest_others
 from selfsort.heads import icce, learning, scan, scp, temi, turtle
 
 LEARNT = [name for name in heads.names() if name != "kmeans"]
-every_learnt_head = pytest.mark.parametrize("name", LEARNT)
+every_learnt_head = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("scp", "turtle") else pytest.mark.slow) for name in LEARNT]
+)
 SHAPE = 6, 2, 4  # pictures, heads, classes
 
 

@@ -22,7 +22,18 @@ from selfsort.methods.base import Estimator, NamedNet
 from selfsort.models.base import Batch
 
 NAMES = ("across", "down", "block")
-every_method = pytest.mark.parametrize("name", methods.names())
+FIRST = ("conv-autoencoder", "frozen", "kmeans", "simclr")
+every_method = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in methods.names()]
+)
+
+
+class Fitted(dict[str, Estimator]):
+    """Every method by its name, fitted when it is first asked for."""
+
+    def __missing__(self, name: str) -> Estimator:
+        self[name] = quick(name).fit(pictures())
+        return self[name]
 
 
 def perfect(n: int = 48) -> Targets:
@@ -32,7 +43,7 @@ def perfect(n: int = 48) -> Targets:
 
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, Estimator]:
-    return {name: quick(name).fit(pictures()) for name in methods.names()}
+    return Fitted()
 
 
 @every_method

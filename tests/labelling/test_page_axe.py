@@ -7,6 +7,8 @@ from playwright.sync_api import expect
 
 from axe import violations
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"desktop": {"width": 1440, "height": 900}, "laptop": {"width": 1366, "height": 620}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
 

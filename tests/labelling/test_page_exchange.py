@@ -12,6 +12,8 @@ from sklearn.datasets import load_digits
 import selfsort
 from naming_page import Server, copy_of
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

@@ -13,6 +13,8 @@ from selfsort.data.image_set import ImageSet
 from selfsort.labelling.learning.label_session import LabelSession
 from selfsort.methods import load
 
+pytestmark = pytest.mark.slow
+
 SCREENS = {"desktop": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
 
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
 
 
 def test_whatever_was_done_last_is_taken_back_in_words_and_done_again(open_tab: Any) -> None:

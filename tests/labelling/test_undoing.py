@@ -218,6 +218,7 @@ def test_a_refinement_is_taken_back_and_done_again(service, run):
     assert service.session.round == 2, "groups of the undone round are not in the next one"
 
 
+@pytest.mark.slow
 def test_no_refinement_is_undone_while_one_runs(service, run):
     service.refinement.words = by(REFINE, run)
     for number, text in enumerate(["rose", "tulip"]):

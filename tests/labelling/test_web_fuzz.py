@@ -12,6 +12,8 @@ from schemathesis import GenerationMode
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.server.web import make_app
 
+pytestmark = pytest.mark.slow
+
 OWN_HOST = {"Host": "127.0.0.1"}
 WITH_TOKEN = OWN_HOST | {"X-Selfsort-Token": "a-token"}
 

@@ -154,6 +154,7 @@ def test_the_head_of_lowest_loss_predicts() -> None:
         assert torch.equal(output.logits, net.heads[head](output.embedding))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["byol", "iic", "moco", "rotation"])
 def test_three_kinds_are_found(name: str) -> None:
     settings = {"views": "none:noise=0.05"} | ({"views": "none:noise=0.05,rotation=10"} if name == "iic" else {})

@@ -27,6 +27,10 @@ METHODS = methods.names()
 TRAINED = [name for name in METHODS if methods.find(name).trains]
 every_method = pytest.mark.parametrize("name", METHODS)
 every_trained_method = pytest.mark.parametrize("name", TRAINED)
+RESUMED_FIRST = ("conv-autoencoder", "dcgan", "exemplar-cnn", "moco", "scan", "self-classifier", "simclr")
+every_resumed_method = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in RESUMED_FIRST else pytest.mark.slow) for name in TRAINED]
+)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +180,7 @@ def test_a_run_folder_is_a_saved_model(name: str, fitted: dict[str, Estimator], 
     assert np.array_equal(loaded.labels_, fitted[name].labels_)
 
 
-@every_trained_method
+@every_resumed_method
 def test_resumed_run_equals_an_uninterrupted_one(
     name: str, fitted: dict[str, Estimator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_fine_tuning_changes_the_last_stages_only_and_is_kept(tmp_path: Path) ->
     assert not np.allclose(again.embedding_, labelling.model.embedding_ * 0 + quick("frozen").fit(images).embedding_)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_read_can_be_fine_tuned_and_read_again(tmp_path: Path) -> None:
     """Weights that a run refers to by name are kept by value once they have learnt."""
     images = pictures(12)
@@ -145,6 +146,7 @@ def test_the_edges_of_a_wide_picture_are_seen(tmp_path: Path) -> None:
     assert not np.allclose(squashed[0], squashed[1], atol=1e-3) and np.allclose(cropped[0], cropped[1], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_head_that_learns_receives_the_class_prior_and_is_restored(tmp_path: Path) -> None:
     images = pictures(30)
     even, uneven = (

@@ -93,6 +93,7 @@ def test_the_loss_is_of_the_view_and_draws_a_code() -> None:
     assert torch.equal(net(view).embedding, net(view).embedding)
 
 
+@pytest.mark.slow
 def test_codes_do_not_fall_silent() -> None:
     """With PyTorch's own initial weights none of the ten numbers was in use here."""
     digits = selfsort.load_images("digits", size=16)

@@ -31,6 +31,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     data.train_and_test.cache_clear()
 
 
+@pytest.mark.slow
 def test_table_and_figures_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], cli: Cli) -> None:
     wanted = ["--table", 1, *(word for number in FIGURES for word in ("--figure", number))]
     scale = ["--epochs", 1, "--subset", 150, "--seeds", 1, "--device", "cpu", "--set", "hidden_dim=16"]

@@ -271,7 +271,7 @@ reproduce(here.PAPER, experiment, Scale(), here.HERE, Path(sys.argv[1]), "", lam
 """
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_run_is_resumed_where_it_was(signal_number: int, tmp_path: Path) -> None:
     here = Path(__file__)
     words = [sys.executable, "-c", KILLED, str(tmp_path / "out"), str(here.parent), str(here.parents[2])]

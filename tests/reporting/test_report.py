@@ -88,6 +88,7 @@ class TestPage:
                     assert picture.size == (200, 40)
                     assert (int(image["width"]), int(image["height"])) == (112, 22)
 
+    @pytest.mark.slow
     def test_same_seed_same_page(self, tmp_path):
         assert render(report_data(), tmp_path)[0] == render(report_data(), tmp_path)[0]
         assert render(report_data(), tmp_path)[0] != render(report_data(), tmp_path, random_state=1)[0]
