@@ -324,8 +324,9 @@ def test_missing_shards(tmp_path):
 def test_a_folder_with_a_picture_is_a_folder_of_pictures(tmp_path):
     write_tar(tmp_path / "a.tar", samples(0, 2))
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / ".1.png").write_bytes(picture(1))
     images = list_images(tmp_path)
-    assert len(images) == 2 and passed_over(images) == {"notes.txt": "not a shard"}
+    assert len(images) == 2 and passed_over(images) == {"notes.txt": "not a shard", ".1.png": "hidden"}
     (tmp_path / "1.png").write_bytes(picture(1))
     images = load_images(tmp_path)
     assert images.ids == ("1.png",) and "archive (unpack it)" in dict(images.skipped).values()

@@ -15,6 +15,7 @@ from selfsort.data.archives import shared_folder
 from selfsort.data.class_folders import ClassFolders, class_folders, is_other_file, number_classes, split_named
 from selfsort.data.class_folders import listed as shown
 from selfsort.data.listing import Labels, Listing, Open, Originals, Skipped, digest
+from selfsort.data.other_files import passed_over
 from selfsort.data.request import Request
 from selfsort.data.sources import is_file, path_of
 from selfsort.data.sources.folder import FoundFile, PassedOver, walk
@@ -255,16 +256,21 @@ def _originals(shards: Shards, contents: Mapping[str, Content], open_picture: Op
 
 def _holds_only(root: str, suffixes: tuple[str, ...]) -> bool:
     """Tell whether a folder holds shards and no pictures; as soon as there is a picture, nothing more is looked at."""
+
+    def may_be_picture(name: str) -> bool:
+        return not (name.lower().endswith(suffixes) or is_other_file(name) or passed_over(name))
+
     found = False
     try:
+        with os.scandir(root) as children:  # `walk` would first list all files of a folder, perhaps a million
+            if any(child.is_file() and may_be_picture(child.name) for child in children):
+                return False
         for entry in walk(root):
             if isinstance(entry, FoundFile):
-                if not (is_shard := entry.id.lower().endswith(suffixes)) and not is_other_file(
-                    os.path.basename(entry.id)
-                ):
+                if may_be_picture(os.path.basename(entry.id)):
                     return False
-                found |= is_shard
-    except UserError:  # the folder cannot be read, as whoever lists it will say
+                found |= entry.id.lower().endswith(suffixes)
+    except (OSError, UserError):  # the folder cannot be read, as whoever lists it will say
         return False
     return found
 
