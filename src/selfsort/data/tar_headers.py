@@ -23,7 +23,7 @@ _CHECKSUM = slice(148, 156)  # counts as spaces in the sum
 _MAP_GOES_ON, _MAP_STILL_GOES_ON = 482, 504  # offsets in the first block and in later ones
 
 
-class _Header(NamedTuple):
+class _TarHeader(NamedTuple):
     """What a header says: path, size in bytes and kind."""
 
     path: bytes
@@ -81,7 +81,7 @@ class TarHeaders:
                 return TarMember(name.decode("utf-8", "surrogateescape"), start, held, why_not)
         return None
 
-    def _header(self) -> _Header | None:
+    def _header(self) -> _TarHeader | None:
         """Read the next header and what belongs to it; None at the end."""
         block = self._block()
         padding = 0
@@ -136,7 +136,7 @@ def _whole_number(digits: bytes | None, otherwise: int) -> int:
     return int(digits) if digits is not None and digits.isdigit() and len(digits) < 20 else otherwise
 
 
-def _parsed(block: bytes) -> _Header:
+def _parsed(block: bytes) -> _TarHeader:
     """Return what a header says; raise `ValueError` if it is none."""
     stored, found = _number(block[_CHECKSUM]), sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ")
     if stored != found and stored != found - 256 * sum(byte > 127 for byte in block):  # some add signed bytes
@@ -146,7 +146,7 @@ def _parsed(block: bytes) -> _Header:
         path = folder + b"/" + path
     if kind == tarfile.AREGTYPE and path.endswith(b"/"):
         kind = tarfile.DIRTYPE
-    return _Header(path, _number(block[124:136]), kind)
+    return _TarHeader(path, _number(block[124:136]), kind)
 
 
 def _number(stored: bytes) -> int:
