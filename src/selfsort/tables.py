@@ -54,6 +54,8 @@ def cell_value(cell: str) -> str:
     ['rose', '=1+1', '-1', "'=1+1", "'rose"]
     """
     text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    if "\\" not in text:
+        return text
     return _ESCAPE.sub(lambda found: _unescaped(found[1] or found[2]), text)
 
 
@@ -96,10 +98,12 @@ def rows_of(data: bytes) -> Iterator[dict[str, str]]:
 
 
 def _rows(file: IO[str]) -> Iterator[dict[str, str]]:
-    for row in csv.DictReader(file, strict=True):
-        if None in row or None in row.values():
+    lines = filter(None, csv.reader(file, strict=True))  # csv.DictReader takes twice as long
+    header = next(lines, [])
+    for cells in lines:
+        if len(cells) != len(header):
             raise ValueError("a line has more or fewer cells than the first")
-        yield {name: cell_value(cell) for name, cell in row.items()}
+        yield dict(zip(header, map(cell_value, cells), strict=True))
 
 
 def _write(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]], bom: bool) -> None:

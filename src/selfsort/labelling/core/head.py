@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from selfsort.labelling.core.session import Targets
 
 _AXES = 256  # principal axes of a standardised embedding that a head uses; more cost time and gain nothing
-_SAMPLE = 10_000  # pictures from which the axes are found
+_SAMPLE = 10_000  # pictures from which mean, variance and axes are found
 _WIDE, _WIDE_VALUES = 4_096, 1 << 25  # above so many columns, axes are found by another method, from so many values
 _CHUNK = 4_096  # pictures standardised at a time
 _MOST_ROWS = 8_000  # most pictures that a head is fitted to, which takes under a second
@@ -34,7 +34,7 @@ class HeadSpace:
 
     Attributes
     ----------
-    mean, variance : (D,) mean and variance of the embedding
+    mean, variance : (D,) mean and variance of the embedding, of a sample of at least 5,000 if there are over 10,000
     scale : (D,) divisor that standardises the embedding
     axes : (D, d) at most 256 principal axes, in order of decreasing variance
     points : (N, d) the standardised embedding along the axes
@@ -42,9 +42,10 @@ class HeadSpace:
     """
 
     def __init__(self, embedding: NDArray[np.float32]):
-        self.mean, self.variance = _moments(embedding)
+        sample = embedding[:: max(1, -(-len(embedding) // _SAMPLE))]
+        self.mean, self.variance = _moments(sample)
         self.scale = np.sqrt(self.variance + _LEAST_VARIANCE)
-        self.axes = self._principal_axes(embedding)
+        self.axes = self._principal_axes(sample)
         self.points = np.empty((len(embedding), self.axes.shape[1]), np.float32)
         for rows in _chunks(len(embedding)):
             self.points[rows] = self._standardised(embedding[rows]) @ self.axes
@@ -53,8 +54,7 @@ class HeadSpace:
         standardised: NDArray[np.float32] = (rows - self.mean) / self.scale
         return standardised
 
-    def _principal_axes(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        sample = embedding[:: max(1, -(-len(embedding) // _SAMPLE))]
+    def _principal_axes(self, sample: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(self.mean) > _WIDE:
             return self._axes_of_wide(sample)
         products = np.zeros((len(self.mean), len(self.mean)))
