@@ -33,6 +33,8 @@ from selfsort.labelling.server.service import LabelService
 from selfsort.models.pretrained import DEFAULT
 
 ANSWERS = (20, 40, 70, 100)
+COMPARED_ON = {"trash", "flowers", "tiny_imagenet"}  # data sets on which settings were tried
+COMPARED = "the head's penalty and the groups' order were compared on waste, flowers and Tiny-ImageNet"
 
 
 def by_page(
@@ -108,7 +110,7 @@ def records(
         "command": " ".join(["python", *sys.argv]),
         "weights": DEFAULT,
         "published": None,
-        "chosen_on_test": "the head's penalty and the groups' order were compared on waste, flowers and Tiny-ImageNet",
+        "chosen_on_test": COMPARED if Path(source).name in COMPARED_ON else None,
     }
     return [
         shared
