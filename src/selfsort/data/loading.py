@@ -246,6 +246,7 @@ def _apply_request(images: ImageSet, request: Request) -> ImageSet:
 def _unknown(given: str) -> str:
     names = [name for source in sources() for name in getattr(source, "NAMES", ())]
     takes = [source.TAKES for source in sources() if hasattr(source, "TAKES")]
+    takes.sort(key=lambda what: what != "a folder")  # first what most people have
     if given and is_there(os.path.expanduser(given)):
         return f"{given!r} is neither {' nor '.join(takes)}; name the folder that it is in."
     ways_out = f"name {', '.join(takes)}, or one of {', '.join(names)}."
