@@ -206,5 +206,5 @@ def test_every_source_is_asked_in_its_order(tmp_path):
     assert names[0] == "hugging_face" and names[-1] == "memory" and len(names) == 9
     (tmp_path / "odd.zip").mkdir()
     assert source_of(tmp_path / "odd.zip").__name__.endswith("folder")
-    with pytest.raises(UserError, match="neither a .tar file nor a .parquet file nor a folder nor a .zip file nor"):
+    with pytest.raises(UserError, match="neither a folder nor a .tar file nor a .parquet file nor a .zip file nor"):
         source_of(__file__)
