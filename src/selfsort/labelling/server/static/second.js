@@ -44,8 +44,9 @@ export class Second {
   }
 
   put({ group, waiting }) {
+    // The same group comes again when its view is opened twice, as by a dialog that closes: a name may have been begun.
+    if (group?.id !== this.group?.id) this.field.value = "";
     this.group = group;
-    this.field.value = "";
     show($("#second-form"), group !== null);
     show($("#second-done"), group === null);
     $("#second-left").textContent = group ? t("second.left", { n: group.size, waiting }) : "";
