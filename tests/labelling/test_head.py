@@ -43,6 +43,14 @@ def test_the_axes_of_a_wide_embedding_take_seconds_and_are_as_good():
     assert (space.probabilities(space.fit(named(kind, known))).argmax(1) == kind).all()
 
 
+def test_a_large_embedding_is_standardised_by_a_sample_of_it():
+    embedding = np.random.default_rng(0).normal(3, 2, (12_001, 4)).astype(np.float32)
+    space = HeadSpace(embedding)
+    assert np.allclose(space.mean, embedding[::2].mean(0), atol=1e-5)
+    assert not np.allclose(space.mean, embedding.mean(0), atol=1e-5)
+    assert space.points.shape == (12_001, 4) and np.allclose(space.points.std(0), 1, atol=0.05)
+
+
 def test_it_is_linear_in_the_original_embedding():
     embedding, kind = clusters(300)
     space = HeadSpace(embedding)

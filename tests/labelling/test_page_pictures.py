@@ -161,12 +161,17 @@ def test_the_file_name_and_what_the_model_thinks_are_told_of_each_picture(open_t
     expect(picture.locator(".opinion")).to_have_text(re.compile(r"\d+\s%$"))
 
 
-def test_a_picture_gets_the_name_that_was_told_also_when_the_list_moves_under_it(open_tab: Any) -> None:
-    tab = open_tab()
+def third_after_two_names(open_tab: Any) -> tuple[Tab, Any, int]:
+    """Name two groups "wren" and "dipper"; return the page, and the third picture of the next group and its number."""
+    tab: Tab = open_tab()
     for text in ("wren", "dipper"):
         tab.group_after("Enter", text=text)
     cell = tab.page.locator(".picture").nth(2)
-    picture = int(cell.get_attribute("data-picture"))
+    return tab, cell, int(cell.get_attribute("data-picture"))
+
+
+def test_a_picture_gets_the_name_that_was_told_also_when_the_list_moves_under_it(open_tab: Any) -> None:
+    tab, cell, picture = third_after_two_names(open_tab)
     tab.carry(
         cell, "wren", before_drop=lambda: tab.page.evaluate("document.querySelector('#legend').replaceChildren()")
     )
@@ -175,11 +180,7 @@ def test_a_picture_gets_the_name_that_was_told_also_when_the_list_moves_under_it
 
 
 def test_pictures_are_dragged_onto_a_name_in_the_list(open_tab: Any) -> None:
-    tab = open_tab()
-    for text in ("wren", "dipper"):
-        tab.group_after("Enter", text=text)
-    cell = tab.page.locator(".picture").nth(2)
-    picture = int(cell.get_attribute("data-picture"))
+    tab, cell, picture = third_after_two_names(open_tab)
     tab.carry(cell, "wren")
     expect(tab.page.locator("#notice-text")).to_have_text("1 picture named “wren”.")
     expect(cell.locator(".opinion")).to_have_text("✓ wren")
