@@ -41,12 +41,17 @@ class Measured(NamedTuple):
     clusters: int
 
 
-def embedding_like(count: int) -> NDArray[np.float32]:
-    """Return (count, 128) points whose neighbourhoods are as uneven as those of embedded pictures."""
+def embedding_like(count: int, part: int = 0) -> NDArray[np.float32]:
+    """Return (count, 128) points whose neighbourhoods are as uneven as those of embedded pictures.
+
+    Other parts are further points around the same centres.
+    """
     rng = np.random.default_rng(0)
     strength = np.arange(1, FEATURES + 1, dtype=np.float32) ** np.float32(-0.6)
     centres = 2 * rng.standard_normal((200, FEATURES), np.float32) * strength
     spread = rng.lognormal(0.0, 0.3, 200).astype(np.float32)
+    if part:
+        rng = np.random.default_rng(part)
     group = rng.integers(200, size=count)
     points = rng.standard_normal((count, FEATURES), np.float32)
     points *= strength

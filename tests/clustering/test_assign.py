@@ -1,3 +1,6 @@
+import tracemalloc
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,8 @@ from selfsort.clustering import assign as assign_module
 from selfsort.clustering.neighbours import nearest
 from selfsort.errors import UserError
 from selfsort.schema import Invalid
+
+kmeans_module = import_module("selfsort.clustering.kmeans")  # the package has a function of that name
 
 
 def voters(
@@ -245,3 +250,26 @@ def test_points_of_another_width_get_one_sentence():
         voters(10, 3, 2).predict(np.zeros((2, 5)))
     with pytest.raises(UserError, match="NaN"):
         voters(10, 3, 2).predict(np.full((2, 4), np.nan))
+
+
+@pytest.mark.parametrize("space", ["embedding", "pca"])
+def test_of_very_many_points_a_sample_is_fitted_and_all_get_a_cluster(space, monkeypatch):
+    reduced = []
+    monkeypatch.setattr(kmeans_module, "_MOST_FITTED", 200)
+    monkeypatch.setattr(assign_module, "reduce", lambda points, space, **_: reduced.append(len(points)) or points)
+    points, labels = blobs([400, 400, 400])
+    clustering = fit_clustering(points, 3, space=space)
+    assert reduced == [1200 if space == "embedding" else 200]
+    assert len(set(zip(clustering.predict(points), labels, strict=True))) == 3
+
+
+def test_predicting_needs_no_table_of_all_votes(monkeypatch):
+    clustering = voters(300, 200, 5)
+    monkeypatch.setattr(assign_module, "_CHUNK_VOTES", 20_000)
+    points = np.random.default_rng(1).normal(size=(20_000, 4)).astype(np.float32)
+    tracemalloc.start()
+    labels = clustering.predict(points)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 200 * len(points) / 2
+    np.testing.assert_array_equal(labels, clustering.predict_proba(points).argmax(1))

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import tracemalloc
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from selfsort.clustering import kmeans
-from selfsort.clustering.kmeans import without_empty_clusters
+from selfsort.clustering.kmeans import sample_of, without_empty_clusters
 from selfsort.errors import UserError
+
+kmeans_module = import_module("selfsort.clustering.kmeans")  # the package has a function of that name
 
 
 def blobs(n_per_blob: int, n_blobs: int, n_features: int, *, spread: float = 0.1, seed: int = 0):
@@ -154,3 +158,47 @@ def test_importing_is_light():
     code = "import sys, selfsort.clustering; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "faiss", "sklearn", "scipy", "umap"} & set(run.stdout.split())
+
+
+def test_more_points_than_are_fitted_give_the_same_partition_in_bounded_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(kmeans_module, "_MOST_FITTED", 5_000)
+    monkeypatch.setattr("selfsort.clustering.neighbours._CHUNK_VALUES", 2**20)
+    few, _ = blobs(1, 12, 64)  # more than ten, of which faiss finds the candidates
+    mapped = np.memmap(tmp_path / "points", np.float32, "w+", shape=(400_000, 64))
+    for start in range(0, len(mapped), 12_000):
+        mapped[start : start + 12_000] = np.resize(few, mapped[start : start + 12_000].shape)
+    tracemalloc.start()
+    result = kmeans(mapped, 12, restarts=1, iterations=10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.4 * mapped.nbytes  # a fifth of it are the labels and distances of all points
+    assert sorted(result.labels[:12]) == list(range(12))
+    np.testing.assert_array_equal(result.labels, np.resize(result.labels[:12], len(mapped)))
+
+
+def test_labels_and_centers_do_not_depend_on_the_blocks_of_points(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(3_000, 8)).astype(np.float32)
+    monkeypatch.setattr(kmeans_module, "_MOST_FITTED", 1_000)
+    whole = kmeans(points, 20, restarts=1)
+    monkeypatch.setattr("selfsort.clustering.neighbours._CHUNK_VALUES", 1_000)
+    parts = kmeans(points, 20, restarts=1)
+    assert parts.labels.tobytes() == whole.labels.tobytes()
+    assert parts.centers.tobytes() == whole.centers.tobytes() and parts.inertia == whole.inertia
+    assert whole.inertia == pytest.approx(inertia(points, whole.centers, whole.labels), rel=1e-5)
+
+
+def test_clusters_of_a_sample_are_nearly_as_tight(monkeypatch):
+    points = blobs(400, 30, 8, spread=2)[0]
+    whole = kmeans(points, 30, restarts=3)
+    monkeypatch.setattr(kmeans_module, "_MOST_FITTED", 3_000)
+    sampled = kmeans(points, 30, restarts=3)
+    assert 0.97 * whole.inertia < sampled.inertia < 1.03 * whole.inertia
+
+
+def test_a_sample_has_enough_points_for_every_cluster(monkeypatch):
+    monkeypatch.setattr(kmeans_module, "_MOST_FITTED", 100)
+    points = np.arange(1_000, dtype=np.float32)[:, None]
+    assert sample_of(points, 1_000) is points
+    sample = sample_of(points, 8)
+    assert len(sample) == 400 and (np.diff(sample[:, 0]) > 0).all()
+    assert len(sample_of(points, 1)) == 100

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from selfsort.evaluation.metrics import clustering_scores
 from selfsort.heads.base import Head
 from selfsort.schema import Invalid
 
+kmeans_module = import_module("selfsort.clustering.kmeans")  # the package has a function of that name
 every_head = pytest.mark.parametrize("name", heads.names())
 FIRST = ("kmeans", "turtle")
 every_head_in_time = pytest.mark.parametrize(
@@ -69,3 +71,15 @@ def test_an_unknown_head_is_named_with_the_nearest() -> None:
     with pytest.raises(UserError, match="^Unknown head 'kmean': did you mean 'kmeans'"):
         heads.find("kmean")
     assert heads.about("kmeans").startswith("k-means")
+
+
+def test_k_means_of_very_many_pictures_is_fitted_to_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kmeans_module, "_MOST_FITTED", 150)
+    features, labels = blobs(400)
+    found = heads.find("kmeans").fit(features, 3)
+    assert len(found.state()["reference"]) == 150
+    whole = found.predict_proba(features)
+    assert clustering_scores(labels, whole.argmax(1)).accuracy > 0.95
+    monkeypatch.setattr("selfsort.heads.kmeans._BLOCK", 7)
+    assert found.predict_proba(features).tobytes() == whole.tobytes()
+    assert found.predict_proba(features[:0]).shape == (0, 3)

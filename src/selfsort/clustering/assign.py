@@ -1,12 +1,12 @@
 """Clusters that new points can join without fitting again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from selfsort.clustering.kmeans import KMeansResult, check_n_clusters, kmeans
+from selfsort.clustering.kmeans import KMeansResult, check_n_clusters, kmeans, sample_of
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.clustering.space import Space, check_space, reduce
 from selfsort.errors import UserError
@@ -37,22 +37,32 @@ class Clustering:
 
         A row depends only on its own point, bit for bit. Raises UserError for points of another width or not finite.
         """
+        array = self._checked(points)
+        shares = np.empty((len(array), self.n_clusters), dtype=np.float32)
+        for rows in self._chunks(len(array)):
+            shares[rows] = self._votes(array[rows])
+        return shares
+
+    def predict(self, points: ArrayLike) -> NDArray[np.int64]:
+        """Return the cluster with the most votes for each point, (N,) int64; in a tie the lower number."""
+        array = self._checked(points)
+        labels = np.empty(len(array), dtype=np.int64)
+        for rows in self._chunks(len(array)):
+            labels[rows] = self._votes(array[rows]).astype(np.float32).argmax(axis=1)
+        return labels
+
+    def _checked(self, points: ArrayLike) -> NDArray[np.float32]:
         array = as_points(points)
         if array.shape[1] != self.reference.shape[1]:
             raise UserError(
                 f"The points have {array.shape[1]} features, but the clusters were made "
                 f"with {self.reference.shape[1]}: embed them with the same model."
             )
-        shares = np.empty((len(array), self.n_clusters), dtype=np.float32)
-        step = max(1, _CHUNK_VOTES // (self.n_clusters + self.n_neighbors))
-        for start in range(0, len(array), step):
-            shares[start : start + step] = self._votes(array[start : start + step])
-        return shares
+        return array
 
-    def predict(self, points: ArrayLike) -> NDArray[np.int64]:
-        """Return the cluster with the most votes for each point, (N,) int64; in a tie the lower number."""
-        labels: NDArray[np.int64] = self.predict_proba(points).argmax(axis=1)
-        return labels
+    def _chunks(self, n_points: int) -> Iterator[slice]:
+        step = max(1, _CHUNK_VOTES // (self.n_clusters + self.n_neighbors))
+        return (slice(start, start + step) for start in range(0, n_points, step))
 
     def _votes(self, points: NDArray[np.float32]) -> NDArray[np.float64]:
         squared, indices = nearest(points, self.reference, self.n_neighbors)
@@ -111,13 +121,16 @@ def cluster_in_space(
 
     In the embedding itself the K centers vote. In a reduced space the points themselves do (a seeded sample of 20,000
     if there are more): their neighbourhoods in the embedding replace the map into that space, which is discarded.
+    Only those points are reduced that clusters are found in; the result is then about them. See `kmeans`.
 
     Raises UserError if there is no cluster, more clusters than different points, an unknown space, or values that are
-    not finite. See `reduce` and `kmeans`.
+    not finite. See `reduce`.
     """
     check_space(space)
     array = as_points(points)
     check_n_clusters(n_clusters, len(array))
+    if space != "embedding":
+        array = sample_of(array, n_clusters, random_state)
     reduced = reduce(array, space, random_state=random_state)
     result = kmeans(reduced, n_clusters, restarts=restarts, iterations=iterations, random_state=random_state)
     if space != "embedding":

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.errors import UserError
 
+_MOST_FITTED = 100_000  # with more points, the centers are found in a sample
+_FITTED_PER_CLUSTER = 50  # at least, in a sample
 _INIT_SAMPLE = 20_000  # points that k-means++ draws from; its cost grows with points times clusters
 _SMALL_WORK = 1_000_000_000  # multiplications per step, which take one core about 30 ms
 
@@ -31,6 +33,9 @@ def kmeans(
     Keeps the best of `restarts` runs of at most `iterations` steps, all started by k-means++ (Arthur and Vassilvitskii,
     2007). The same seed gives the same bits on the same machine. No cluster is empty.
 
+    Of more than 100,000 points (or 50 for each cluster, if that is more), the centers are found in a sample of so many.
+    The others are only read, a block at a time: `points` may be a float32 memory map of a file larger than memory.
+
     Raises UserError for less than one cluster, more clusters than different points, or values that are not finite.
 
     >>> round(kmeans([[0.0], [0.2], [5.0], [5.2]], 2).inertia, 3)
@@ -38,6 +43,25 @@ def kmeans(
     """
     points = as_points(points)
     check_n_clusters(n_clusters, len(points))
+    sample = sample_of(points, n_clusters, random_state)
+    found = _fit(sample, n_clusters, restarts, iterations, random_state)
+    if len(sample) == len(points):
+        return found
+    with _few_threads(points.size * n_clusters):
+        return without_empty_clusters(points, found.centers)
+
+
+def sample_of(points: NDArray[np.float32], n_clusters: int, random_state: int = 0) -> NDArray[np.float32]:
+    """Return a copy of those points, in order, that clusters are found in; the points themselves if they are few."""
+    size = max(_MOST_FITTED, _FITTED_PER_CLUSTER * n_clusters)
+    if len(points) <= size:
+        return points
+    return points[np.sort(np.random.default_rng(random_state).choice(len(points), size, replace=False))]
+
+
+def _fit(
+    points: NDArray[np.float32], n_clusters: int, restarts: int, iterations: int, random_state: int
+) -> KMeansResult:
     offset = points.mean(axis=0, dtype=np.float64).astype(np.float32)
     centered = points - offset  # faiss expands (x - y)^2, which loses digits far from the origin
     seeds = np.random.default_rng(random_state).integers(2**31, size=max(1, restarts))

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from selfsort.errors import UserError
 
 _LARGEST = 1e15  # the squares of larger values approach the limit of float32
-_CHUNK_VALUES = 2**24  # distances held at a time; 64 MiB
+_CHUNK_VALUES = 2**24  # distances or coordinates held at a time; 64 MiB
 
 
 def as_points(points: ArrayLike) -> NDArray[np.float32]:
@@ -48,7 +48,7 @@ def nearest(
     n_candidates = min(len(references), 2 * n_neighbors + 8)
     squared = np.empty((len(points), n_neighbors), dtype=np.float32)
     indices = np.empty((len(points), n_neighbors), dtype=np.int64)
-    step = max(1, _CHUNK_VALUES // n_candidates)
+    step = max(1, _CHUNK_VALUES // max(n_candidates, points.shape[1]))
     for start in range(0, len(points), step):
         rows = slice(start, start + step)
         candidates = _candidates(points[rows], references, n_candidates)
