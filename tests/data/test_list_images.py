@@ -203,7 +203,7 @@ def test_an_upright_picture(tmp_path):
 
 def test_every_source_is_asked_in_its_order(tmp_path):
     names = [source.__name__.rpartition(".")[2] for source in sources()]
-    assert names[0] == "hugging_face" and names[-1] == "memory" and len(names) == 9
+    assert names[0] == "hugging_face" and names[-1] == "memory" and len(names) == 10
     (tmp_path / "odd.zip").mkdir()
     assert source_of(tmp_path / "odd.zip").__name__.endswith("folder")
     with pytest.raises(UserError, match="neither a folder nor a .tar file nor a .parquet file nor a .zip file nor"):

@@ -22,6 +22,7 @@ from selfsort.data.limits import MAX_PIXELS, MAX_SECONDS
 from selfsort.data.listing import Skipped
 from selfsort.data.loading import list_images
 from selfsort.data.reading import Page, ValueRange
+from selfsort.data.unreadable import require_reached
 from selfsort.errors import UserError
 from selfsort.progress import ProgressBar
 
@@ -117,6 +118,7 @@ def _looks(images: ImageSet, max_pixels: int, progress: bool) -> Looks:
     try:
         with ProgressBar("Reading pictures", len(images), shown=progress) as bar:
             for part in in_chunks(images.originals, partial(look, images.reading, max_pixels), crashed):
+                require_reached(reason for _, reason in part.failures)
                 parts.append(part)
                 bar.advance(len(part) + len(part.failures))
     finally:

@@ -16,7 +16,7 @@ from selfsort.data.limits import pillow_limits
 from selfsort.data.listing import Open, Opened, hash_content
 from selfsort.data.pixels import Scaled, read_scaled
 from selfsort.data.reading import PLAIN, Facts, Reading
-from selfsort.data.unreadable import explain
+from selfsort.data.unreadable import Unreachable, explain
 
 SIDE = 32  # of a thumbnail
 _LAYOUT = 4  # colours along one side of a layout
@@ -123,6 +123,8 @@ def look(reading: Reading, max_pixels: int, open_image: Open, refs: Sequence[Any
                 held += seen[-1].scaled.pixels.size
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append((place, explain(error)))
+                if isinstance(error, Unreachable):  # nor will the others be, and each would be waited for
+                    break
             if held > _PIXELS_AT_ONCE:
                 parts.append(_noted(seen, reading, open_image, refs, first))
                 seen, held = [], 0

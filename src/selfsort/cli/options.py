@@ -43,7 +43,8 @@ class Map(StrEnum):
 
 
 Source = Annotated[
-    str, typer.Argument(help="Pictures: folder, .zip, .tar, .parquet, .npy, .npz, data set name or hf:owner/name.")
+    str,
+    typer.Argument(help="Pictures: folder, .zip, .tar, .parquet, .npy, .npz, s3://…, data set name or hf:owner/name."),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder made by `selfsort fit`.")]
 Size = Annotated[

@@ -23,12 +23,13 @@ from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.limits import Heavy, only_light, pillow_limits
 from selfsort.data.listing import Open, Originals, Skipped, hash_content, summarise_skipped
+from selfsort.data.object_store import StoredObject
 from selfsort.data.pixels import Fitted, read_header, read_image, to_pixels
 from selfsort.data.reading import PLAIN, Facts, Reading
 from selfsort.data.request import Request
-from selfsort.data.unreadable import explain
+from selfsort.data.unreadable import Unreachable, explain, require_reached
 from selfsort.data.values import range_of_set
-from selfsort.data.workers import WorkerDied, Workers, cores
+from selfsort.data.workers import TookTooLong, WorkerDied, Workers, cores
 from selfsort.progress import ProgressBar
 
 SAMPLE = 32
@@ -133,6 +134,7 @@ def stream(originals: Originals, spec: InputSpec, request: Request) -> Iterator[
     try:
         with ProgressBar("Reading pictures", len(originals), shown=request.progress) as bar:
             for block in in_chunks(originals, work, partial(_crashed, spec), most):
+                require_reached(reason for _, reason in block.failures)
                 yield block
                 bar.advance(len(block.images) + len(block.failures))
     finally:
@@ -142,9 +144,11 @@ def stream(originals: Originals, spec: InputSpec, request: Request) -> Iterator[
 def content_hashes(originals: Originals) -> list[str | None]:
     """Return a hash of the content of each picture, on all cores; None for those that cannot be read."""
     try:
-        return list(chain.from_iterable(in_chunks(originals, _hash_chunk, _no_hash)))
+        found = list(chain.from_iterable(in_chunks(originals, _hash_chunk, _no_hash)))
     finally:
         originals.close()
+    require_reached(reason for _, reason in found)
+    return [content_hash for content_hash, _ in found]
 
 
 def decode_chunk(
@@ -169,6 +173,8 @@ def decode_chunk(
                 found, content_hash = _decoded(open_image, ref, spec, reading, max_pixels, hashed)
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append(Failure(position, explain(error)))
+                if isinstance(error, Unreachable):  # nor will the others be, and each would be waited for
+                    break
                 continue
             images[len(positions)] = found.pixels
             positions.append(position)
@@ -192,20 +198,23 @@ def _decoded(
         return read_image(stream, spec, max_pixels, reading), hash_content(stream) if hashed else None
 
 
-def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[str | None]:
-    hashes: list[str | None] = []
+def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[tuple[str | None, str]]:
+    """Return a hash for each picture, or None and the reason why it cannot be read."""
+    hashes: list[tuple[str | None, str]] = []
     for ref in refs:
         try:
             opened = open_image(ref)
             with nullcontext() if isinstance(opened, np.ndarray) else opened:
-                hashes.append(hash_content(opened))
-        except Exception:  # as in `decode_chunk`
-            hashes.append(None)
+                hashes.append((hash_content(opened), ""))
+        except Exception as error:  # as in `decode_chunk`
+            hashes.append((None, explain(error)))
+            if isinstance(error, Unreachable):
+                break
     return hashes
 
 
-def _no_hash(position: int, reason: str) -> list[str | None]:
-    return [None]
+def _no_hash(position: int, reason: str) -> list[tuple[str | None, str]]:
+    return [(None, reason)]
 
 
 def _spec_of_rows(rows: NDArray[np.uint8], request: Request) -> InputSpec:
@@ -244,6 +253,7 @@ def _decode_into(
         for block in in_chunks(originals, work, crashed, most):
             if block.colour and wanted.channels == 1 and not sure:
                 raise _ColourFound
+            require_reached(reason for _, reason in block.failures)
             writer.append(block.images)
             failures += block.failures
             for position, facts in zip(block.positions.tolist(), block.facts, strict=True):
@@ -281,8 +291,10 @@ def _sample_headers(originals: Originals, max_pixels: int) -> list[tuple[tuple[i
     headers: list[tuple[tuple[int, int], bool]] = []
     with pillow_limits(max_pixels), only_light():
         for position in spread:
-            with suppress(Exception, Heavy):
+            try:
                 headers.append(_header(originals, originals.refs[position], max_pixels))
+            except (Exception, Heavy) as error:
+                require_reached([str(error)] if isinstance(error, Unreachable) else [])
             if len(headers) == SAMPLE:
                 break
     return headers
@@ -320,8 +332,9 @@ def _may_be_deep(originals: Originals) -> list[int]:
     if originals.array is not None:
         return []
     places: Sequence[int] = range(len(refs))
-    if isinstance(refs, list) and refs and isinstance(refs[0], str):
-        places = [place for place in places if not refs[place].lower().endswith(_SHALLOW)]
+    if isinstance(refs, list) and refs and isinstance(refs[0], (str, StoredObject)):
+        names = (each.url if isinstance(each, StoredObject) else each for each in refs)
+        places = [place for place, name in enumerate(names) if not name.lower().endswith(_SHALLOW)]
     if not places:
         return []
     spread = np.unique(np.linspace(0, len(places) - 1, RANGE_SAMPLE).round().astype(int))
@@ -334,12 +347,16 @@ def _sample_chunk(
     found: list[tuple[str, NDArray[Any]]] = []
     with pillow_limits(max_pixels):
         for ref in refs:
-            with suppress(Exception):  # what cannot be read is reported when it is decoded
+            try:
                 opened = open_image(ref)
                 assert not isinstance(opened, np.ndarray)
                 with opened as stream:
                     sample = sample_values(stream, reading, max_pixels)
-                found += [] if sample is None else [sample]
+            except Exception as error:  # what cannot be read is reported when it is decoded
+                if isinstance(error, Unreachable):
+                    break
+                continue
+            found += [] if sample is None else [sample]
     return found
 
 
@@ -411,7 +428,8 @@ def _by_worker(
         return [workers.run(work, originals.open, refs, start, seconds=originals.max_seconds)]
     except WorkerDied as error:
         if len(refs) == 1:
-            return [crashed(start, explain(error))]
+            slow = originals.remote and isinstance(error, TookTooLong) and error.by_clock
+            return [crashed(start, explain(Unreachable(str(error)) if slow else error))]
     positions = range(start, start + len(refs))
     return [_by_worker(workers, originals, work, crashed, each, each + 1)[0] for each in positions]
 

@@ -54,6 +54,7 @@ class Originals:
     close : releases what `open` keeps open between two pictures
     reading : how the encoded pictures are read
     max_seconds : processor time that one of them may take, if decoded in a process that can be killed
+    remote : whether opening one waits for a network
 
     """
 
@@ -64,6 +65,7 @@ class Originals:
     close: Callable[[], None] = _nothing
     reading: Reading = ALONE
     max_seconds: float = MAX_SECONDS
+    remote: bool = False
 
     def __len__(self) -> int:
         return len(self.refs)

@@ -41,9 +41,8 @@ def opened_table(shard: Shard) -> Iterator[Any]:
 def _open(shard: Shard) -> Any:
     import pyarrow.parquet as pq
 
-    file = open(shard.path, "rb")  # pyarrow does not accept paths that are not UTF-8
+    file = shard.open()  # pyarrow does not accept paths that are not UTF-8
     try:
-        shard.check(file.fileno())
         return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
     except Exception as error:
         file.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
-from typing import Any, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,12 @@ from selfsort.data.archives import shared_folder
 from selfsort.data.class_folders import ClassFolders, class_folders, is_other_file, number_classes, split_named
 from selfsort.data.class_folders import listed as shown
 from selfsort.data.listing import Labels, Listing, Open, Originals, Skipped, digest
+from selfsort.data.object_store import StoredFile, StoredObject, is_url, read_part
 from selfsort.data.other_files import passed_over
 from selfsort.data.request import Request
 from selfsort.data.sources import is_file, path_of
 from selfsort.data.sources.folder import FoundFile, PassedOver, walk
-from selfsort.data.unreadable import Unreadable, explain
+from selfsort.data.unreadable import Unreadable, explain, require_reached
 from selfsort.errors import UserError
 from selfsort.spelling import counted
 
@@ -29,17 +30,37 @@ _BRACES = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}|\{([^{}]*,[^{}]*)\}")
 
 
 class Shard(NamedTuple):
-    """A file that holds pictures: its path, its size in bytes and its time of change."""
+    """A file that holds pictures: its path, its size in bytes and its time of change.
+
+    An object in a store has a URL as its path, and a text that changes with its content.
+    """
 
     path: str
     size: int
-    changed: int
+    changed: int | str
 
-    def check(self, file: int) -> None:
-        """Raise `Unreadable` if an opened file is no longer the one that was listed."""
-        status = os.fstat(file)
+    def open(self, buffering: int = -1) -> BinaryIO:
+        """Open it; raise `Unreadable` if it is no longer the one that was listed, and `OSError`."""
+        if isinstance(self.changed, str):
+            return cast(BinaryIO, StoredFile(self._stored))
+        file = open(self.path, "rb", buffering)
+        status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != (self.size, self.changed):
+            file.close()
             raise Unreadable("its shard has changed since it was listed (start again)")
+        return file
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read a part of it; raise as `open` does."""
+        if isinstance(self.changed, str):
+            return read_part(self._stored, offset, size)
+        with self.open(buffering=0) as file:
+            file.seek(offset)
+            return file.read(size)
+
+    @property
+    def _stored(self) -> StoredObject:
+        return StoredObject(self.path, self.size, str(self.changed))
 
 
 @dataclass(frozen=True)
@@ -111,7 +132,7 @@ def find(given: Any, suffixes: tuple[str, ...]) -> Shards:
     source = str(path_of(given))
     if os.path.isdir(source):
         return _in_folder(source, suffixes)
-    paths = [source] if os.path.exists(source) else _expanded(source)
+    paths = [source] if os.path.exists(source) else expanded(source)
     if missing := [path for path in paths if not os.path.isfile(path)]:
         raise UserError(
             f"{source!r} names {counted(len(paths), 'shard')}, but {len(missing):,} of them are not there, such as "
@@ -191,6 +212,7 @@ def _read_all(shards: Shards, read: Callable[[Shard], Content]) -> tuple[dict[st
             contents[name] = read(shard)
         except (OSError, Unreadable) as error:
             contents[name] = Content(damage=explain(error))
+            require_reached([contents[name].damage])
         count += len(contents[name].paths)
         if count > MOST_PICTURES:
             raise UserError(f"{shards.source!r} holds more than {MOST_PICTURES:,} pictures; name fewer of its shards.")
@@ -251,7 +273,8 @@ def _originals(shards: Shards, contents: Mapping[str, Content], open_picture: Op
         for (name, shard), content in zip(shards.files.items(), contents.values(), strict=True)
         for where in content.places.tolist()
     ]
-    return Originals(refs, open_picture, digest(shards.source), stamps)
+    remote = any(is_url(shard.path) for shard in shards.files.values())
+    return Originals(refs, open_picture, digest(shards.source), stamps, remote=remote)
 
 
 def _holds_only(root: str, suffixes: tuple[str, ...]) -> bool:
@@ -294,10 +317,10 @@ def _shard(path: str) -> Shard:
     return Shard(path, status.st_size, status.st_mtime_ns)
 
 
-def _expanded(pattern: str) -> list[str]:
+def expanded(pattern: str) -> list[str]:
     """Return the paths that a pattern with braces means, as in a shell.
 
-    >>> _expanded("{train,val}-{08..10}.tar")[1:4]
+    >>> expanded("{train,val}-{08..10}.tar")[1:4]
     ['train-09.tar', 'train-10.tar', 'val-08.tar']
     """
     parts: list[Sequence[str]] = []

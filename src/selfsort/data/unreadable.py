@@ -1,12 +1,23 @@
 """Why a picture cannot be read, in the few words shown to the user."""
 
+from collections.abc import Iterable
+
 from selfsort.data.workers import TookTooLong, WorkerDied
+from selfsort.errors import UserError
 
 CRASHED = "damaged (it made the decoder crash)"
+_NOT_REACHABLE = "not reachable"
 
 
 class Unreadable(Exception):
     """A picture cannot be read; the message is the reason shown to the user."""
+
+
+class Unreachable(Unreadable):
+    """The store of a picture does not answer, which says nothing about the picture; the argument says why."""
+
+    def __str__(self) -> str:
+        return f"{_NOT_REACHABLE} ({super().__str__()})"
 
 
 def explain(error: Exception) -> str:
@@ -21,6 +32,12 @@ def explain(error: Exception) -> str:
         return f"not readable ({error.strerror})"
     message = " ".join(str(error).split()) or type(error).__name__
     return "truncated" if "truncated" in message.lower() else f"damaged ({message})"
+
+
+def require_reached(reasons: Iterable[str]) -> None:
+    """Raise `UserError` if one of the reasons is a store that does not answer: no picture is left out for that."""
+    if found := next((reason for reason in reasons if reason.startswith(_NOT_REACHABLE)), None):
+        raise UserError(f"The store of the pictures is {found}; check the network, and run the same command again.")
 
 
 def no_page(page: int, pages: int) -> Unreadable:

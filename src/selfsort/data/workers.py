@@ -31,6 +31,8 @@ class WorkerDied(Exception):
 class TookTooLong(WorkerDied):
     """A process was killed because its work took too long; the message says how long."""
 
+    by_clock = False  # rather than by processor time: it may have waited for something
+
 
 class Workers:
     """`count` processes that live for one `with` block.
@@ -83,7 +85,9 @@ class Workers:
             if seconds is not None and ended.returncode == -signal.SIGPROF:
                 raise TookTooLong(f"more than {seconds:g} seconds of processor time") from error
             if seconds is not None and ended.returncode == -signal.SIGALRM:
-                raise TookTooLong(f"more than {_CLOCK_SECONDS * seconds:g} seconds by the clock") from error
+                slow = TookTooLong(f"more than {_CLOCK_SECONDS * seconds:g} seconds by the clock")
+                slow.by_clock = True
+                raise slow from error
             raise WorkerDied from error
         finally:
             self._idle.put(process)

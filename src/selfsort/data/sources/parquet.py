@@ -23,7 +23,7 @@ from selfsort.errors import UserError
 ORDER = 34
 TAKES = "a .parquet file"
 
-_SUFFIXES = (".parquet",)
+SUFFIXES = (".parquet",)
 _PICTURES = ("image", "img", "picture", "photo", "jpg", "png")  # names that say more than being the first column
 _LABELS = ("label", "labels", "class", "category", "cls")
 _ROWS = 512  # of labels and paths, read at once
@@ -46,7 +46,7 @@ class _Columns(NamedTuple):
 
 def claims(given: Any) -> bool:
     """Tell whether this is a Parquet file, a pattern such as "a-{0..9}.parquet", or a folder of such files only."""
-    return is_named(given, _SUFFIXES)
+    return is_named(given, SUFFIXES)
 
 
 def list_source(given: Any, request: Request) -> Listing:
@@ -55,11 +55,15 @@ def list_source(given: Any, request: Request) -> Listing:
     Their labels are the first column of classes of `datasets`, or else a column called "label" or "class", or else the
     folders of their paths. `classes_from` may name another column.
     """
+    return list_found(find(given, SUFFIXES), request)
+
+
+def list_found(shards: Shards, request: Request) -> Listing:
+    """List the pictures in Parquet files that were found."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise UserError(f"{str(given)!r} needs the library 'pyarrow': pip install 'selfsort[parquet]'.") from error
-    shards = find(given, _SUFFIXES)
+        raise UserError(f"{shards.source!r} needs the library 'pyarrow': pip install 'selfsort[parquet]'.") from error
     columns = _columns(shards, request.classes_from)
     by_column = request.classes_from if columns.label != request.classes_from else None
     listing = list_shards(

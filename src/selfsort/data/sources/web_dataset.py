@@ -8,6 +8,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from sys import intern
 from typing import Any, BinaryIO
@@ -17,15 +18,16 @@ import numpy as np
 from selfsort.data.archives import parts_of, why_passed_over
 from selfsort.data.limits import MAX_BYTES, too_many_bytes
 from selfsort.data.listing import Listing, Skipped
+from selfsort.data.object_store import forget
 from selfsort.data.request import Request
-from selfsort.data.shards import MOST_PICTURES, Content, Shard, find, is_named, list_shards
+from selfsort.data.shards import MOST_PICTURES, Content, Shard, Shards, find, is_named, list_shards
 from selfsort.data.tar_headers import TarHeaders, TarMember
 from selfsort.data.unreadable import Unreadable, explain
 
 ORDER = 33
 TAKES = "a .tar file"
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst")
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst")
 _COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd")  # how gzip, xz, bzip2 and zstd files begin
 # Any other file of a picture's key belongs to the picture, and any other file of another key may be a picture.
 _PICTURES = frozenset("jpg jpeg jpe jfif png webp avif heic heif bmp gif tif tiff ppm pgm pbm pnm img image".split())
@@ -36,7 +38,7 @@ _LONGEST_NAME = 256
 
 def claims(given: Any) -> bool:
     """Tell whether this is a tar, a pattern such as "a-{000..012}.tar", or a folder of tars without pictures."""
-    return is_named(given, _SUFFIXES)
+    return is_named(given, SUFFIXES)
 
 
 def list_source(given: Any, request: Request) -> Listing:
@@ -45,8 +47,14 @@ def list_source(given: Any, request: Request) -> Listing:
     Their labels are the texts or numbers in `.cls` files, or else "label" or "class" in the `.json` files, or else the
     folders of their paths, as in a zip.
     """
-    shards = find(given, _SUFFIXES)
-    return list_shards(shards, partial(_read, request.classes_from in (None, "auto")), open_member, request)
+    return list_found(find(given, SUFFIXES), request)
+
+
+def list_found(shards: Shards, request: Request) -> Listing:
+    """List the pictures in tars that were found."""
+    read = partial(_read, request.classes_from in (None, "auto"))
+    listing = list_shards(shards, read, open_member, request)
+    return replace(listing, originals=replace(listing.originals, close=forget))
 
 
 def open_member(ref: tuple[Shard, int, int]) -> BinaryIO:
@@ -54,10 +62,7 @@ def open_member(ref: tuple[Shard, int, int]) -> BinaryIO:
     shard, offset, size = ref
     if size > MAX_BYTES:
         raise too_many_bytes()
-    with open(shard.path, "rb", buffering=0) as file:
-        shard.check(file.fileno())
-        file.seek(offset)
-        data = file.read(size)
+    data = shard.read(offset, size)
     if len(data) < size:
         raise Unreadable("truncated")
     return io.BytesIO(data)
@@ -66,7 +71,7 @@ def open_member(ref: tuple[Shard, int, int]) -> BinaryIO:
 def _read(labelled: bool, shard: Shard) -> Content:
     """Find the pictures of a tar and, if it is `labelled`, the classes stored with them."""
     found, damage = _Files(labelled), ""
-    with open(shard.path, "rb") as file:
+    with shard.open() as file:
         if file.read(6).startswith(_COMPRESSED):
             raise Unreadable("compressed (unpack it, or decompress it to a .tar, of which parts can be read)")
         headers = TarHeaders(file, shard.size)
