@@ -50,8 +50,8 @@ def load_images(
     `source` is a folder of pictures, a zip or tar of one, `.tar` files in WebDataset's convention or `.parquet` files
     (one, a folder of them, or "a-{000..012}.tar"), the URL of any of these in an object store, such as
     "s3://bucket/photos", an `.npy` or `.npz` file, the name of a data set ("digits", "mnist", "fashion-mnist",
-    "kmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"), "hf:owner/name" on the Hugging Face hub, an array, or a list of
-    PIL images. A data set wins over a folder of the same name; write "./digits" for the folder.
+    "kmnist", "usps", "cifar10", "cifar100", "svhn", "stl10"), "hf:owner/name" on the Hugging Face hub, an array, or a
+    list of PIL images. A data set wins over a folder of the same name; write "./digits" for the folder.
 
     `size` is the side, in pixels, of the square to which `resize` fits every picture: "crop" (the centre), "pad" (with
     black) or "squash". By default arrays and data sets keep their size, and so do files that are all square, of one
