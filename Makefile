@@ -46,7 +46,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
 
-# The tests that `make test` leaves out, as they would double its time; CI runs both.
+# The tests that `make test` leaves out, as they would double its time: most of the browser's, long trainings, further
+# values of a parameter. To be run before a release and after a change to the pages.
 test-slow: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m slow
 

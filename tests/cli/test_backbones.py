@@ -24,6 +24,7 @@ def test_the_table(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "did you mean 'clip'" in cli("backbones", "clipp").err
 
 
+@pytest.mark.slow
 def test_the_cache_counts_features_and_weights(cli: Any) -> None:
     selfsort.embed("digits", "mobilenetv3_small_050=random", input_spec=selfsort.InputSpec(32, 3))
     assert cli.json("cache")["features"] == 1

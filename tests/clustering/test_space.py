@@ -57,7 +57,7 @@ def test_few_points_are_reduced_without_warnings(n_points):
     assert len(reduced) == n_points and np.isfinite(reduced).all()
 
 
-@pytest.mark.parametrize("copies", [5, 40])
+@pytest.mark.parametrize("copies", [5, pytest.param(40, marks=pytest.mark.slow)])
 def test_umap_survives_many_equal_points(copies):
     points = np.repeat(np.random.default_rng(0).normal(size=(12, 6)), copies, axis=0)
     assert np.isfinite(reduce(points, "umap")).all()

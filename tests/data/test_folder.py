@@ -454,6 +454,7 @@ def test_an_encrypted_zip(tmp_path):
         load_images(archive)
 
 
+@pytest.mark.slow
 def test_real_photos(data_root, tmp_path):
     with tarfile.open(data_root / "flowers.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")

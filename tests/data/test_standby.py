@@ -47,6 +47,7 @@ def test_a_picture_that_takes_too_long_is_refused_in_a_sentence(folder):
     assert list_images(folder).open(0, 8).size == (8, 8), "the next one finds a process that works"
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_pixels_of_the_run_where_a_picture_takes_too_long(folder):
     images = list_images(folder, size=16, cache=False).decoded()
     images.listing.__dict__["originals"] = replace(images.originals, max_seconds=0.02)

@@ -95,7 +95,7 @@ def test_votes_and_heads_agree_with_their_arrays() -> None:
     assert np.allclose(Votes(equal)(torch.ones(1, 2)).numpy().sum(1), 1)
 
 
-@pytest.mark.parametrize("head", ["kmeans", "linear"])
+@pytest.mark.parametrize("head", ["kmeans", pytest.param("linear", marks=pytest.mark.slow)])
 def test_features_of_a_frozen_network_and_the_groups_of_a_head(head: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten())
@@ -120,6 +120,7 @@ class _Unknown(nn.Module):
         return Output(inputs.flatten(1), torch.linalg.eigvals(inputs[:, 0]).real[:, :3])
 
 
+@pytest.mark.slow
 def test_an_operator_that_onnx_lacks_is_one_sentence(tmp_path: Path) -> None:
     model = quick("kmeans").fit(X)
     model.net_, model.clustering_ = _Unknown(), None

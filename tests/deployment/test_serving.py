@@ -94,6 +94,7 @@ def test_an_unsure_answer_has_no_name(client: Client, engine: Engine) -> None:
     assert found["name"] is None and found["confidence"] > 0
 
 
+@pytest.mark.slow
 def test_an_exported_file_is_served_as_well(client: Client, model: Estimator, tmp_path: Path, engine: Engine) -> None:
     write_model(model, tmp_path / "model.onnx", threshold=0.25)
     served = engine_of_file(tmp_path / "model.onnx")

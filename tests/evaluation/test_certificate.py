@@ -204,7 +204,7 @@ class TestPromise:
         # 5 % of 40 is 2; even then, the probability of more than 6 is below 1 %.
         assert lost.max() <= 6
 
-    @pytest.mark.parametrize("accuracy", [0.94, 0.85])
+    @pytest.mark.parametrize("accuracy", [pytest.param(0.94, marks=pytest.mark.slow), 0.85])
     def test_rejection_keeps_its_guarantee(self, accuracy):
         """The accuracy is just below the target above every threshold, so any acceptance, at any look, is a mistake."""
         world = World(400, 0)

@@ -25,7 +25,12 @@ def by_torch(monkeypatch: pytest.MonkeyPatch, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", ["efficientnet-lite0", "torchvision:resnet18=random", "timm:vit_tiny_patch16_224=random"]
+    "name",
+    [
+        "efficientnet-lite0",
+        "torchvision:resnet18=random",
+        pytest.param("timm:vit_tiny_patch16_224=random", marks=pytest.mark.slow),
+    ],
 )
 def test_features_are_those_of_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     extract = Extractor(pretrained(name, SPEC), "cpu", "32", 4)
@@ -46,6 +51,7 @@ def test_a_network_that_it_cannot_run_is_run_by_torch() -> None:
     assert openvino.compiled(Odd(), mean, std, (4, 8, 8, 3), low=False) is None
 
 
+@pytest.mark.slow
 def test_no_telemetry_is_sent() -> None:
     code = (
         "import sys, torch; from torch import nn; from selfsort.features import openvino\n"

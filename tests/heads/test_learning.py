@@ -151,7 +151,7 @@ def test_neighbours_are_others_and_pairs_are_drawn_from_the_first() -> None:
 
 
 @every_learnt_head
-@pytest.mark.parametrize(("count", "n_classes"), [(1, 1), (12, 11)])
+@pytest.mark.parametrize(("count", "n_classes"), [(1, 1), pytest.param(12, 11, marks=pytest.mark.slow)])
 def test_as_many_classes_as_pictures(name: str, count: int, n_classes: int) -> None:
     features = np.random.default_rng(0).normal(size=(count, 16)).astype(np.float32)
     found = heads.find(name).fit(features, n_classes).predict_proba(features)
@@ -159,6 +159,7 @@ def test_as_many_classes_as_pictures(name: str, count: int, n_classes: int) -> N
 
 
 @every_learnt_head
+@pytest.mark.slow
 def test_equal_pictures_and_too_many_classes(name: str) -> None:
     equal = np.ones((20, 16), np.float32)
     found = heads.find(name).fit(equal, 3).predict_proba(equal)

@@ -71,6 +71,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.kill()
 
 
+@pytest.mark.slow
 def test_photographs_are_shown_from_their_files(open_tab: Any, photographs: Server) -> None:
     tab = open_tab(at=photographs, viewport={"width": 1920, "height": 1080})
     tab.page.wait_for_function(f"() => ({WIDTHS})().length > 20")
@@ -205,6 +206,7 @@ def test_what_breaks_off_is_asked_for_again(open_tab: Any) -> None:
     assert open_tab().page.evaluate(CUT_OFF) == [0, 1797, 1]
 
 
+@pytest.mark.slow
 def test_the_map_tells_how_far_a_better_one_is(open_tab: Any) -> None:
     tab = open_tab(locale="fr")
     bar, words = tab.page.locator("#map-wait .bar"), tab.page.locator("#map-wait span")
@@ -217,6 +219,7 @@ def test_the_map_tells_how_far_a_better_one_is(open_tab: Any) -> None:
         assert bar.get_attribute("aria-valuenow") == (str(round(100 * share)) if share else None)
 
 
+@pytest.mark.slow
 def test_a_line_or_a_circle_on_the_map_makes_a_group(open_tab: Any) -> None:
     tab = open_tab()
     expect(tab.page.locator("#map-kind")).to_contain_text("All 1,797 pictures")
@@ -242,6 +245,7 @@ def test_a_line_or_a_circle_on_the_map_makes_a_group(open_tab: Any) -> None:
     assert sum(tab.name_of(picture) == "circled" for picture in shown) > len(shown) / 2
 
 
+@pytest.mark.slow
 def test_what_is_selected_while_a_new_list_is_on_its_way_stays_in_sight(open_tab: Any) -> None:
     tab = open_tab()
     tab.group_after("Enter", text="heron")
@@ -300,6 +304,7 @@ def test_pictures_are_pulled_out_moved_and_names_renamed(open_tab: Any) -> None:
     expect(tab.page.locator("#legend")).not_to_contain_text("grey heron")
 
 
+@pytest.mark.slow
 def test_two_tabs_are_asked_about_different_groups(open_tab: Any) -> None:
     one = open_tab()
     other = open_tab(beside=one)
@@ -313,6 +318,7 @@ def test_two_tabs_are_asked_about_different_groups(open_tab: Any) -> None:
     expect(one.page.locator("#legend")).to_contain_text("second tab")
 
 
+@pytest.mark.slow
 def test_an_answer_whose_reply_is_lost_counts_once(open_tab: Any) -> None:
     tab = open_tab()
     tab.expected = ("ERR_",)
@@ -364,6 +370,7 @@ def test_a_killed_server_loses_nothing_and_one_goes_on(open_tab: Any, server: Se
     tab.page.wait_for_function("() => !document.querySelector('#legend').textContent.includes('while away')")
 
 
+@pytest.mark.slow
 def test_pictures_are_checked_one_by_one_up_to_the_certificate(open_tab: Any, certifying: Server) -> None:
     tab = open_tab(at=certifying)
     progress = tab.page.locator("#check-progress")
@@ -471,6 +478,7 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_text_has_the_contrast_of_wcag_aa(open_tab: Any, scheme: str) -> None:
     tab = open_tab(color_scheme=scheme)
     expect(tab.page.locator(".picture").first).to_be_visible()
@@ -489,6 +497,7 @@ SMALL = """() => [...document.querySelectorAll('button, a, input, select')]
 
 
 @pytest.mark.parametrize("viewport", [PHONE, *TABLETS], ids=["phone", "portrait", "landscape"])
+@pytest.mark.slow
 def test_a_finger_can_use_it_on_a_small_screen(open_tab: Any, viewport: dict[str, int]) -> None:
     tab = open_tab(viewport=viewport, has_touch=True, is_mobile=True)
     tab.group_after("Enter", text=f"dove {viewport['width']}")
@@ -584,6 +593,7 @@ def locked(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.mark.parametrize("options", [{"color_scheme": "light"}, {"color_scheme": "dark", "viewport": TABLETS[0]}])
+@pytest.mark.slow
 def test_others_come_in_by_the_password_alone(browser: Any, locked: Server, options: dict[str, Any]) -> None:
     page = browser.new_page(**options)
     page.set_default_timeout(60_000)
@@ -604,6 +614,7 @@ def test_others_come_in_by_the_password_alone(browser: Any, locked: Server, opti
     page.close()
 
 
+@pytest.mark.slow
 def test_dialogs_of_people_and_of_exchange_have_names_for_every_control(open_tab: Any) -> None:
     tab = open_tab()
     for button, dialog in (("#people-open", "#people"), ("#export", "#exchange")):

@@ -9,6 +9,8 @@ from playwright.sync_api import expect
 from naming_page import SHOWN
 from selfsort.labelling.server.web.words import STATIC
 
+pytestmark = pytest.mark.slow
+
 
 def test_names_are_completed_and_similar_ones_are_asked_about(open_tab: Any) -> None:
     tab = open_tab()

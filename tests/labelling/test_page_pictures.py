@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from naming_page import Tab
+
+pytestmark = pytest.mark.slow
 
 VIEW = """() => {
   const [image, stage] = [document.querySelector('#enlarged-picture'), document.querySelector('#stage')];

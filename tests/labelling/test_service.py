@@ -355,6 +355,7 @@ def test_the_better_map_is_kept(run, images, monkeypatch):
         assert service.map()["points"] == kept["points"]
 
 
+@pytest.mark.slow
 def test_a_better_map_of_many_pictures_tells_how_far_it_is(run, images, monkeypatch):
     monkeypatch.setattr("selfsort.labelling.server.embedding_map._QUICK", 0)
     seen = []

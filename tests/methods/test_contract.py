@@ -27,7 +27,7 @@ METHODS = methods.names()
 TRAINED = [name for name in METHODS if methods.find(name).trains]
 every_method = pytest.mark.parametrize("name", METHODS)
 every_trained_method = pytest.mark.parametrize("name", TRAINED)
-RESUMED_FIRST = ("conv-autoencoder", "dcgan", "exemplar-cnn", "moco", "scan", "self-classifier", "simclr")
+RESUMED_FIRST = ("conv-autoencoder", "dcgan", "moco", "scan", "self-classifier", "simclr")
 every_resumed_method = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in RESUMED_FIRST else pytest.mark.slow) for name in TRAINED]
 )

@@ -177,6 +177,7 @@ def test_patches_of_a_class_are_of_its_pictures(monkeypatch: pytest.MonkeyPatch)
     assert len({rows[0] for rows in chosen}) == 4
 
 
+@pytest.mark.slow
 def test_fresh_patches_differ_by_epoch_and_made_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def of_first_picture(fresh: bool) -> list[torch.Tensor]:
         seen: dict[int, list[torch.Tensor]] = {}
@@ -228,6 +229,7 @@ def test_clustered_classes_hold_several_pictures(tmp_path: Path) -> None:
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_second_round_starts_from_scratch_and_not_from_the_first() -> None:
     single = exemplar(surrogate_classes=10, epochs=1).fit(pictures())
     clustered = exemplar(surrogate_classes=10, epochs=1, clustered=True).fit(pictures())

@@ -137,6 +137,7 @@ def test_equal_pictures_are_one_group() -> None:
     assert model.n_clusters_ == 1 and model.class_count_ is not None and "look the same" in model.class_count_.reason
 
 
+@pytest.mark.slow
 def test_the_edges_of_a_wide_picture_are_seen(tmp_path: Path) -> None:
     wide = np.repeat(pictures(2, size=40), 4, 2)
     other = wide[:1].copy()

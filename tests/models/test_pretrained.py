@@ -80,7 +80,8 @@ def test_the_packages_network_is_timms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "width"), [("dinov2-small", 224, 384), ("clip", 224, 512), ("dinov2-small", 56, 384)]
+    ("name", "side", "width"),
+    [("dinov2-small", 224, 384), pytest.param("clip", 224, 512, marks=pytest.mark.slow), ("dinov2-small", 56, 384)],
 )
 def test_architectures_with_random_weights(name: str, side: int, width: int) -> None:
     card = find(f"{name}=random")

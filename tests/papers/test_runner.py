@@ -284,6 +284,7 @@ def test_a_killed_run_is_resumed_where_it_was(signal_number: int, tmp_path: Path
     assert [call["seed"] for call in CALLS] == [2]
 
 
+@pytest.mark.slow
 def test_the_chart_shows_lines_spread_and_reference() -> None:
     line = Line("ours", [1, 2, 3], [50, 60, 70], [5, 4, 3])
     plain = line_chart([Line("ours", line.x, line.y)], "epoch", "%")

@@ -129,7 +129,7 @@ def test_a_missing_picture_is_left_out_of_the_page(tmp_path):
     assert {image["alt"] for image in page.all("img")} == {"2.png", "2.png, as a network gets it"}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_rule_of_axe_is_broken(troubled, tmp_path, browser, scheme):
     render(troubled, tmp_path)
     page = browser.new_page(bypass_csp=True, color_scheme=scheme)
@@ -138,7 +138,7 @@ def test_no_rule_of_axe_is_broken(troubled, tmp_path, browser, scheme):
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_browser_shows_the_page_on_a_phone(phone, troubled, tmp_path, scheme):
     render(troubled, tmp_path)
     page = phone(tmp_path / PAGE, scheme)

@@ -90,6 +90,7 @@ class TestCurves:
         assert colours(one[:3]) == {tuple(int(theme.paper[i : i + 2], 16) for i in (1, 3, 5))}
         assert (0x3F, 0x90, 0xDA) in colours(one)
 
+    @pytest.mark.slow
     def test_a_single_epoch_and_gaps_are_visible(self):
         assert (0x3F, 0x90, 0xDA) in colours(pixels(figures.loss_curves(self.history[:1])))
         gap = [*self.history[:4], {"epoch": 5, "loss": np.nan}, *self.history[5:]]
@@ -112,6 +113,7 @@ class TestMap:
         ring = np.stack([np.cos(np.arange(9)), np.sin(np.arange(9))], 1)
         assert figures.central_point(ring) in [tuple(point) for point in ring.tolist()]
 
+    @pytest.mark.slow
     def test_hundreds_of_clusters_and_one_point(self):
         points = np.random.default_rng(0).normal(size=(400, 2))
         assert len(colours(pixels(figures.embedding_map(points, np.arange(400), theme=DARK)))) > 100
@@ -135,7 +137,7 @@ class TestConfusionMatrix:
         darkest = seen.min(axis=2)
         assert (8, 48, 107) in colours(seen) and darkest.max() == 255
 
-    @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (70, 70)])
+    @pytest.mark.parametrize("shape", [(1, 1), (2, 300), pytest.param((70, 70), marks=pytest.mark.slow)])
     def test_any_shape(self, shape):
         names = [[f"name {number}" for number in range(length)] for length in shape]
         assert len(colours(pixels(figures.confusion_matrix(np.ones(shape, int), *names)))) > 5

@@ -392,7 +392,7 @@ def test_printable_shows_what_does_not_print():
     assert printable("👩\u200d🌾 日本 ñ") == "👩\u200d🌾 日本 ñ"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_browser_shows_the_report_on_a_phone(phone, tmp_path, scheme):
     long_name = "a-very-long-file-name-without-any-place-to-break" * 6
     long_names = tuple(f"{long_name[:90]}-{number}" for number in range(4))
