@@ -23,7 +23,6 @@ from selfsort.reporting.gallery import percent
 from selfsort.reporting.pages import printable
 from selfsort.reporting.report import ReportData, write_report
 
-
 HISTORY = [{"epoch": e, "loss": 1 / e, "effective_rank": 4.0, "class_entropy": 0.9} for e in range(1, 6)]
 
 
