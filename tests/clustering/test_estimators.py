@@ -10,10 +10,16 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from selfsort.clustering import CompleteLinkage, FaissKMeans, fit_clustering, kmeans
+from selfsort.clustering import CompleteLinkage, FaissKMeans, HierarchicalKMeans, fit_clustering, kmeans
 from selfsort.errors import UserError
 
-ESTIMATORS = [FaissKMeans(), FaissKMeans(space="pca", n_init=2), CompleteLinkage(), CompleteLinkage(metric="cosine")]
+ESTIMATORS = [
+    FaissKMeans(),
+    FaissKMeans(space="pca", n_init=2),
+    HierarchicalKMeans(n_clusters=3),
+    CompleteLinkage(),
+    CompleteLinkage(metric="cosine"),
+]
 
 
 def known_failures(estimator: BaseEstimator) -> dict[str, str]:

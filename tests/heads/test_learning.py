@@ -12,7 +12,7 @@ from selfsort import UserError, heads
 from selfsort.clustering.neighbours import nearest_others
 from selfsort.heads import icce, learning, scan, scp, temi, turtle
 
-LEARNT = [name for name in heads.names() if name != "kmeans"]
+LEARNT = [name for name in heads.names() if name not in ("hierarchical", "kmeans")]
 every_learnt_head = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in ("scp", "turtle") else pytest.mark.slow) for name in LEARNT]
 )

@@ -10,11 +10,13 @@ from selfsort.clustering.space import Space, reduce, reduce_sampled
 if TYPE_CHECKING:
     from selfsort.clustering.complete_linkage import CompleteLinkage
     from selfsort.clustering.estimators import FaissKMeans
+    from selfsort.clustering.hierarchical_kmeans import HierarchicalKMeans
 
 __all__ = [
     "Clustering",
     "CompleteLinkage",
     "FaissKMeans",
+    "HierarchicalKMeans",
     "KMeansResult",
     "Space",
     "elbow",
@@ -35,4 +37,8 @@ def __getattr__(name: str) -> Any:
         from selfsort.clustering.estimators import FaissKMeans
 
         return FaissKMeans
+    if name == "HierarchicalKMeans":
+        from selfsort.clustering.hierarchical_kmeans import HierarchicalKMeans
+
+        return HierarchicalKMeans
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

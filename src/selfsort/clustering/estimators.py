@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from selfsort.clustering.assign import cluster_in_space
+from selfsort.clustering.assign import Clustering, cluster_in_space
 from selfsort.clustering.neighbours import check_points
 from selfsort.clustering.space import Space
 from selfsort.errors import UserError
@@ -26,7 +26,39 @@ def validated(estimator: BaseEstimator, X: ArrayLike, **options: Any) -> NDArray
     return check_points(points)
 
 
-class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+def check_positive_integers(estimator: BaseEstimator, *names: str) -> None:
+    """Raise UserError unless the named parameters are integers of at least 1."""
+    for name in names:
+        value = getattr(estimator, name)
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{name}={value!r} must be an integer of at least 1.")
+
+
+class VotingClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Clusters in `clustering_`, set by `fit`, that other points join by the votes of points with known clusters."""
+
+    clustering_: Clustering
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the cluster (N,) of each point (N, D); see `predict_proba`."""
+        points = self._checked(X)
+        return self.clustering_.predict(points)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the membership (N, n_clusters) of points (N, D), rows summing to 1.
+
+        The nearest centers vote; in a reduced space the nearest of the points fitted do. A row depends only on its own
+        point. Raises `NotFittedError` before `fit`, UserError for points of another width or not finite.
+        """
+        points = self._checked(X)
+        return self.clustering_.predict_proba(points)
+
+    def _checked(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
+        check_is_fitted(self)
+        return validated(self, X, reset=False)
+
+
+class FaissKMeans(VotingClusters):
     """k-means (Lloyd 1957) by faiss, on points as they are or in a space of fewer dimensions.
 
     Parameters
@@ -71,7 +103,7 @@ class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises UserError for parameters that are not positive integers, an unknown space, fewer different points than
         clusters, or points that are not finite.
         """
-        self._check_parameters()
+        check_positive_integers(self, "n_clusters", "n_init", "max_iter")
         points = validated(self, X, ensure_min_samples=2)
         result, self.clustering_ = cluster_in_space(
             points,
@@ -84,27 +116,3 @@ class FaissKMeans(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.cluster_centers_, self.inertia_, self.n_iter_ = result.centers, result.inertia, self.max_iter
         self.labels_ = self.clustering_.predict(points)
         return self
-
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """Return the cluster (N,) of each point (N, D); see `predict_proba`."""
-        points = self._checked(X)
-        return self.clustering_.predict(points)
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return the membership (N, n_clusters) of points (N, D), rows summing to 1.
-
-        The nearest centers vote; in a reduced space the nearest of the points fitted do. A row depends only on its own
-        point. Raises `NotFittedError` before `fit`, UserError for points of another width or not finite.
-        """
-        points = self._checked(X)
-        return self.clustering_.predict_proba(points)
-
-    def _checked(self, X: ArrayLike) -> NDArray[np.floating[Any]]:
-        check_is_fitted(self)
-        return validated(self, X, reset=False)
-
-    def _check_parameters(self) -> None:
-        for name in ("n_clusters", "n_init", "max_iter"):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-                raise UserError(f"{name}={value!r} must be an integer of at least 1.")

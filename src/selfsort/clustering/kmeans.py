@@ -47,14 +47,18 @@ def kmeans(
     found = _fit(sample, n_clusters, restarts, iterations, random_state)
     if len(sample) == len(points):
         return found
-    with _few_threads(points.size * n_clusters):
-        return without_empty_clusters(points, found.centers)
+    return without_empty_clusters(points, found.centers)
+
+
+def sample_size(n_points: int, n_clusters: int) -> int:
+    """Return in how many of the points clusters are found."""
+    return min(n_points, max(_MOST_FITTED, _FITTED_PER_CLUSTER * n_clusters))
 
 
 def sample_of(points: NDArray[np.float32], n_clusters: int, random_state: int = 0) -> NDArray[np.float32]:
     """Return a copy of those points, in order, that clusters are found in; the points themselves if they are few."""
-    size = max(_MOST_FITTED, _FITTED_PER_CLUSTER * n_clusters)
-    if len(points) <= size:
+    size = sample_size(len(points), n_clusters)
+    if size == len(points):
         return points
     return points[np.sort(np.random.default_rng(random_state).choice(len(points), size, replace=False))]
 
@@ -67,8 +71,8 @@ def _fit(
     seeds = np.random.default_rng(random_state).integers(2**31, size=max(1, restarts))
     with _few_threads(centered.size * n_clusters):
         runs = [_run(centered, n_clusters, iterations, int(seed)) for seed in seeds]
-        _, centers = min(runs, key=lambda run: run[0])
-        return without_empty_clusters(points, centers + offset)
+    _, centers = min(runs, key=lambda run: run[0])
+    return without_empty_clusters(points, centers + offset)
 
 
 def check_n_clusters(n_clusters: int, n_points: int) -> None:
@@ -118,7 +122,8 @@ def without_empty_clusters(points: NDArray[np.float32], centers: NDArray[np.floa
     """Assign the points, moving the center of an empty cluster to the point farthest from its own center."""
     n_clusters = len(centers)
     for _ in range(2 * n_clusters):
-        squared, indices = nearest(points, centers, 1)
+        with _few_threads(points.size * n_clusters):
+            squared, indices = nearest(points, centers, 1)
         labels = indices[:, 0]
         empty = np.flatnonzero(np.bincount(labels, minlength=n_clusters) == 0)
         if not empty.size:

@@ -102,7 +102,8 @@ class Frozen(TrainedEstimator):
     Parameters
     ----------
     backbone : "efficientnet-lite0" (comes with selfsort), "dinov2-small", "clip", a timm or torchvision name, a file
-    head : finds the groups: "kmeans", "icce", "scan", "scp", "temi" or "turtle", each a file of `selfsort.heads`
+    head : finds the groups: "kmeans", "hierarchical" (rare kinds keep groups), "icce", "scan", "scp", "temi" or
+        "turtle", each a file of `selfsort.heads`
     class_prior : for head "turtle": the k-th largest group is expected to hold a share of the pictures in proportion to
         k ** -class_prior; 0 means groups of equal size
     resize : how pictures are fitted to the network's square: "squash", which loses nothing at the edges, "crop" (the
