@@ -11,9 +11,11 @@ every check. The program prints
   the size for which Clopper and Pearson's interval, looked at once, begins there in four cases of five (in 95 of 100);
 - the mean width of the interval after 200 checks, and that of Clopper and Pearson's.
 
-At 95 % also for the installed peers: ssepy (`pip install --no-deps ssepy`: stratified, Neyman's allocation, the
-difference estimator) and PPI++ (`pip install --no-deps ppi-python`), each looked at once, at the size just mentioned;
-their intervals are normal approximations. StratPPI has no package (November 2026).
+At 95 % also for peers, each looked at once, at the size just mentioned; their intervals are normal approximations.
+ssepy (`pip install --no-deps ssepy`: stratified, Neyman's allocation, the difference estimator) and PPI++ (`pip install
+--no-deps ppi-python`) if they are installed; StratPPI, which has no package (November 2026), from its paper (Fisch et
+al. 2024, arXiv 2406.04291): ten strata of equal size by doubt, each with a weight of its own for the model's
+predictions, allocated in proportion to the standard deviations that the doubt implies.
 
     python benchmarks/certificate.py [--runs 2000] [--peers] [--json FILE]
 """
@@ -42,6 +44,7 @@ MOST = 600  # checks per run
 TURN = np.arange(MOST) % 3 == 2
 LIMIT = math.log(20)
 ACCURACIES = (0.95, 0.96, 0.98)
+STRATA = 10
 SPREAD = 2.0  # standard deviation of the log odds of being wrong
 KINDS = ("calibrated", "overconfident", "underconfident", "adversarial")
 
@@ -136,8 +139,8 @@ def clopper_pearson_width(accuracy: float, n: int = 200) -> float:
 
 
 def peers() -> dict[str, Callable[[Flags, Real, int, np.random.Generator], tuple[float, float]]]:
-    """Return the installed peers: each draws, looks once, and returns its interval for the accuracy."""
-    found: dict[str, Callable[[Flags, Real, int, np.random.Generator], tuple[float, float]]] = {}
+    """Return the peers at hand: each draws, looks once, and returns its interval for the accuracy."""
+    found: dict[str, Callable[[Flags, Real, int, np.random.Generator], tuple[float, float]]] = {"StratPPI": strat_ppi}
     try:
         import random as python_random
 
@@ -174,6 +177,26 @@ def peers() -> dict[str, Callable[[Flags, Real, int, np.random.Generator], tuple
 
         found["PPI++"] = ppi
     return found
+
+
+def strat_ppi(wrong: Flags, doubt: Real, n: int, random: np.random.Generator) -> tuple[float, float]:
+    """Return StratPPI's interval for the accuracy, from `n` checks that are drawn stratum by stratum."""
+    strata = np.array_split(np.argsort(doubt, kind="stable"), STRATA)
+    implied = np.array([math.sqrt((doubt[members] * (1 - doubt[members])).mean()) for members in strata])
+    # Two of each at least, for a variance; the rest in proportion to what a stratum is expected to add to the total's.
+    sizes = 2 + np.diff(np.rint(np.cumsum(implied) / implied.sum() * (n - 2 * STRATA)), prepend=0).astype(int)
+    mean, variance = 0.0, 0.0
+    for members, size in zip(strata, sizes, strict=True):
+        order = random.permutation(members)
+        drawn, rest = order[:size], order[size:]
+        right, said, others = (~wrong[drawn]).astype(float), 1 - doubt[drawn], 1 - doubt[rest]
+        spread = (1 + size / len(rest)) * float(np.var(1 - doubt[members]))
+        weight = float(np.clip(np.cov(right, said)[0, 1] / spread, 0, 1)) if spread else 0.0
+        share = len(members) / len(wrong)
+        mean += share * float(weight * others.mean() + (right - weight * said).mean())
+        errors = np.var(right - weight * said, ddof=1) / size
+        variance += share**2 * float(errors + weight**2 * np.var(others) / len(rest))
+    return _normal(mean, variance)
 
 
 class _Fitted:
@@ -226,7 +249,7 @@ def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--peers", action="store_true", help="also the peers that are installed, at 95 %%")
+    parser.add_argument("--peers", action="store_true", help="also the peers, at 95 %%")
     parser.add_argument("--json")
     options = parser.parse_args()
     table = Table("model", "right", "holds", "mean", "4 in 5", "planned", "saved", "width", "theirs", box=box.SIMPLE)
