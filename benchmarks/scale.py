@@ -3,10 +3,13 @@
 The points are those of `linkage.py`, 128 features like those of photographs, in a memory map. Memory is what the work
 adds to the process beyond the page cache (needs Linux). Every measurement is a separate process.
 
-    python benchmarks/scale.py [kmeans] [--json FILE]
+    python benchmarks/scale.py [kmeans] [duplicates] [--json FILE]
 
 kmeans: 100 clusters of 100,000 to 1,000,000 points, of which a sample of 100,000 is fitted; and how much looser the
 clusters of 400,000 points are (inertia) than if all were fitted.
+
+duplicates: 1,000 copies of points, turned by noise up to a cosine of 0.95, planted among 5,000 to 200,000; how many of
+the pairs are found (recall), how many pairs have both points in one cluster, and the time of comparing all pairs.
 """
 
 import argparse
@@ -32,6 +35,8 @@ SIZES = (100_000, 400_000, 1_000_000)
 FITTED_WHOLE = 400_000
 COUNTS = (10, 100, 1_000)
 RESTARTS, STEPS = 1, 30
+AMONG = (5_000, 50_000, 200_000)
+PLANTED, DISTANCE = 1_000, 0.05
 GIB = 1 << 30
 
 Points = NDArray[np.float32]
@@ -105,10 +110,54 @@ def kmeans_figures() -> Figures:
     return figures
 
 
+def duplicates_at(points: Points, all_pairs: bool) -> Figures:
+    """Return the recall of planted copies and its cost; with `all_pairs`, all points are compared."""
+    module, figures = import_module("selfsort.clustering.near_duplicates"), Figures()
+    embedding = np.array(points)
+    originals, copies = plant(embedding)
+    module.near_duplicates(embedding_like(100))  # loads and compiles what is needed
+    if all_pairs:
+        module._ALL_COMPARED = len(embedding)
+    with measured(figures):
+        pairs = module.near_duplicates(embedding, DISTANCE)
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    planted = [(min(pair), max(pair)) for pair in zip(originals, copies, strict=True)]
+    figures["recall"] = sum(pair in found for pair in planted) / PLANTED
+    if len(embedding) > module._ALL_COMPARED:
+        home = module.cells_of(embedding, module.rough_centers(embedding, 0), DISTANCE).home
+        figures["one_cluster"] = float((home[originals] == home[copies]).mean())
+    return figures
+
+
+def plant(embedding: Points) -> tuple[list[int], list[int]]:
+    """Replace points by noisy copies of others, at cosine distances up to DISTANCE; return the rows of both."""
+    rng = np.random.default_rng(0)
+    originals, copies = rng.permutation(len(embedding))[: 2 * PLANTED].reshape(2, PLANTED)
+    unit = embedding[originals] / np.linalg.norm(embedding[originals], axis=1, keepdims=True)
+    noise = rng.normal(size=unit.shape)
+    noise -= (noise * unit).sum(1, keepdims=True) * unit
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    cosine = 1 - rng.uniform(0, 0.999 * DISTANCE, (PLANTED, 1))
+    embedding[copies] = cosine * unit + np.sqrt(1 - cosine**2) * noise
+    return originals.tolist(), copies.tolist()
+
+
+def duplicates_figures() -> Figures:
+    """Measure recall and cost among ever more points."""
+    figures = Figures()
+    for count in AMONG:
+        for name, value in apart("duplicates", count, 0).items():
+            figures[f"duplicates_{name}_{count}"] = value
+    for count in AMONG[1:]:
+        figures[f"duplicates_all_pairs_seconds_{count}"] = apart("duplicates", count, 1)["seconds"]
+    return figures
+
+
 TASKS: dict[str, Callable[..., Figures]] = {
     "kmeans": lambda points, n_clusters, whole: kmeans_at(points, n_clusters, bool(whole)),
+    "duplicates": lambda points, all_pairs: duplicates_at(points, bool(all_pairs)),
 }
-PARTS: dict[str, Callable[[], Figures]] = {"kmeans": kmeans_figures}
+PARTS: dict[str, Callable[[], Figures]] = {"kmeans": kmeans_figures, "duplicates": duplicates_figures}
 
 
 def main() -> None:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.clustering.elbow import elbow
 from selfsort.clustering.kmeans import KMeansResult, kmeans
+from selfsort.clustering.near_duplicates import near_duplicates
 from selfsort.clustering.space import Space, reduce, reduce_sampled
 
 if TYPE_CHECKING:
     from selfsort.clustering.complete_linkage import CompleteLinkage
     from selfsort.clustering.estimators import FaissKMeans
-    from selfsort.clustering.hierarchical_kmeans import HierarchicalKMeans
+    from selfsort.clustering.hierarchical_kmeans import HierarchicalKMeans, even_sample
 
 __all__ = [
     "Clustering",
@@ -20,8 +21,10 @@ __all__ = [
     "KMeansResult",
     "Space",
     "elbow",
+    "even_sample",
     "fit_clustering",
     "kmeans",
+    "near_duplicates",
     "reduce",
     "reduce_sampled",
 ]
@@ -41,4 +44,8 @@ def __getattr__(name: str) -> Any:
         from selfsort.clustering.hierarchical_kmeans import HierarchicalKMeans
 
         return HierarchicalKMeans
+    if name == "even_sample":
+        from selfsort.clustering.hierarchical_kmeans import even_sample
+
+        return even_sample
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,13 +46,16 @@ class CloseFinder:
         if self._margin > _LARGEST_MARGIN * self._closeness(threshold):
             self._screen = self._make_screen(centre, np.dtype(np.float64))
 
-    def pairs(self, most: int) -> Pairs:
-        """Return all close pairs; raise `TooManyPairs` as soon as more than `most` are found."""
+    def pairs(self, most: int, n_first: int | None = None) -> Pairs:
+        """Return all close pairs, or those with a point among the first `n_first`.
+
+        Raises `TooManyPairs` as soon as more than `most` are found.
+        """
         from joblib import cpu_count
         from threadpoolctl import threadpool_limits
 
         found: list[Pairs] = []
-        starts = range(0, len(self._points), _ROWS)
+        starts = range(0, len(self._points) if n_first is None else n_first, _ROWS)
         # One thread per matrix product in each of ours, because the rest of a tile's work takes as long as its product.
         with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
             try:
@@ -63,7 +66,11 @@ class CloseFinder:
                         raise TooManyPairs
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
-        return Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        pairs = Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        if n_first is None:
+            return pairs
+        wanted = pairs.first < n_first  # the last block may reach beyond
+        return Pairs(pairs.first[wanted], pairs.second[wanted], pairs.distances[wanted])
 
     def sampled_distances(self, random_state: int = 0) -> NDArray[np.float32]:
         """Return the distances, up to rounding, of pairs drawn at random, in ascending order."""

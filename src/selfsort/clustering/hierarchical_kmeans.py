@@ -11,6 +11,7 @@ from selfsort.clustering.estimators import VotingClusters, check_positive_intege
 from selfsort.clustering.kmeans import (
     KMeansResult,
     check_n_clusters,
+    count_different,
     kmeans,
     sample_of,
     sample_size,
@@ -24,6 +25,7 @@ _ITERATIONS = 20
 _RESTARTS, _SMALL_WORK = 10, 100_000  # on levels of fewer points times clusters; others have one run
 _POINTS_PER_CLUSTER = 20  # of the finest level, on average
 _MOST_CLUSTERS = 1_000
+_MOST_KINDS = 100  # of an even sample
 _CLUSTERS_PER_CLUSTER = 10  # of the level above
 
 
@@ -128,6 +130,20 @@ def balanced_sample(levels: Sequence[KMeansResult], size: int, *, random_state: 
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def even_sample(points: ArrayLike, size: int, *, random_state: int = 0) -> NDArray[np.int64]:
+    """Draw `size` of N points (N, D), rare kinds as often as frequent ones, and return their rows, ascending.
+
+    The sample is balanced over at most 100 clusters; see `balanced_sample`. Raises UserError for a size below 1 or
+    points that are not finite.
+    """
+    if size < 1:
+        raise UserError(f"A sample of {size} is too small: ask for at least 1.")
+    points = as_points(points)
+    n_clusters = count_different(points, min(_MOST_KINDS, max(1, len(points) // _POINTS_PER_CLUSTER)))
+    levels = hierarchical_kmeans(points, n_clusters, random_state=random_state)
+    return balanced_sample(levels, size, random_state=random_state)
+
+
 def equal_shares(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     """Return how many to take of each of several piles so that they differ as little as possible and sum to `total`.
 
@@ -147,21 +163,11 @@ def equal_shares(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
 
 def _default_sizes(points: NDArray[np.float32], n_clusters: int, random_state: int) -> tuple[int, ...]:
     finest = min(len(points) // _POINTS_PER_CLUSTER, _MOST_CLUSTERS)
-    finest = _different(sample_of(points, finest, random_state), finest)
+    finest = count_different(sample_of(points, finest, random_state), finest)
     if finest <= n_clusters:
         return (n_clusters,)
     steps = max(1, round(np.log(finest / n_clusters) / np.log(_CLUSTERS_PER_CLUSTER)))
     return (*dict.fromkeys(np.geomspace(finest, n_clusters, steps + 1).round().astype(int).tolist()),)
-
-
-def _different(points: NDArray[np.float32], most: int) -> int:
-    """Count different points, at most `most`."""
-    seen: set[bytes] = set()
-    for point in points:
-        if len(seen) >= most:
-            break
-        seen.add((point + np.float32(0)).tobytes())  # -0 equals 0
-    return len(seen)
 
 
 class HierarchicalKMeans(VotingClusters):

@@ -83,6 +83,16 @@ def check_n_clusters(n_clusters: int, n_points: int) -> None:
         raise UserError(f"{n_clusters} clusters cannot be made from {n_points} points: ask for at most {n_points}.")
 
 
+def count_different(points: NDArray[np.float32], most: int) -> int:
+    """Count different points, at most `most`."""
+    seen: set[bytes] = set()
+    for point in points:
+        if len(seen) >= most:
+            break
+        seen.add((point + np.float32(0)).tobytes())  # -0 equals 0
+    return len(seen)
+
+
 def _few_threads(work: int) -> AbstractContextManager[object]:
     # Threads that wait for each other at every short step gain little, and take up to a hundred times as long as a
     # single one when other processes want the same cores.
