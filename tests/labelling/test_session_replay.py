@@ -5,6 +5,7 @@ import pytest
 
 from selfsort.errors import UserError
 from selfsort.labelling.core.answers import Event, Group
+from selfsort.labelling.core.replay import Replay
 from selfsort.labelling.core.session import Session
 
 N = 60
@@ -46,6 +47,9 @@ def test_same_as_replaying_everything(seed):
     session = Session(N)
     session.add(groups(rng, 0))
     for step in range(60):
+        if step % 20 == 10 and len(session.names()) > 1:  # as after every answer on the page
+            known = session.names()[: -1 if step == 30 else None]
+            session.learn(known, rng.dirichlet(np.ones(len(known)), N).astype(np.float32), len(session.events) - 1)
         if step in (20, 40) and len(session.names()) > 1:
             probabilities = rng.dirichlet(np.ones(len(session.names())), N).astype(np.float32)
             error_probability = rng.random(N).astype(np.float32) if step == 40 else None
@@ -76,3 +80,31 @@ def test_a_merged_name_stays_merged_in_the_estimate():
     assert session.estimate().accuracy == pytest.approx(1) and session.names() == ("rose",)
     session.apply(Event("name", 1, "tulip"))
     assert session.names() == ("rose", "tulip")
+
+
+def test_predictions_are_learnt_without_replaying_all_answers(monkeypatch):
+    session = Session(N)
+    session.add(groups(np.random.default_rng(0), 0))
+    for number, name in enumerate(NAMES):
+        session.apply(Event("name", number, name))
+    monkeypatch.setattr(Replay, "take", lambda *arguments: pytest.fail("replayed"))
+    chances = np.random.default_rng(1).dirichlet(np.ones(2), N).astype(np.float32)
+    session.learn(("rose", "tulip"), chances)
+    assert (session.labels().model == chances.argmax(1)).all()
+    monkeypatch.undo()
+    session.learn(("tulip", "rose"), chances)
+    assert session.names()[:2] == ("tulip", "rose")
+
+
+def test_a_copy_for_another_thread_does_not_follow_later_answers():
+    session = Session(N)
+    session.add(groups(np.random.default_rng(0), 0))
+    session.apply(Event("name", 0, "rose"))
+    session.apply(Event("name", 1, "tulip"))
+    copied, targets, denied = session.as_now(), session.targets(), session.denied()
+    session.apply(Event("pull", name="daisy", names=("rose",), pictures=(int(session.groups[0].members[0]),)))
+    session.apply(Event("name", 2, "rose"))
+    for one, other in zip(copied.targets()[1:], targets[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(copied.denied(), denied)
+    assert copied.names() == ("rose", "tulip") and len(copied.events) == 2 and set(copied.named_groups()) == {0, 1}

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
 from selfsort.schema import checked
+from selfsort.threads import one_thread
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -87,9 +88,7 @@ def estimate_class_count(features: ArrayLike, *, random_state: int = 0) -> Class
     Raises UserError for an array of other than two dimensions, without rows or columns, or with values that are not
     finite.
     """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # more threads gain nothing, and wait for each other on a busy machine
+    with one_thread():  # more threads gain nothing, and wait for each other on a busy machine
         return _estimate(_prepared(features, random_state), random_state)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.clustering.compiled import compiled
+from selfsort.threads import one_thread
 
 Metric = Literal["euclidean", "cosine"]
 Points = NDArray[np.floating[Any]]
@@ -52,12 +53,11 @@ class CloseFinder:
         Raises `TooManyPairs` as soon as more than `most` are found.
         """
         from joblib import cpu_count
-        from threadpoolctl import threadpool_limits
 
         found: list[Pairs] = []
         starts = range(0, len(self._points) if n_first is None else n_first, _ROWS)
         # One thread per matrix product in each of ours, because the rest of a tile's work takes as long as its product.
-        with threadpool_limits(1), ThreadPoolExecutor(cpu_count()) as pool:
+        with one_thread(), ThreadPoolExecutor(cpu_count()) as pool:
             try:
                 for block in pool.map(self._close_to, starts):
                     found.append(block)

@@ -1,14 +1,14 @@
 """k-means on faiss: seeded, with restarts, and without empty clusters."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.errors import UserError
+from selfsort.threads import one_thread
 
 _MOST_FITTED = 100_000  # with more points, the centers are found in a sample
 _FITTED_PER_CLUSTER = 50  # at least, in a sample
@@ -98,9 +98,8 @@ def _few_threads(work: int) -> AbstractContextManager[object]:
     # single one when other processes want the same cores.
     import faiss  # noqa: F401 (only loaded libraries can be limited)
     import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits
 
-    return cast(AbstractContextManager[object], threadpool_limits(1 if work < _SMALL_WORK else None))
+    return one_thread() if work < _SMALL_WORK else nullcontext()
 
 
 def _run(points: NDArray[np.float32], n_clusters: int, iterations: int, seed: int) -> tuple[float, NDArray[np.float32]]:

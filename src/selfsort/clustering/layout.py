@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.clustering.space import Progress, principal_components
+from selfsort.threads import one_thread
 
 _ITERATIONS = 750
 
@@ -53,13 +54,12 @@ def _principal(rows: NDArray[np.float64], random_state: int) -> NDArray[np.float
 
 def _tsne(rows: NDArray[np.float64], random_state: int, progress: Progress | None) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
 
     start = rows[:, :2] / rows[:, 0].std() * 1e-4
     perplexity = min(30.0, (len(rows) - 1) / 3)
     settings = {"init": start, "perplexity": perplexity, "random_state": random_state, "max_iter": _ITERATIONS}
     # Its threads wait actively: beside other work, two took 33 s for what one does in 4.
-    with threadpool_limits(1):
+    with one_thread():
         if progress is None:
             return np.asarray(TSNE(**settings).fit_transform(rows), np.float64)
         with redirect_stdout(_Iterations(progress)):

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
 from selfsort.schema import checked
+from selfsort.threads import one_thread
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -126,14 +127,12 @@ def judge_groups(
 
     Raises UserError for arrays of other shapes, values that are not finite, or labels below 0 or not below n_classes.
     """
-    from threadpoolctl import threadpool_limits
-
     array = _checked(features, "features")
     members = _checked_labels(labels, len(array), n_classes)
     sizes = np.bincount(members, minlength=n_classes or 0)
     rows = _sampled(array, random_state)
     shown = _pixels_of(rows, pixels, len(array))
-    with threadpool_limits(1):  # small work: on a busy machine, several threads would only wait for one another
+    with one_thread():  # small work: on a busy machine, several threads would only wait for one another
         return _judged(array[rows], members[rows], sizes, shown, random_state)
 
 

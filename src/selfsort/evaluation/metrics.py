@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from selfsort.errors import UserError
+from selfsort.threads import one_thread
 
 # Differences between embeddings below this share of their size are rounding errors of a float32 network.
 _ROUNDING = 1e-5
@@ -180,13 +181,11 @@ def effective_rank(embedding: ArrayLike) -> float:
     >>> round(effective_rank([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 6)
     2.0
     """
-    from threadpoolctl import threadpool_limits
-
     points = np.asarray(embedding, dtype=np.float64)
     size = float(np.sqrt((points**2).sum()))
     points = points - points.mean(axis=0)
     # float64, as the square root of the Gram matrix's rounding error would drown small singular values.
-    with threadpool_limits(1):  # at this size threads gain nothing, and cost a second if the cores are busy
+    with one_thread():  # at this size threads gain nothing, and cost a second if the cores are busy
         gram = points.T @ points if len(points) > points.shape[1] else points @ points.T
         singular = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))
     singular = singular[singular > _ROUNDING * size]

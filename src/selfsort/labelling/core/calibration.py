@@ -25,10 +25,13 @@ class Calibration(NamedTuple):
     shift: float
 
 
+_NONE = Calibration(1.0, 0.0)
+
+
 def calibration(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> Calibration:
     """Fit a calibration to the `confidence` (n,) of names and whether they are `right` (n,)."""
     if not len(right):
-        return Calibration(1.0, 0.0)
+        return _NONE
     odds = _log_odds(confidence)
     signs = np.where(right, 1.0, -1.0)
 
@@ -45,7 +48,11 @@ def calibration(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> Ca
 
 def calibrated(confidence: NDArray[np.float32], by: Calibration) -> NDArray[np.float32]:
     """Return the chances (N,) that names with this `confidence` (N,) are right."""
-    chances: NDArray[np.float32] = expit(by.stretch * _log_odds(confidence) + by.shift).astype(np.float32)
+    chances: NDArray[np.float32]
+    if by == _NONE:
+        chances = np.clip(confidence, _LEAST, 1 - _LEAST).astype(np.float32)
+    else:
+        chances = expit(by.stretch * _log_odds(confidence) + by.shift).astype(np.float32)
     return chances
 
 

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from selfsort.labelling.core.bursts import inseparable
 from selfsort.labelling.core.session import Session, Targets
+from selfsort.threads import one_thread
 
 _FOLDS = 8
 _SAMPLE = 8_000  # pictures to which the judging heads are fitted
@@ -74,7 +75,8 @@ def _judged(
 
     head = LogisticRegression(C=1 / (_PENALTY * float(weights.sum())), max_iter=1000, tol=1e-3)
     chances = np.zeros((len(asked), n_names))
-    chances[:, np.unique(names)] = head.fit(points, names, sample_weight=weights).predict_proba(asked)
+    with one_thread():
+        chances[:, np.unique(names)] = head.fit(points, names, sample_weight=weights).predict_proba(asked)
     return chances
 
 
@@ -87,12 +89,18 @@ def judging_folds(
     name individually. Frames of one of the `bursts` (N,), and what was named with them, are in one fold.
     """
     labels, owners = session.labels(), session.owners()
-    groups, first = np.unique(owners, return_index=True)
+    # Without sorting, as this follows every answer: of several values for one place, the last stays.
+    first = np.full(owners.max(initial=-1) + 2, -1)
+    first[owners[::-1] + 1] = np.arange(len(owners))[::-1]
+    groups = np.flatnonzero(first >= 0) - 1
+    first = first[groups + 1]
     by_name = np.argsort(labels.name_of[first], kind="stable")
     fold_of = np.empty(len(groups), np.int64)
     fold_of[by_name] = np.arange(len(groups)) % n_folds
     fold_of[groups < 0] = -1
-    folds = fold_of[np.searchsorted(groups, owners)]
+    place = np.zeros(owners.max(initial=-1) + 2, np.int64)
+    place[groups + 1] = fold_of
+    folds = place[owners + 1]
     alone = np.flatnonzero((owners < 0) & (session.by_hand() >= 0))
     shuffled = np.random.default_rng((seed, 9)).permutation(alone)
     folds[shuffled[np.argsort(labels.name_of[shuffled], kind="stable")]] = np.arange(len(alone)) % n_folds

@@ -40,7 +40,8 @@ def case_of(session: Session, seed: int = 0) -> Case:
     folds = judging_folds(session, seed, n_folds=_FOLDS)
     groups = {}
     for number, name in session.named_groups().items():
-        own = np.flatnonzero(owners == number)
+        members = session.groups[number].members
+        own = members[owners[members] == number]
         if len(own):
             groups[number] = int(folds[own[0]]), name, np.array(fair_sample(session.groups[number]), dtype=np.int64)
     return Case(targets, folds, groups)
@@ -55,7 +56,7 @@ def judge(space: HeadSpace, case: Case, seed: int = 0) -> Judgement:
     chosen: dict[int, NDArray[np.int64]] = {}
     for fold in sorted({fold for fold, *_ in case.groups.values()}):
         rest = _without(targets, case.folds == fold, seed)
-        known: NDArray[np.bool_] = np.any(rest.soft * rest.weights[:, None], axis=0)
+        known: NDArray[np.bool_] = np.any(rest.soft[rest.weights > 0], axis=0)
         asked = {number: sample for number, (own, name, sample) in case.groups.items() if own == fold and known[name]}
         if asked and known.sum() > 1:
             head = space.fit(rest, seed)
@@ -69,5 +70,7 @@ def _without(targets: Targets, left_out: NDArray[np.bool_], seed: int) -> Target
     named = np.flatnonzero(weights)
     if len(named) > _MOST_ROWS:
         kept = np.random.default_rng((seed, 10)).choice(named, _MOST_ROWS, replace=False)
-        weights[np.setdiff1d(named, kept)] = 0
+        fewer = np.zeros_like(weights)
+        fewer[kept] = weights[kept]
+        weights = fewer
     return targets._replace(weights=weights)

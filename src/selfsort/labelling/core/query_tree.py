@@ -1,5 +1,7 @@
 """Choose groups to ask about after the first ones: nodes of a tree over the points, coarse before fine."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,14 @@ _SAMPLE = 20_000
 _ITERATIONS = 5
 _FINER = 4  # nodes considered per answer given
 _SURPRISE = 0.02  # share of the pictures the model is sure of that may still be of a kind nobody has named
+
+
+class _Known(NamedTuple):
+    """A group, its key, and the mean (d,) of its points."""
+
+    group: Group
+    key: tuple[int, int]
+    mean: NDArray[np.float32]
 
 
 class QueryTree:
@@ -35,8 +45,11 @@ class QueryTree:
         self._members = np.split(order, np.cumsum(np.bincount(leaf_of))[:-1])
         for one, other in self._merged:
             self._members.append(np.concatenate([self._members[one], self._members[other]]))
+        self._order, self._starts = order, np.cumsum([0, *map(len, self._members[: self._n_leaves - 1])])
+        self._keys = [_key(members) for members in self._members]
         self._sizes = self._sums(np.ones(len(points)))
         self._centres = self._sums(points.astype(np.float64)) / self._sizes[:, None]
+        self._known: dict[int, _Known] = {}
 
     def next(self, session: Session, left_out: NDArray[np.bool_], *, single: bool = False) -> Group | None:
         """Return the group whose answer is expected to correct most pictures; None when all were asked about.
@@ -48,12 +61,12 @@ class QueryTree:
         """
         groups = [session.groups[number] for number in session.answered()]
         nodes = self._cut(_FINER * max(len(groups), 1))
-        before = {_key(group.members) for group in groups}
+        before = {self._of(group).key for group in groups}
         if single:
             left_out = left_out.copy()
             left_out[[group.members[0] for group in groups if self._is_one_burst(group.members)]] = True
         free = self._sums(left_out.astype(np.float64))[nodes] == 0
-        nodes = np.array([n for n in nodes[free] if _key(self._members[n]) not in before], dtype=np.int64)
+        nodes = np.array([n for n in nodes[free].tolist() if self._keys[n] not in before], dtype=np.int64)
         if not len(nodes):
             return None
         doubt = np.maximum(1 - session.labels().confidence.astype(np.float64), _SURPRISE)
@@ -67,11 +80,18 @@ class QueryTree:
 
     def _distances(self, nodes: NDArray[np.int64], session: Session) -> NDArray[np.float64]:
         """Return the distance of nodes from the nearest named group."""
-        named = [session.groups[number].members for number, event in session.answered().items() if event.names_pictures]
+        named = [session.groups[number] for number, event in session.answered().items() if event.names_pictures]
         if not named:
             return np.ones(len(nodes))
-        centres = np.array([self.points[members].mean(0) for members in named], np.float32)
+        centres = np.array([self._of(group).mean for group in named], np.float32)
         return np.sqrt(nearest(self._centres[nodes].astype(np.float32), centres, 1)[0][:, 0].astype(np.float64))
+
+    def _of(self, group: Group) -> _Known:
+        """Return what is compared of an answered group, computed once: there may be hundreds, of all pictures."""
+        found = self._known.get(group.id)
+        if found is None or found.group is not group:
+            found = self._known[group.id] = _Known(group, _key(group.members), self.points[group.members].mean(0))
+        return found
 
     def _cut(self, count: int) -> NDArray[np.int64]:
         """Return the nodes, at most `count`, that partition all pictures when the last merges are undone."""
@@ -82,9 +102,8 @@ class QueryTree:
     def _sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of the pictures' values (N, ...) over each node."""
         sums = np.empty((2 * self._n_leaves - 1, *values.shape[1:]))
-        starts = np.cumsum([0, *map(len, self._members[: self._n_leaves - 1])])
-        sums[: self._n_leaves] = np.add.reduceat(values[np.concatenate(self._members[: self._n_leaves])], starts)
-        for number, (one, other) in enumerate(self._merged, self._n_leaves):
+        sums[: self._n_leaves] = np.add.reduceat(values[self._order], self._starts)
+        for number, (one, other) in enumerate(self._merged.tolist(), self._n_leaves):
             sums[number] = sums[one] + sums[other]
         return sums
 

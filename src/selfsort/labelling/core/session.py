@@ -4,6 +4,7 @@ The state is a function of the groups proposed and the answers in force, replaye
 leaving it out. Names spread from a group to its pictures as in paper 4, section 3.3.
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
@@ -219,7 +220,18 @@ class Session:
             )
         self.model_names, self.model_probabilities, self.error_probability = names, probabilities, error_probability
         self.learnt_from = len(self.events) if seen is None else seen
-        self._changed()
+        now: Replay | None = self.__dict__.get("_now")
+        if now is not None and now.learnt():
+            self._sort()
+        else:
+            self._changed()
+
+    def as_now(self) -> "Session":
+        """Return a copy that later answers do not change, to be read by another thread."""
+        found = copy.copy(self)
+        found.__dict__["_now"] = self._now.frozen()
+        found.groups, found.events = dict(self.groups), list(self.events)
+        return found
 
     def begin_round(self) -> None:
         """Stop asking about the groups proposed so far, as a refined model sees others.
@@ -308,16 +320,23 @@ class Session:
         total = evidence.sum(1, keepdims=True)
         soft = np.divide(evidence, total, out=np.zeros_like(evidence), where=total > 0)
         owners = self._now.owner
-        groups, place, sizes = np.unique(owners, return_inverse=True, return_counts=True)
-        group_sizes = np.where(groups < 0, 1, sizes)[place]
+        sizes = self._sizes()
+        sizes[-1] = 1
+        group_sizes = sizes[owners]
         return Targets(self.names(), soft, np.minimum(evidence.max(1, initial=0), 1), group_sizes)
+
+    def _sizes(self) -> NDArray[np.int64]:
+        """Return how many pictures the answer about each group has named last, with those of no group at the end."""
+        owners = self._now.owner
+        counts = np.bincount(owners + 1)
+        return np.roll(counts, -1)
 
     def denied(self) -> NDArray[np.bool_]:
         """Tell (N, K) which of the `names` each picture was said not to have."""
-        denied = np.zeros(self._now.evidence.shape, np.bool_)
+        denied = np.zeros(self._now.evidence.shape, np.bool_, order="F")
         for pictures, number in self._now.denied:
             denied[pictures, number] = True
-        denied[self._now.evidence > 0] = False  # said to have it after all
+        denied &= self._now.evidence <= 0  # otherwise it was said to have it after all
         return denied
 
     def estimate(self) -> Estimate | None:
@@ -329,21 +348,23 @@ class Session:
         that cannot be judged is assumed to be as right as the others. A picture named by itself counts as right, one
         without a name as wrong. Only a certificate is a guarantee; this is not.
         """
-        strata = [self._stratum(key, event) for key, event in self._now.answered.items() if event.kind == "name"]
+        sizes = self._sizes()
+        named = [(key, event) for key, event in self._now.answered.items() if event.kind == "name"]
+        strata = [self._stratum(key, event, int(sizes[key]) if key < len(sizes) - 1 else 0) for key, event in named]
         strata = [stratum for stratum in strata if stratum[2]]
         if not any(seen for _, seen, _ in strata):
             return None
         right, looked_at, sizes = (np.array(column) for column in zip(*strata, strict=True))
         return Estimate(*stratified_interval(right, looked_at, sizes), int(looked_at.sum()))
 
-    def _stratum(self, key: int, event: Event) -> tuple[float, int, int]:
-        """Return how many pictures of a named group's sample are right, how many were seen, and how many are named."""
+    def _stratum(self, key: int, event: Event, size: int) -> tuple[float, int, int]:
+        """Return how many pictures of a named group's sample are right, how many were seen, and the `size` named."""
         group, now = self.groups[key], self._now
         sample = np.array(fair_sample(group), dtype=np.int64)
         thrown_out = np.isin(sample, event.pictures) if event.pictures else np.zeros(len(sample), np.bool_)
         counted = thrown_out | (now.owner[sample] == key)
         sample, thrown_out = sample[counted], thrown_out[counted]
-        size, name_of = int((now.owner[group.members] == key).sum()), now.labels.name_of[sample]
+        name_of = now.labels.name_of[sample]
         right = np.where(name_of >= 0, now.chance(sample, name_of), 0)
         if self.judgement is None:
             right = np.where(thrown_out, 0, right)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.labelling.core.head import HeadSpace, spread
-from selfsort.labelling.core.judgement import Case, case_of, judge
-from selfsort.labelling.core.session import Judgement, Session, Targets
+from selfsort.labelling.core.judgement import case_of, judge
+from selfsort.labelling.core.session import Judgement, Session
 from selfsort.labelling.server.jobs import LatestOnly
 
 
@@ -25,10 +25,7 @@ class LiveNames(NamedTuple):
 
 class _Asked(NamedTuple):
     state: int
-    targets: Targets
-    denied: NDArray[np.bool_]
-    answers: int
-    case: Case
+    session: Session
 
 
 class LiveLearner:
@@ -51,12 +48,11 @@ class LiveLearner:
 
     def submit(self, session: Session, state: int) -> None:
         """Learn from a session's current answers, replacing a waiting submission."""
-        case = case_of(session, self._random_state)
-        self._latest.submit(_Asked(state, case.targets, session.denied(), len(session.events), case))
+        self._latest.submit(_Asked(state, session.as_now()))
 
     def judge(self, session: Session, state: int) -> None:
         """Judge a session's current answers, if a model has already learnt from them."""
-        self._judging.submit((state, case_of(session, self._random_state)))
+        self._judging.submit(_Asked(state, session.as_now()))
 
     def wait(self) -> None:
         """Wait until everything submitted so far is published."""
@@ -69,13 +65,13 @@ class LiveLearner:
         self._judging.close()
 
     def _learn(self, asked: _Asked) -> tuple[_Asked, LiveNames]:
-        found = spread(self._space, asked.targets, asked.denied, self._random_state)
-        return asked, LiveNames(*found, asked.answers)
+        session = asked.session
+        found = spread(self._space, session.targets(), session.denied(), self._random_state)
+        return asked, LiveNames(*found, len(session.events))
 
     def _learnt(self, asked: _Asked, found: LiveNames) -> None:
         self._publish(asked.state, found)
-        self._judging.submit((asked.state, asked.case))
+        self._judging.submit(asked)
 
-    def _judge(self, asked: tuple[int, Case]) -> tuple[int, Judgement]:
-        state, case = asked
-        return state, judge(self._space, case, self._random_state)
+    def _judge(self, asked: _Asked) -> tuple[int, Judgement]:
+        return asked.state, judge(self._space, case_of(asked.session, self._random_state), self._random_state)

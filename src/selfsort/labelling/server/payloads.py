@@ -225,7 +225,7 @@ def _labelled(labels: Labels, index: int) -> Json:
     return {
         "index": index,
         "confidence": round(float(labels.confidence[index]), 4),
-        "given": bool(labels.given[index]),
+        "given": said >= 0 and said == int(labels.name_of[index]),
         "said": {"name": labels.names[said], **by_person} if said >= 0 else None,
         "model": {"name": labels.names[model], **by_model} if model >= 0 else None,
     }
