@@ -1,7 +1,7 @@
 """`make bench`: run all benchmarks of speed, or some, one after the other, and write one table of their ratios.
 
 Each runs in a process of its own, which is stopped after a time limit. Accuracy (accuracy, heads, naming, labelling,
-person, certificate) and the naming page (annotation, large), which have no ratio, have programs of their own.
+person, certificate) and the naming page (annotation, live, large), which have no ratio, have programs of their own.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from selfsort.clustering.space import centred
 from selfsort.errors import UserError
 from selfsort.labelling import label_space
 from selfsort.labelling.core.head import HeadSpace
-from selfsort.runs import RunFolder, read_run
+from selfsort.runs import RunFolder, read_run, seal
 
 WITHOUT_TORCH = """
 import sys
@@ -32,6 +32,15 @@ def test_a_run_gives_its_label_space_without_torch(run):
     points = label_space.kept_points(run, label_space.stamp_of(embedding))
     np.testing.assert_allclose(points, reduce_sampled(centred(embedding)[0], "pca"), atol=1e-4)
     assert label_space.kept_points(run, label_space.stamp_of(embedding + 1)) is None, "another embedding"
+
+
+def test_a_run_tells_the_stamp_of_its_embedding(run, monkeypatch):
+    stamp = label_space.stamp_of(np.load(RunFolder(run).embedding))
+    edit(run, "files")
+    assert label_space.stamp_of_run(run) == stamp, "computed, as runs of earlier versions do not tell it"
+    seal(run)
+    monkeypatch.setattr(label_space, "stamp_of", lambda embedding: pytest.fail("computed"))
+    assert label_space.stamp_of_run(run) == stamp
 
 
 @pytest.mark.parametrize("labelling", [{}, {"space": "moon", "view": "embedding"}, {"space": "pca", "view": 3}])

@@ -82,7 +82,7 @@ def test_a_merged_name_stays_merged_in_the_estimate():
     assert session.names() == ("rose", "tulip")
 
 
-def test_predictions_are_learnt_without_replaying_all_answers(monkeypatch):
+def test_predictions_and_groups_are_added_without_replaying_all_answers(monkeypatch):
     session = Session(N)
     session.add(groups(np.random.default_rng(0), 0))
     for number, name in enumerate(NAMES):
@@ -91,6 +91,9 @@ def test_predictions_are_learnt_without_replaying_all_answers(monkeypatch):
     chances = np.random.default_rng(1).dirichlet(np.ones(2), N).astype(np.float32)
     session.learn(("rose", "tulip"), chances)
     assert (session.labels().model == chances.argmax(1)).all()
+    session.add(groups(np.random.default_rng(1), 20))
+    session.withdraw([20])
+    assert {group.id for group in session.open_groups()} == {*range(5, 12), *range(21, 32)}
     monkeypatch.undo()
     session.learn(("tulip", "rose"), chances)
     assert session.names()[:2] == ("tulip", "rose")

@@ -38,7 +38,9 @@ def project(
 
 def rows_drawn(embedding: NDArray[np.floating[Any]], sample: int, random_state: int = 0) -> NDArray[np.int64]:
     """Return the rows of an embedding (N, D) that `project` samples, in order: at most `sample`, all finite."""
-    finite = np.flatnonzero(np.isfinite(embedding).all(axis=1))
+    # The extremes propagate NaN and, unlike np.isfinite, need no array of the embedding's size.
+    lowest, highest = embedding.min(axis=1, initial=0), embedding.max(axis=1, initial=0)
+    finite = np.flatnonzero(np.isfinite(lowest) & np.isfinite(highest))
     if len(finite) > sample:
         finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
     return finite

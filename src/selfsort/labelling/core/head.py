@@ -14,7 +14,7 @@ from selfsort.threads import one_thread
 _AXES = 256  # principal axes of a standardised embedding that a head uses; more cost time and gain nothing
 _SAMPLE = 10_000  # pictures from which mean, variance and axes are found
 _WIDE, _WIDE_VALUES = 4_096, 1 << 25  # above so many columns, axes are found by another method, from so many values
-_CHUNK = 4_096  # pictures standardised at a time
+_CHUNK = 1_024  # pictures standardised at a time, which stay in the processor's cache
 _MOST_ROWS = 8_000  # most pictures that a head is fitted to, which takes under a second
 _PENALTY = 4e-5  # per column of the embedding, as the scores of a standardised one grow with the number of columns
 _BALANCE = 0.5  # 0: names count in proportion to their evidence, 1: all equally
@@ -47,9 +47,16 @@ class HeadSpace:
         self.mean, self.variance = _moments(sample)
         self.scale = np.sqrt(self.variance + _LEAST_VARIANCE)
         self.axes = self._principal_axes(sample)
-        self.points = np.empty((len(embedding), self.axes.shape[1]), np.float32)
+        self.points = self._projected(embedding)
+
+    def _projected(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a standardised embedding (N, D) along the axes, (N, d)."""
+        points = np.empty((len(embedding), self.axes.shape[1]), np.float32)
+        axes, centred = self.axes / self.scale[:, None], np.empty((_CHUNK, embedding.shape[1]), np.float32)
         for rows in _chunks(len(embedding)):
-            self.points[rows] = self._standardised(embedding[rows]) @ self.axes
+            some = centred[: len(embedding[rows])]
+            np.matmul(np.subtract(embedding[rows], self.mean, out=some), axes, out=points[rows])
+        return points
 
     def _standardised(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         standardised: NDArray[np.float32] = (rows - self.mean) / self.scale

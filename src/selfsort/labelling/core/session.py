@@ -86,12 +86,12 @@ class Session:
             self.groups[group.id] = group
             if group.parent is not None:
                 self._children.setdefault(group.parent, []).append(group.id)
-        self._changed()
+        self._sort_again()
 
     def withdraw(self, groups: Iterable[int]) -> None:
         """Stop asking about these groups, and ask again about those that were withdrawn before."""
         self.withdrawn = set(groups)
-        self._changed()
+        self._sort_again()
 
     def next_id(self) -> int:
         """Return a number that no group has had."""
@@ -396,6 +396,11 @@ class Session:
 
     def _changed(self) -> None:
         self.__dict__.pop("_now", None)
+
+    def _sort_again(self) -> None:
+        """Sort the groups to ask about, without replaying the answers, on which they have no effect."""
+        if "_now" in self.__dict__:
+            self._sort()
 
     @cached_property
     def _now(self) -> Replay:

@@ -428,7 +428,7 @@ class LabelService:
         embedding, probabilities, ids = runs.read_training_arrays(folder)
         if ids != self.images.ids:
             raise UserError(f"{str(self.run)!r} was trained on other pictures: give them with --images.")
-        predictions, stamp = read_predictions(folder, probabilities), label_space.stamp_of(embedding)
+        predictions, stamp = read_predictions(folder, probabilities), label_space.stamp_of_run(folder)
         naming = self._certification is None  # certifying needs no points
         space = HeadSpace(embedding) if naming else None
         self._map.put(embedding, stamp, self.random_state)
