@@ -7,6 +7,7 @@ from selfsort.clustering.hierarchical_kmeans import (
     balanced_sample,
     central_points,
     equal_shares,
+    even_sample,
     hierarchical_kmeans,
     resampled_kmeans,
     top_labels,
@@ -138,3 +139,12 @@ def test_many_copies_of_few_points() -> None:
 def test_sizes_that_do_not_decrease(sizes: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="must decrease, and end above the 5 clusters"):
         HierarchicalKMeans(5, level_sizes=sizes).fit(np.arange(100.0)[:, None])
+
+
+def test_an_even_sample_has_rare_kinds() -> None:
+    points, kinds = unequal_kinds(2_000, rare=4)
+    rows = even_sample(points, 200)
+    assert len(rows) == 200 and (kinds[rows] > 0).sum() > 3 * (kinds > 0).mean() * 200
+    assert len(even_sample(np.ones((50, 3)), 7)) == 7
+    with pytest.raises(UserError, match="A sample of 0 is too small"):
+        even_sample(points, 0)

@@ -11,6 +11,7 @@ from selfsort.cli import (
     papers,
     results,
     reviewing,
+    sampling,
 )
 from selfsort.cli.app import app
 
@@ -26,4 +27,5 @@ __all__ = [
     "papers",
     "results",
     "reviewing",
+    "sampling",
 ]

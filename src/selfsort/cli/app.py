@@ -8,8 +8,8 @@ from typer.core import TyperGroup
 
 # The order of --help: that in which people need the commands.
 _ORDER = (
-    "methods backbones audit review views fit compare label import suspects refine certify verify report export "
-    "predict sort serve evaluate"
+    "methods backbones audit review sample views fit compare label import suspects refine certify verify report "
+    "export predict sort serve evaluate"
 ).split()
 
 

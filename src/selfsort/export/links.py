@@ -1,6 +1,7 @@
 """Folders of symbolic links, for example to the pictures that an audit keeps."""
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,26 @@ def check_linkable(source: str, has_files: bool) -> None:
 
 
 def link_kept(audit: Audit, out: str | Path) -> int:
-    """Make a folder of symbolic links to the pictures that an audit keeps, in the same subfolders as in their source.
+    """Make a folder of symbolic links to the pictures that an audit keeps; return how many. See `link_files`."""
+    check_linkable(audit.source, audit.has_files)
+    kept = np.flatnonzero(~audit.rejected).tolist()
+    link_files({audit.id(picture): Path(audit.file(picture)) for picture in kept}, out)
+    return len(kept)
 
-    Returns how many. Raises `UserError` if `out` holds anything or cannot be written, or if there are no files to link
-    to.
+
+def link_files(files: Mapping[str, Path], out: str | Path) -> None:
+    """Make a folder of symbolic links to files by id, in the same subfolders as in their source.
+
+    Raises `UserError` if `out` holds anything or cannot be written.
     """
     out = Path(out).absolute()
-    check_linkable(audit.source, audit.has_files)
     check_target(out)
-    kept = np.flatnonzero(~audit.rejected).tolist()
     with atomic_path(out) as partial:
         partial.mkdir()
-        for picture in kept:
-            target = partial.joinpath(*audit.id(picture).split("/"))
+        for name, file in files.items():
+            target = partial.joinpath(*name.split("/"))
             target.parent.mkdir(parents=True, exist_ok=True)
-            link(Path(audit.file(picture)), target, "choose another folder")
-    return len(kept)
+            link(file, target, "choose another folder")
 
 
 def check_target(out: Path) -> None:
