@@ -32,7 +32,7 @@ def test_what_is_imported_is_declared() -> None:
     modules = set().union(*(imported(file) for folder in ("src", "papers") for file in (ROOT / folder).rglob("*.py")))
     others = modules - sys.stdlib_module_names - {"selfsort", "papers"}
     installed = packages_distributions()
-    declared = required("clip", "heic", "hf", "microscopy", "onnx", "openvino", "parquet", "s3")
+    declared = required("clip", "heic", "hf", "microscopy", "onnx", "openvino", "parquet", "ray", "s3")
     for module in sorted(others):
         assert {canonicalize_name(name) for name in installed[module]} & declared.keys(), f"{module} is not declared"
 
@@ -42,7 +42,7 @@ def test_the_lock_holds_all_requirements_except_pytorch() -> None:
     locked = dict(line.split("==") for line in lines)
     assert not locked.keys() & {"torch", "torchvision", "triton", "selfsort"}
     for name, requirement in required(
-        "clip", "heic", "hf", "microscopy", "onnx", "openvino", "parquet", "s3", "tensorboard", "test"
+        "clip", "heic", "hf", "microscopy", "onnx", "openvino", "parquet", "ray", "s3", "tensorboard", "test"
     ).items():
         assert name in ("torch", "torchvision") or locked[name] in requirement.specifier, name
 

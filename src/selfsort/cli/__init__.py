@@ -12,6 +12,7 @@ from selfsort.cli import (
     results,
     reviewing,
     sampling,
+    sharding,
 )
 from selfsort.cli.app import app
 
@@ -28,4 +29,5 @@ __all__ = [
     "results",
     "reviewing",
     "sampling",
+    "sharding",
 ]

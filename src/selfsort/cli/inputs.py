@@ -89,11 +89,16 @@ def open_model(
     run: Path, source: str, quiet: bool, account: Path | None = None, **options: Any
 ) -> tuple["Estimator", "ImageSet"]:
     """Load a model, and pictures of any size in a form that it reads."""
+    model, images = listed_for_model(run, source, quiet, **options)
+    return model, told(model.readable(images), quiet, account, advise=False)
+
+
+def listed_for_model(run: Path, source: str, quiet: bool, **options: Any) -> tuple["Estimator", "ImageSet"]:
+    """Load a model, and list pictures for it without decoding them."""
     from selfsort import methods
 
     model = methods.load(run)
-    options = _range_of(model.input_) | options
-    return model, told(model.readable(listed_images(source, quiet, **options)), quiet, account, advise=False)
+    return model, listed_images(source, quiet, **_range_of(model.input_) | options)
 
 
 def _range_of(spec: "InputSpec") -> dict[str, Any]:

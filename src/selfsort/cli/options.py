@@ -103,6 +103,15 @@ Account = Annotated[
         help="Write what became of every file of the pictures' source: used, changed or left out, and why.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(metavar="local|ray", help="Who computes shards: this process, or a Ray cluster (docs/scaling.md)."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes of --engine ray, each on a core or GPU.", show_default="as many as there are"),
+]
+ShardSize = Annotated[int | None, typer.Option(min=1, help="Pictures per shard.", show_default="1000")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Clusters = Annotated[bool, typer.Option("--clusters", help="Ignore the names given and use RUN's own clusters.")]

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from selfsort.cli.app import app
-from selfsort.cli.inputs import check_account, check_outside, model_folder, open_model, training_images
+from selfsort.cli.inputs import (
+    check_account,
+    check_outside,
+    listed_for_model,
+    model_folder,
+    open_model,
+    training_images,
+)
 from selfsort.cli.options import (
     Account,
     AsJson,
@@ -15,18 +22,22 @@ from selfsort.cli.options import (
     Clusters,
     CsvBom,
     DataRoot,
+    Engine,
     Map,
     Moved,
     NoCache,
     Probe,
     Run,
     Seed,
+    ShardSize,
     Source,
     Split,
+    Workers,
     check_seed,
     level_or_name,
 )
 from selfsort.cli.output import answer, count_clusters, image_facts, print_table, say, shell_words
+from selfsort.cli.sharding import Sharding, is_folder_of_shards, shard_facts, write_shards
 from selfsort.errors import UserError
 from selfsort.spelling import counted
 
@@ -43,8 +54,14 @@ if TYPE_CHECKING:
 def predict(
     run: Run,
     source: Source,
-    out: Annotated[Path, typer.Option(help="Table to write: .csv or .parquet.")],
+    out: Annotated[
+        str,
+        typer.Option(help="Table to write: .csv or .parquet; or a folder for shards, also s3://…, to be continued."),
+    ],
     clusters: Clusters = False,
+    engine: Engine = "local",
+    workers: Workers = None,
+    shard_size: ShardSize = None,
     split: Split = None,
     data_root: DataRoot = None,
     no_cache: NoCache = False,
@@ -55,18 +72,34 @@ def predict(
     """Assign pictures to clusters and write a table: id, cluster, its name if it has one, confidence, probabilities."""
     from selfsort.export.predictions import check_table, write_predictions
 
-    check_table(out)
+    in_shards = engine != "local" or bool(shard_size or workers) or is_folder_of_shards(out)
+    if not in_shards:
+        check_table(out)
     check_account(account)
     folder = model_folder(run, clusters, as_json)
     where: dict[str, Any] = {"split": split, "data_root": data_root, "cache": not no_cache}
+    if in_shards:
+        return _predict_shards(folder, source, out, (shard_size, engine, workers), account, as_json, **where)
     model, images = open_model(folder, source, as_json, account, **where)
     probabilities = model.predict_proba(images)
     write_predictions(out, images.ids, probabilities, model.names_, bom=csv_bom)
     counts = count_clusters(probabilities.argmax(1), model.n_classes_)
-    found = {"out": str(out), **image_facts(images), "clusters": counts, "names": list(model.names_)}
+    found = {"out": out, **image_facts(images), "clusters": counts, "names": list(model.names_)}
     answer("predict", found, as_json)
     kind = "names" if model.names_ else "clusters"
     say(f"Wrote {out}: {counted(len(images), 'picture')} in {sum(n > 0 for n in counts)} {kind}.", as_json)
+
+
+def _predict_shards(
+    folder: Path, source: str, out: str, how: Sharding, account: Path | None, as_json: bool, **where: Any
+) -> None:
+    """Predict into a folder of shards."""
+    from selfsort.sharded.tasks import Predict
+
+    model, images = listed_for_model(folder, source, as_json, **where)
+    done = write_shards("predict", source, images, Predict(folder.absolute()), out, how, account, as_json)
+    facts = {**shard_facts(done), **image_facts(done.images), "clusters": done.counts.tolist()}
+    answer("predict", {"out": out, **facts, "names": list(model.names_)}, as_json)
 
 
 @app.command()

@@ -8,13 +8,16 @@ _FLAGS = {
     "classes_from": "--classes-from",
     "data_root": "--data-root",
     "download": "--download",
+    "engine": "--engine",
     "mode": "--copy",
     "n_folds": "--folds",
     "page": "--page",
     "resize": "--resize",
     "resume": "--resume",
+    "shard_size": "--shard-size",
     "size": "--size",
     "value_range": "--value-range",
+    "workers": "--workers",
 }
 _OF_FIT = {
     "backbone": "--backbone",

@@ -351,6 +351,13 @@ class ImageSet:
         chosen = np.arange(len(self))[np.asarray(indices, dtype=None if np.size(indices) else np.intp)]
         return ImageSet.listed(self._listing.subset(chosen), self._request, self._pixels_at(chosen))
 
+    def detached(self, start: int, stop: int) -> ImageSet:
+        """Return consecutive pictures by themselves, to be sent to another process: without labels, and not cached."""
+        pixels = None if self._pixels is None else self._pixels[start:stop]
+        originals = replace(self.originals, refs=self.originals.refs[start:stop], key=None, stamps=None)
+        listing = Listing(self.source, self.ids[start:stop], originals, options=self.options)
+        return ImageSet.listed(listing, replace(self._request, cache=False, progress=False, exclude=()), pixels)
+
     def without(self, failures: Sequence[tuple[int, str]]) -> ImageSet:
         """Return the pictures except those at the positions of `failures`, whose reasons are added to `skipped`."""
         kept = positions_without(len(self), failures)

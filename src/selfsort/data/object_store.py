@@ -74,6 +74,17 @@ def open_object(ref: StoredObject) -> BinaryIO:
     return io.BytesIO(data)
 
 
+def write(url: str, data: bytes) -> None:
+    """Write an object, which appears when all of it is there; raise `UserError` if that is impossible."""
+    try:
+        system, path = _system(url)
+        system.pipe_file(path, data)
+    except Exception as error:  # as in `_listing`
+        raise UserError(
+            f"Cannot write {url!r} ({_first_line(error)}); check your credentials and the network."
+        ) from error
+
+
 class StoredFile(io.RawIOBase):
     """A large object opened for reading from any place, of which a piece of 1 MiB is in memory.
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,24 @@ def embed(
     return job.kept(network)
 
 
+def computed(
+    images: ImageSet, extract: Extractor, on_progress: Callable[[int], None] = lambda count: None
+) -> tuple[NDArray[np.float32], list[decoding.Failure], dict[int, Facts]]:
+    """Return the features (n, D) of the pictures that can be read, the failures, and by position facts about pictures.
+
+    Nothing is kept. `on_progress` is called with the number of pictures of each block.
+    """
+    rows = [np.empty((0, extract.width), np.float32)]
+    failures: list[decoding.Failure] = []
+    facts: dict[int, Facts] = {}
+    for block in in_batches(images.blocks(extract.spec), extract.batch_size):
+        rows.append(extract(block.images))
+        failures += block.failures
+        facts |= _facts_of(block)
+        on_progress(len(block.images) + len(block.failures))
+    return np.concatenate(rows), failures, facts
+
+
 class _Job:
     """The features of one set of pictures by one network."""
 
@@ -112,18 +130,10 @@ class _Job:
 
     def in_memory(self, card: networks.Card) -> Features:
         """Return features without keeping any."""
-        rows: list[NDArray[np.float32]] = []
-        failures: list[decoding.Failure] = []
-        facts: dict[int, Facts] = {}
         with self._bar(len(self.images)) as bar:
-            for block in in_batches(self.images.blocks(self.extract.spec), self.extract.batch_size):
-                rows.append(self.extract(block.images))
-                failures += block.failures
-                facts |= _facts_of(block)
-                bar(len(block.images) + len(block.failures))
+            values, failures, facts = computed(self.images, self.extract, bar)
         self._require_some(len(failures), [reason for _, reason in failures])
         images = self.images.noted(facts).without(failures)
-        values = np.concatenate(rows)
         values.flags.writeable = False
         return Features(values, images, card, len(values))
 

@@ -22,10 +22,12 @@ from selfsort.augment import Augmentation, resolved, views_from
 from selfsort.clustering.assign import Clustering, fit_clustering
 from selfsort.clustering.class_count import ClassCount, estimate_class_count
 from selfsort.clustering.space import View
+from selfsort.data.decoding import Failure
 from selfsort.data.image_set import ImageSet, as_image_set
 from selfsort.data.input_spec import InputSpec
 from selfsort.errors import UserError
 from selfsort.evaluation.group_quality import GroupQuality, judge_groups
+from selfsort.features.embedding import in_batches
 from selfsort.heads.base import Groups
 from selfsort.methods.stage import Context, Stage
 from selfsort.models.base import Batch, Net, Output
@@ -47,6 +49,7 @@ from selfsort.training.recipe import (
     seed_of,
 )
 
+STREAMED = 128  # pictures whose predictions are computed together
 _PLAIN_SIDE = 16  # side of the pictures whose raw pixels the groups are compared with
 
 ClusterSpace = Literal["embedding", "umap", "pca"]
@@ -341,7 +344,26 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the embedding and, if the network classifies by itself, the logits of pictures, in one pass."""
-        return outputs(self.net_, ImageData(images.pixels(self.input_), pick_device(self.device)))
+        return self._outputs_of(images.pixels(self.input_))
+
+    def predict_streamed(self, images: ImageSet) -> tuple[NDArray[np.float32], list[Failure]]:
+        """Return the (n, n_classes) memberships of the pictures that can be read, and the position of each other one.
+
+        Pictures are decoded block by block and not kept, in memory or on the disk.
+        """
+        self._check_fitted()
+        parts: list[NDArray[np.float32]] = []
+        failures: list[Failure] = []
+        for block in in_batches(images.blocks(self.input_), STREAMED):
+            failures += block.failures
+            # One batch at a time: how many blocks come together depends on time.
+            for start in range(0, len(block.images), STREAMED):
+                parts.append(self._probabilities(*self._outputs_of(block.images[start : start + STREAMED])))
+        return np.concatenate([np.empty((0, self.n_classes_), np.float32), *parts]), failures
+
+    def _outputs_of(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the embedding and, if the network classifies by itself, the logits of (n, H, W, C) pixels."""
+        return outputs(self.net_, ImageData(pixels, pick_device(self.device)))
 
     def _probabilities(self, embedding: NDArray[np.float32], logits: NDArray[np.float32] | None) -> NDArray[np.float32]:
         embedding = _finite(embedding)

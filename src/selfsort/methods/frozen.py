@@ -17,7 +17,8 @@ from selfsort.data.input_spec import InputSpec, Resize
 from selfsort.data.reading import Reading
 from selfsort.errors import UserError
 from selfsort.features.at_cut import at_cut
-from selfsort.features.embedding import Features, embed
+from selfsort.features.embedding import BATCH_SIZE, Features, embed
+from selfsort.features.network import Extractor
 from selfsort.heads.base import Groups
 from selfsort.methods.base import NamedNet, TrainedEstimator
 from selfsort.methods.stage import Context, Stage
@@ -174,12 +175,24 @@ class Frozen(TrainedEstimator):
 
     def _outputs(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return the features; missing ones are computed, and all of them if the network was fine-tuned."""
-        net = cast(FrozenNet, self.net_.net if isinstance(self.net_, NamedNet) else self.net_)
-        if net.tuned:
+        if self._is_tuned:
             return super()._outputs(images)
         prepared: Features | None = getattr(self, "_prepared", None)
         features = prepared if prepared and prepared.images is images else self.features(images)
         return features.values, None
+
+    @property
+    def _is_tuned(self) -> bool:
+        return bool(cast(FrozenNet, self.net_.net if isinstance(self.net_, NamedNet) else self.net_).tuned)
+
+    def _outputs_of(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the features of (n, H, W, C) pixels, computed as those that are kept."""
+        if self._is_tuned:
+            return super()._outputs_of(pixels)
+        if not hasattr(self, "_extract"):
+            network = pretrained(self.backbone, replace(self._input(), reading=self.input_.reading))
+            self._extract = Extractor(network, self.device, self.precision, BATCH_SIZE)
+        return self._extract(pixels), None
 
     def features(self, images: ImageSet, progress: bool = False) -> Features:
         """Return the features of the pictures that can be read, computing missing ones."""

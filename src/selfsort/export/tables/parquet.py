@@ -15,8 +15,16 @@ LIBRARY, EXTRA = "pyarrow", "parquet"
 
 def write(path: Path, predictions: Predictions) -> None:
     """Write the table."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    # An open file, as pyarrow does not accept paths that are not UTF-8.
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        pq.write_table(table_of(predictions), file)
+
+
+def table_of(predictions: Predictions) -> Any:
+    """Return the predictions as a pyarrow table."""
+    import pyarrow as pa
 
     best, names = predictions.probabilities.argmax(axis=1), predictions.names
     columns: list[Any] = [
@@ -26,6 +34,4 @@ def write(path: Path, predictions: Predictions) -> None:
         pa.array(predictions.probabilities.max(axis=1)),
         *(pa.array(column) for column in np.ascontiguousarray(predictions.probabilities.T)),
     ]
-    # An open file, as pyarrow does not accept paths that are not UTF-8.
-    with atomic_path(path) as partial, open(partial, "wb") as file:
-        pq.write_table(pa.table(dict(zip(predictions.columns(), columns, strict=True))), file)
+    return pa.table(dict(zip(predictions.columns(), columns, strict=True)))
