@@ -1,5 +1,7 @@
 """Sources in an object store, read from a real S3 server on this machine."""
 
+import asyncio
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -134,6 +136,24 @@ def test_no_picture_is_left_out_because_the_store_does_not_answer(bucket, monkey
             use()
         assert "\n" not in str(error.value)
     assert "Could not connect" in refused("s3://photos/x")
+
+
+def test_several_objects_are_fetched_at_the_same_time(bucket, monkeypatch):
+    fill(bucket, *(f"{i:02d}.png" for i in range(20)))
+    images, running, most = list_images("s3://photos/x", cache=False), [], []
+    fetch = type(bucket)._cat_file
+
+    async def counted(*arguments, **options):
+        running.append(1)
+        most.append(len(running))
+        await asyncio.sleep(0.02)
+        running.pop()
+        return await fetch(*arguments, **options)
+
+    monkeypatch.setattr(type(bucket), "_cat_file", counted)
+    type(bucket).clear_instance_cache()
+    blocks = list(images.blocks(InputSpec(8, 3)))
+    assert [images.ids[i] for block in blocks for i in block.positions] == list(images.ids) and 3 < max(most) <= 9
 
 
 def test_a_picture_may_be_as_large_on_a_network_as_on_a_disk(bucket, monkeypatch):

@@ -14,6 +14,7 @@ from selfsort.audit.borders import Borders, find_borders, refine
 from selfsort.data.eight_bit import to_image
 from selfsort.data.limits import pillow_limits
 from selfsort.data.listing import Open, Opened, hash_content
+from selfsort.data.object_store import opening
 from selfsort.data.pixels import Scaled, read_scaled
 from selfsort.data.reading import PLAIN, Facts, Reading
 from selfsort.data.unreadable import Unreachable, explain
@@ -117,9 +118,9 @@ def look(reading: Reading, max_pixels: int, open_image: Open, refs: Sequence[Any
     failures: list[tuple[int, str]] = []
     held = 0
     with pillow_limits(max_pixels):
-        for place, ref in enumerate(refs, first):
+        for place, open_next in enumerate(opening(open_image, refs), first):
             try:
-                seen.append(_see(place, open_image(ref), reading, max_pixels))
+                seen.append(_see(place, open_next(), reading, max_pixels))
                 held += seen[-1].scaled.pixels.size
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append((place, explain(error)))

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 # The order of --help: that in which people need the commands.
 _ORDER = (
     "methods backbones audit review sample views fit compare label import suspects refine certify verify report "
-    "export predict sort serve evaluate"
+    "export predict embed sort serve evaluate"
 ).split()
 
 

@@ -22,8 +22,8 @@ from selfsort.data.decoder import sample_values
 from selfsort.data.eight_bit import to_image
 from selfsort.data.input_spec import InputSpec
 from selfsort.data.limits import Heavy, only_light, pillow_limits
-from selfsort.data.listing import Open, Originals, Skipped, hash_content, summarise_skipped
-from selfsort.data.object_store import StoredObject
+from selfsort.data.listing import Open, Opened, Originals, Skipped, hash_content, summarise_skipped
+from selfsort.data.object_store import StoredObject, opening
 from selfsort.data.pixels import Fitted, read_header, read_image, to_pixels
 from selfsort.data.reading import PLAIN, Facts, Reading
 from selfsort.data.request import Request
@@ -168,9 +168,9 @@ def decode_chunk(
     failures: list[Failure] = []
     any_colour = False
     with pillow_limits(max_pixels):
-        for position, ref in enumerate(refs, first):
+        for position, open_next in enumerate(opening(open_image, refs), first):
             try:
-                found, content_hash = _decoded(open_image, ref, spec, reading, max_pixels, hashed)
+                found, content_hash = _decoded(open_next(), spec, reading, max_pixels, hashed)
             except Exception as error:  # whatever PIL's plug-ins and zip files raise on damaged data
                 failures.append(Failure(position, explain(error)))
                 if isinstance(error, Unreachable):  # nor will the others be, and each would be waited for
@@ -187,10 +187,9 @@ def decode_chunk(
 
 
 def _decoded(
-    open_image: Open, ref: Any, spec: InputSpec, reading: Reading, max_pixels: int, hashed: bool
+    opened: Opened, spec: InputSpec, reading: Reading, max_pixels: int, hashed: bool
 ) -> tuple[Fitted, str | None]:
     """Return a picture and, if `hashed`, the hash of its content."""
-    opened = open_image(ref)
     if isinstance(opened, np.ndarray):
         found = Fitted(to_pixels(to_image(opened), spec), opened.shape[2] == 3, PLAIN)
         return found, hash_content(opened) if hashed else None
@@ -201,9 +200,9 @@ def _decoded(
 def _hash_chunk(open_image: Open, refs: Sequence[Any], first: int) -> list[tuple[str | None, str]]:
     """Return a hash for each picture, or None and the reason why it cannot be read."""
     hashes: list[tuple[str | None, str]] = []
-    for ref in refs:
+    for open_next in opening(open_image, refs):
         try:
-            opened = open_image(ref)
+            opened = open_next()
             with nullcontext() if isinstance(opened, np.ndarray) else opened:
                 hashes.append((hash_content(opened), ""))
         except Exception as error:  # as in `decode_chunk`

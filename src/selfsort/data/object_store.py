@@ -6,18 +6,23 @@ fsspec finds credentials and addresses where the store's other programs do, and 
 import io
 import re
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from textwrap import shorten
 from typing import Any, BinaryIO, NamedTuple
 
 from selfsort.data.limits import MAX_BYTES, too_many_bytes
+from selfsort.data.listing import Open, Opened
 from selfsort.data.unreadable import Unreachable, Unreadable
 from selfsort.errors import UserError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "mtime", "created")
+_AT_ONCE = 8  # objects that a process fetches at the same time: most of the time is spent waiting
 _READ_AHEAD = 1 << 20  # bytes of a large object that are read at once
 _LONGEST_REASON = 200
 
@@ -72,6 +77,24 @@ def open_object(ref: StoredObject) -> BinaryIO:
     if 0 <= ref.size != len(data):
         raise Unreadable("changed since it was listed (start again)")
     return io.BytesIO(data)
+
+
+def opening(open_picture: Open, refs: Sequence[Any]) -> Iterator[Callable[[], Opened]]:
+    """Yield, for each of `refs`, a function that opens it; objects are fetched while earlier ones are being used."""
+    if open_picture is not open_object:
+        yield from (partial(open_picture, ref) for ref in refs)
+        return
+    threads = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        waiting: deque[Future[Opened]] = deque()
+        for ref in refs:
+            waiting.append(threads.submit(open_picture, ref))
+            if len(waiting) > _AT_ONCE:
+                yield waiting.popleft().result
+        while waiting:
+            yield waiting.popleft().result
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def write(url: str, data: bytes) -> None:
