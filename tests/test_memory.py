@@ -1,4 +1,4 @@
-"""Reuse of freed memory, measured by the pages that the system has to clear."""
+"""What the C library does with freed memory: kept, measured by the pages that the system has to clear, or returned."""
 
 import platform
 import subprocess
@@ -33,3 +33,36 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told")
 def test_freed_memory_is_reused() -> None:
     assert faults("kept") < 100 < 1000 < faults("as it is")
+
+
+_HELD = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from selfsort.memory import return_freed_memory
+
+
+def work(turn):
+    arrays = [np.ones(400_000 * (1 + (turn + place) % 8)) for place in range(8)]  # 3 to 25 MB
+
+
+if sys.argv[1] == "returned":
+    return_freed_memory()
+threads = [ThreadPoolExecutor(1) for _ in range(8)]
+for turn in range(24):
+    threads[turn % len(threads)].submit(work, turn).result()
+print([int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")][0] // 1024)
+"""
+
+
+def held(how: str) -> int:
+    """Return the MiB held by a process whose eight threads have taken turns with arrays, and freed them."""
+    done = subprocess.run([sys.executable, "-c", _HELD, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told")
+def test_freed_memory_is_returned_whichever_thread_used_it() -> None:
+    assert held("returned") < 150 < 300 < held("as it is")

@@ -6,9 +6,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… in malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_… in malloc.h
 _LARGEST = 128 * 2**20  # bytes; memory of larger arrays is not kept
 _KEPT = 2**30  # bytes
+_RETURNED = 4 * 2**20  # bytes; memory of larger arrays is returned at once
+_ARENAS = 2  # pools of memory that all threads share
 
 
 @functools.cache
@@ -19,12 +21,25 @@ def keep_freed_memory() -> None:
     it: on a CPU this costs up to two thirds of the time of work with many arrays of a few megabytes. With another C
     library nothing happens.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    _set(_MMAP_THRESHOLD, _LARGEST)
+    _set(_TRIM_THRESHOLD, _KEPT)
+
+
+@functools.cache
+def return_freed_memory() -> None:
+    """Make the C library return the memory of freed arrays of 4 MiB or more to the system from now on.
+
+    Otherwise the GNU C library soon keeps that of arrays up to 32 MiB, for each of many threads apart: a server whose
+    threads take turns with many such arrays grows by gigabytes. With another C library nothing happens.
+    """
+    _set(_MMAP_THRESHOLD, _RETURNED)
+    _set(_ARENA_MAX, _ARENAS)
+
+
+def _set(option: int, value: int) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGEST)
-        mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(option, value)
 
 
 def available_bytes() -> int | None:

@@ -20,6 +20,7 @@ from selfsort.errors import UserError
 from selfsort.labelling.locks import label_lock
 from selfsort.labelling.server.audit_review import AuditReview
 from selfsort.labelling.server.service import LabelService
+from selfsort.memory import return_freed_memory
 from selfsort.spelling import counted
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def serve(
     """
     password = password or os.environ.get("SELFSORT_PASSWORD") or None
     _check_host(host, password)
+    return_freed_memory()
     with ExitStack() as stack:
         stack.enter_context(sigterm_as_ctrl_c())
         listener = stack.enter_context(closing(listen(host, port)))
