@@ -3,7 +3,7 @@
 The points are those of `linkage.py`, 128 features like those of photographs, in a memory map. Memory is what the work
 adds to the process beyond the page cache (needs Linux). Every measurement is a separate process.
 
-    python benchmarks/scale.py [kmeans] [duplicates] [--json FILE]
+    python benchmarks/scale.py [kmeans] [duplicates] [neighbours] [--json FILE]
 
 kmeans: 100 clusters of 100,000 to 1,000,000 points, of which a sample of 100,000 is fitted; and how much looser the
 clusters of 400,000 points are (inertia) than if all were fitted.
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from linkage import FEATURES, embedding_like
 from measuring import machine, write_json
+from selfsort.clustering.neighbours import nearest_others
 
 BLOCK = 50_000
 SIZES = (100_000, 400_000, 1_000_000)
@@ -37,6 +38,7 @@ COUNTS = (10, 100, 1_000)
 RESTARTS, STEPS = 1, 30
 AMONG = (5_000, 50_000, 200_000)
 PLANTED, DISTANCE = 1_000, 0.05
+NEIGHBOURS, FARTHEST = 5, 0.3
 GIB = 1 << 30
 
 Points = NDArray[np.float32]
@@ -114,7 +116,7 @@ def duplicates_at(points: Points, all_pairs: bool) -> Figures:
     """Return the recall of planted copies and its cost; with `all_pairs`, all points are compared."""
     module, figures = import_module("selfsort.clustering.near_duplicates"), Figures()
     embedding = np.array(points)
-    originals, copies = plant(embedding)
+    originals, copies = plant(embedding, DISTANCE)
     module.near_duplicates(embedding_like(100))  # loads and compiles what is needed
     if all_pairs:
         module._ALL_COMPARED = len(embedding)
@@ -129,15 +131,15 @@ def duplicates_at(points: Points, all_pairs: bool) -> Figures:
     return figures
 
 
-def plant(embedding: Points) -> tuple[list[int], list[int]]:
-    """Replace points by noisy copies of others, at cosine distances up to DISTANCE; return the rows of both."""
+def plant(embedding: Points, farthest: float) -> tuple[list[int], list[int]]:
+    """Replace points by noisy copies of others, up to a cosine distance; return the rows of both."""
     rng = np.random.default_rng(0)
     originals, copies = rng.permutation(len(embedding))[: 2 * PLANTED].reshape(2, PLANTED)
     unit = embedding[originals] / np.linalg.norm(embedding[originals], axis=1, keepdims=True)
     noise = rng.normal(size=unit.shape)
     noise -= (noise * unit).sum(1, keepdims=True) * unit
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    cosine = 1 - rng.uniform(0, 0.999 * DISTANCE, (PLANTED, 1))
+    cosine = 1 - rng.uniform(0, 0.999 * farthest, (PLANTED, 1))
     embedding[copies] = cosine * unit + np.sqrt(1 - cosine**2) * noise
     return originals.tolist(), copies.tolist()
 
@@ -153,11 +155,41 @@ def duplicates_figures() -> Figures:
     return figures
 
 
+def neighbours_at(points: Points, exactly: bool) -> Figures:
+    """Return the recall of planted copies among nearest neighbours, and its cost."""
+    module, figures = import_module("selfsort.clustering.near_duplicates"), Figures()
+    embedding = np.array(points)
+    originals, copies = plant(embedding, FARTHEST)
+    embedding = module.unit_rows(embedding)
+    module.kmeans(embedding_like(1_000), 20)  # loads what is needed
+    with measured(figures):
+        find = nearest_others if exactly else module.nearest_in_clusters
+        _, near = find(embedding, NEIGHBOURS)
+    found = [two in near[one] or one in near[two] for one, two in zip(originals, copies, strict=True)]
+    figures["recall"] = sum(found) / PLANTED
+    return figures
+
+
+def neighbours_figures() -> Figures:
+    """Measure how many near neighbours are found, and how fast, among ever more points."""
+    figures = Figures()
+    for count in AMONG:
+        for exactly in (0, 1) if count < AMONG[-1] else (0,):
+            for name, value in apart("neighbours", count, exactly).items():
+                figures[f"neighbours_{name}_{count}" + "_exact" * exactly] = value
+    return figures
+
+
 TASKS: dict[str, Callable[..., Figures]] = {
     "kmeans": lambda points, n_clusters, whole: kmeans_at(points, n_clusters, bool(whole)),
     "duplicates": lambda points, all_pairs: duplicates_at(points, bool(all_pairs)),
+    "neighbours": lambda points, exactly: neighbours_at(points, bool(exactly)),
 }
-PARTS: dict[str, Callable[[], Figures]] = {"kmeans": kmeans_figures, "duplicates": duplicates_figures}
+PARTS: dict[str, Callable[[], Figures]] = {
+    "kmeans": kmeans_figures,
+    "duplicates": duplicates_figures,
+    "neighbours": neighbours_figures,
+}
 
 
 def main() -> None:

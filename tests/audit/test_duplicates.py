@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -204,7 +206,15 @@ def test_the_radius_shrinks_if_there_would_be_too_many_candidates(monkeypatch):
     assert "near duplicates may have been missed" in found.warning
 
 
-def test_a_mirrored_or_rotated_copy_is_found_among_the_nearest_by_features() -> None:
+@pytest.mark.parametrize("in_clusters", [False, True])
+def test_a_mirrored_or_rotated_copy_is_found_among_the_nearest_by_features(
+    in_clusters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_clusters:
+        monkeypatch.setattr("selfsort.audit.duplicates._ALL_COMPARED", 5)
+        module = import_module("selfsort.clustering.near_duplicates")
+        monkeypatch.setattr(module, "_POINTS_PER_CLUSTER", 6)
+        monkeypatch.setattr(module, "_FITTED_PER_CLUSTER", 5)
     originals = np.stack([thumbnail(photo(seed)) for seed in range(12)])
     copies = [originals[0][:, ::-1], originals[1][::-1], np.rot90(originals[2]), np.rot90(originals[3], 2)]
     copies += [originals[4]]  # unchanged: left to `similar_pairs`

@@ -6,7 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from selfsort.clustering import near_duplicates
-from selfsort.clustering.near_duplicates import cells_of
+from selfsort.clustering.near_duplicates import cells_of, nearest_in_clusters
+from selfsort.clustering.neighbours import nearest_others
+from selfsort.clustering.space import unit_rows
 from selfsort.errors import UserError
 
 module = import_module("selfsort.clustering.near_duplicates")  # the package has a function of that name
@@ -89,6 +91,18 @@ def test_a_memory_map_is_read_cluster_by_cluster(many: None, tmp_path, monkeypat
 def test_many_copies_of_few_points(many: None) -> None:
     points = np.repeat(np.eye(6, 3, dtype=np.float32) + 0.01, 50, axis=0)
     assert found_pairs(points, 0.01) == slow_pairs(points, 0.01)
+
+
+def test_neighbours_in_clusters_are_nearly_the_nearest(many: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = unit_rows(with_copies(3_000))
+    exact = nearest_others(points, 4)
+    squared, indices = nearest_in_clusters(points, 4)
+    assert (np.diff(squared, axis=1) >= 0).all() and not (indices == np.arange(len(points))[:, None]).any()
+    np.testing.assert_allclose(squared, ((points[:, None] - points[indices]) ** 2).sum(2), atol=1e-6)
+    assert 0.95 < (squared <= exact[0]).mean() < 1
+    monkeypatch.setattr(module, "_PROBED", 10**6)
+    squared, indices = nearest_in_clusters(points, 4)
+    np.testing.assert_array_equal(squared, exact[0])
 
 
 @pytest.mark.parametrize("distance", [0, -1, 1.5, float("nan")])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from selfsort.audit.corners import without_corners
 from selfsort.audit.look import SIDE
+from selfsort.clustering.near_duplicates import nearest_in_clusters
 from selfsort.clustering.neighbours import nearest
 
 Floats = NDArray[np.float32]
@@ -33,6 +34,7 @@ _HIGHEST = 12  # half waves across a picture to compare: finer detail does not s
 _QUERIES = 4096
 # Candidates for mirrored or rotated copies: this many neighbours, within this squared distance of unit-length features.
 _ROTATED_NEIGHBOURS, _ROTATED_DISTANCE = 5, 1.2
+_ALL_COMPARED = 100_000  # pictures; of more, neighbours are looked for in clusters, as all distances take hours
 _PAIRS_AT_ONCE = 4096
 _SAMPLE = 20_000
 _SAMPLED_IMAGES = 2000
@@ -134,10 +136,13 @@ def similar_pairs(
 def rotated_pairs(thumbnails: NDArray[np.uint8], layouts: NDArray[np.uint8], features: Floats, least: float) -> Similar:
     """Find the pairs of pictures where one is the other mirrored, or rotated by a multiple of 90 degrees.
 
-    Candidates are nearest neighbours by a network's unit-length features (N, D); they are compared as in
-    `similar_pairs`, and count if their similarity is at least `least`.
+    Candidates are nearest neighbours by a network's unit-length features (N, D), in the nearest clusters if there are
+    many pictures; they are compared as in `similar_pairs`, and count if their similarity is at least `least`.
     """
-    squared, near = nearest(features, features, min(_ROTATED_NEIGHBOURS + 1, len(features)))
+    if len(features) <= _ALL_COMPARED:
+        squared, near = nearest(features, features, min(_ROTATED_NEIGHBOURS + 1, len(features)))
+    else:
+        squared, near = nearest_in_clusters(features, _ROTATED_NEIGHBOURS)
     first, second = np.repeat(np.arange(len(near)), near.shape[1]), near.ravel()
     seen = np.asarray(features.any(1), bool)
     close = (squared.ravel() <= _ROTATED_DISTANCE) & seen[first] & (first != second)

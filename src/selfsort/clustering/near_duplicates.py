@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from selfsort.clustering.close_pairs import CloseFinder, Pairs, TooManyPairs
 from selfsort.clustering.kmeans import count_different, kmeans
-from selfsort.clustering.neighbours import as_points
+from selfsort.clustering.neighbours import as_points, nearest
 from selfsort.clustering.space import unit_rows
 from selfsort.errors import UserError
 
 _ALL_COMPARED = 20_000  # points; of more, only those of the same and of neighbouring clusters are compared
 _POINTS_PER_CLUSTER, _MOST_CLUSTERS = 1_000, 4_000
 _FITTED_PER_CLUSTER, _ITERATIONS = 50, 10  # rough clusters do: no pair is missed, whatever they are
+_PROBED = 8  # clusters in which near neighbours are looked for
 _BLOCK = 4096
 _ROUNDING = 1e-4  # of distances between unit vectors in float32
 
@@ -83,6 +84,45 @@ def cells_of(points: NDArray[np.float32], centers: NDArray[np.float32], distance
         visitors.append(rows + start)
         visited.append(cells)
     return Cells(home, np.concatenate(visitors), np.concatenate(visited))
+
+
+def nearest_in_clusters(
+    points: NDArray[np.float32], count: int, *, random_state: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return squared distances and indices, both (N, count), of others near to each of N unit-length points (N, D).
+
+    They are the nearest of those in the eight clusters with the nearest centers, nearest first. A point that has fewer
+    others there is its own neighbour at an infinite distance.
+    """
+    centers = rough_centers(points, random_state)
+    home, probed = _probed(points, centers)
+    squared = np.full((len(points), count), np.inf, np.float32)
+    indices = np.repeat(np.arange(len(points))[:, None], count, axis=1)
+    members, askers = np.argsort(home, kind="stable"), np.argsort(probed.ravel(), kind="stable")
+    ends = np.searchsorted(home[members], np.arange(len(centers) + 1))
+    asked = np.searchsorted(probed.ravel()[askers], np.arange(len(centers) + 1))
+    for cell in range(len(centers)):
+        own = members[ends[cell] : ends[cell + 1]]
+        rows = askers[asked[cell] : asked[cell + 1]] // probed.shape[1]
+        if not len(own) or not len(rows):
+            continue
+        away, near = nearest(points[rows], points[own], min(count + 1, len(own)))
+        away[own[near] == rows[:, None]] = np.inf
+        away, near = np.concatenate([squared[rows], away], 1), np.concatenate([indices[rows], own[near]], 1)
+        order = np.argsort(away, axis=1, kind="stable")[:, :count]
+        squared[rows], indices[rows] = np.take_along_axis(away, order, 1), np.take_along_axis(near, order, 1)
+    return squared, indices
+
+
+def _probed(points: NDArray[np.float32], centers: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the nearest center (N,) of each point, and the nearest eight (N, 8), or all, in any order."""
+    lengths = np.einsum("kd,kd->k", centers, centers)
+    home, probed = np.empty(len(points), np.int64), np.empty((len(points), min(_PROBED, len(centers))), np.int64)
+    for start in range(0, len(points), _BLOCK):
+        squared = lengths - 2 * points[start : start + _BLOCK] @ centers.T
+        home[start : start + _BLOCK] = squared.argmin(1)
+        probed[start : start + _BLOCK] = np.argpartition(squared, probed.shape[1] - 1, axis=1)[:, : probed.shape[1]]
+    return home, probed
 
 
 def rough_centers(points: NDArray[np.float32], random_state: int) -> NDArray[np.float32]:
