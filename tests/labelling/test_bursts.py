@@ -170,6 +170,15 @@ class TestService:
         anew = ShotTable(filmed / "run", photos, lambda: None)
         assert anew.bursts(None) is not None and anew.counts()["camera"]["Acme One"] == 12
 
+    def test_shots_of_very_many_pictures_are_read_once_there_are_groups(self, filmed, photos, monkeypatch):
+        monkeypatch.setattr("selfsort.labelling.server.shot_table._FEW", 39)
+        table = ShotTable(filmed / "run", photos, lambda: None)
+        assert table.bursts(60) is None and table.counts()["camera"] == {}, "it was read, or waited for"
+        with closing(LabelService(filmed / "run", photos, n_groups=5)) as service:
+            assert torn(service.session.groups.values(), np.arange(40) // 4), "they were not read first"
+            service.settle()
+            assert service.facts()["facts"]["camera"] == {"Acme One": 12, "Acme Two": 28}
+
 
 def test_refinements_and_suspects_know_bursts(filmed, photos, monkeypatch, cli):
     run, seen = filmed / "run", []

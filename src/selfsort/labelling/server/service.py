@@ -449,6 +449,7 @@ class LabelService:
             self._tree_came.notify_all()
         if before is not None:
             before.close()
+        self._shots.start()  # only now, if there are very many, as the first groups come first
         if naming:
             self._tasks.submit(self._improve, folder, stamp, self._points, points is None)
 

@@ -24,10 +24,11 @@ class ShotFact(NamedTuple):
 
 
 _PATIENCE = 1.0  # seconds to wait by default
+_FEW = 20_000  # pictures that are read within about that time
 
 
 class ShotTable:
-    """The shots of a run's pictures, read by a thread.
+    """The shots of a run's pictures, read by a thread: at once if there are few, otherwise from `start`.
 
     Parameters
     ----------
@@ -42,11 +43,21 @@ class ShotTable:
         self._known = threading.Event()
         self._shots: Shots | None = None
         self._bursts: NDArray[np.int64] | None = None
-        threading.Thread(target=self._read, name="shots", daemon=True).start()
+        self._thread = threading.Thread(target=self._read, name="shots", daemon=True)
+        if len(images) <= _FEW:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to read, unless that has begun already."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def bursts(self, patience: float | None = _PATIENCE) -> NDArray[np.int64] | None:
-        """Return the burst (N,) of each picture; None if it is not known after `patience` seconds."""
-        self._known.wait(patience)
+        """Return the burst (N,) of each picture; None if it is not known after `patience` seconds, or not read yet."""
+        if patience is None:
+            self.start()
+        if self._thread.ident is not None:
+            self._known.wait(patience)
         return self._bursts
 
     def counts(self) -> dict[Fact, dict[str, int]]:
