@@ -13,6 +13,7 @@ from selfsort.labelling.core.head import HeadSpace, spread
 from selfsort.labelling.core.judgement import case_of, judge
 from selfsort.labelling.core.session import Judgement, Session
 from selfsort.labelling.server.jobs import LatestOnly
+from selfsort.threads import one_thread
 
 
 class LiveNames(NamedTuple):
@@ -66,7 +67,8 @@ class LiveLearner:
 
     def _learn(self, asked: _Asked) -> tuple[_Asked, LiveNames]:
         session = asked.session
-        found = spread(self._space, session.targets(), session.denied(), self._random_state)
+        with one_thread():
+            found = spread(self._space, session.targets(), session.denied(), self._random_state)
         return asked, LiveNames(*found, len(session.events))
 
     def _learnt(self, asked: _Asked, found: LiveNames) -> None:
@@ -74,4 +76,5 @@ class LiveLearner:
         self._judging.submit(asked)
 
     def _judge(self, asked: _Asked) -> tuple[int, Judgement]:
-        return asked.state, judge(self._space, case_of(asked.session, self._random_state), self._random_state)
+        with one_thread():
+            return asked.state, judge(self._space, case_of(asked.session, self._random_state), self._random_state)
