@@ -8,14 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfsort.data.image_set import ImageSet
+from selfsort.data.input_spec import InputSpec
 from selfsort.data.loading import list_images
 from selfsort.errors import UserError
-from selfsort.models import pretrained
 from selfsort.sharded.job import run
 from selfsort.sharded.tasks import Compute, Computed, Embed
 
@@ -54,8 +54,7 @@ def main(source: str, folder: Path) -> None:
     import ray
 
     images = list_images(source)
-    spec = replace(pretrained.find(pretrained.DEFAULT).input, resize="squash", reading=images.reading)
-    task = Embed(pretrained.DEFAULT, spec, "cpu", "32")
+    task = Embed("efficientnet-lite0", InputSpec(32, 3, "squash", reading=images.reading), "cpu", "32")
     run("embed", images, task, str(folder / "local"), shard_size=5)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -134,6 +134,14 @@ def test_ray_is_not_installed(photos, tmp_path, monkeypatch):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_cluster_that_does_not_answer(photos, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    refused(
+        "No Ray cluster answers at RAY_ADDRESS='127.0.0.1:9' (Connection refused)", photos, tmp_path / "x", engine="ray"
+    )
+
+
 def test_unreadable_pictures_are_listed(photos, tmp_path):
     for number in range(5):
         (photos / f"{number:02d}.png").write_text("not a picture")

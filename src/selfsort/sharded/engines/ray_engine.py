@@ -8,6 +8,7 @@ last bits of a sum.
 import logging
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from selfsort.sharded.job import Part, Worker
 
 # Nothing leaves the machine, and what Ray prints about itself hides what selfsort says.
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+
+_SECONDS_TO_ANSWER = 10
 
 
 def run(worker: Worker, parts: Iterator[Part], count: int, workers: int | None) -> Iterator[FinishedShard]:
@@ -71,19 +74,41 @@ def _connected(workers: int | None) -> Iterator[Any]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
-        here: dict[str, Any] = (
-            {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers or cores(), "include_dashboard": False}
-        )
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
-        except Exception as error:  # of the network, of the system, of Ray itself
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise UserError(f"Ray cannot be started ({reason}); check RAY_ADDRESS and its log.") from error
+        _start(ray, workers)
     try:
         yield ray
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any, workers: int | None) -> None:
+    """Connect to the cluster that RAY_ADDRESS names, or start one; raise `UserError` if that is impossible."""
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address := os.environ.get("RAY_ADDRESS", ""):
+        _check_answers(address)
+    else:  # without "local", Ray would use any cluster of this machine, whoever started it
+        how |= {"address": "local", "num_cpus": workers or cores(), "include_dashboard": False}
+    try:
+        with _silent():
+            ray.init(**how)
+    except Exception as error:  # of the network, of the system, of Ray itself
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"Ray cannot be started ({reason}); check RAY_ADDRESS and Ray's log.") from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise `UserError` if nothing answers at a host and port: Ray would try for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):  # such as "auto"
+        return
+    try:
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"No Ray cluster answers at RAY_ADDRESS={address!r} ({reason}); start it, or name another."
+        ) from error
 
 
 @contextmanager
