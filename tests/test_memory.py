@@ -3,8 +3,12 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from selfsort.memory import drop_pages
 
 _FAULTS = """
 import resource
@@ -66,3 +70,19 @@ def held(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told")
 def test_freed_memory_is_returned_whichever_thread_used_it() -> None:
     assert held("returned") < 150 < 300 < held("as it is")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a mapped file is read from /proc")
+def test_the_pages_of_a_mapped_array_are_dropped(tmp_path: Path) -> None:
+    def mapped() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("RssFile:")[1].split()[0]) // 1024
+
+    np.save(tmp_path / "array.npy", np.arange(2**23, dtype=np.float32))
+    array, before = np.load(tmp_path / "array.npy", mmap_mode="r"), mapped()
+    total = array.sum(dtype=np.float64)
+    assert mapped() > before + 25
+    drop_pages(array[5:])
+    assert mapped() < before + 5
+    assert array.sum(dtype=np.float64) == total
+    drop_pages(np.ones(3))

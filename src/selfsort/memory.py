@@ -1,10 +1,14 @@
-"""How much memory is available, and what the C library does with freed memory."""
+"""How much memory is available, and what becomes of freed memory."""
 
 import ctypes
 import functools
+import mmap
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_… in malloc.h
 _LARGEST = 128 * 2**20  # bytes; memory of larger arrays is not kept
@@ -34,6 +38,13 @@ def return_freed_memory() -> None:
     """
     _set(_MMAP_THRESHOLD, _RETURNED)
     _set(_ARENA_MAX, _ARENAS)
+
+
+def drop_pages(array: NDArray[Any]) -> None:
+    """Let the system take back the memory of a mapped array, which it reads again if needed; do nothing to others."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _set(option: int, value: int) -> None:

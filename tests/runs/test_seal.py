@@ -246,11 +246,29 @@ def test_files_added_later_are_sealed_too(run: Path) -> None:
     assert runs.read_array(RunFolder(run).error_probability, (48,)).tolist() == [0] * 48
 
 
-def test_arrays_of_any_order_and_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapped", [False, True])
+def test_arrays_of_any_order_and_none(mapped: bool, tmp_path: Path) -> None:
     for number, array in enumerate((np.ones((3, 2), np.float32).T, np.zeros((0, 4), np.float32))):
         np.save(tmp_path / f"{number}.npy", array)
-        found = runs.read_array(tmp_path / f"{number}.npy", (None, None))
+        found = runs.read_array(tmp_path / f"{number}.npy", (None, None), mapped=mapped)
         assert found.shape == array.shape and np.array_equal(found, array)
+        assert isinstance(found, np.memmap) == (mapped and array.size > 0)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_an_array_is_checked_before_it_is_mapped(mapped: bool, run: Path) -> None:
+    embedding = RunFolder(run).embedding
+    found = runs.read_training_arrays(run, mapped=mapped)[0]
+    assert np.array_equal(found, np.load(embedding))
+    data = bytearray(embedding.read_bytes())
+    data[-1] ^= 1
+    embedding.write_bytes(data)
+    with pytest.raises(UserError, match="was changed after it was written"):
+        runs.read_training_arrays(run, mapped=mapped)
+    np.save(embedding, np.full(found.shape, np.nan, np.float32))
+    reseal(run)
+    with pytest.raises(UserError, match="not finite"):
+        runs.read_training_arrays(run, mapped=mapped)
 
 
 def test_stored_arrays_are_read_or_computed_again(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.clustering.space import Progress, principal_components
+from selfsort.memory import drop_pages
 from selfsort.threads import one_thread
 
 _ITERATIONS = 750
+_CHUNK = 4_096  # rows looked at at a time
 
 
 def project(
@@ -38,9 +40,11 @@ def project(
 
 def rows_drawn(embedding: NDArray[np.floating[Any]], sample: int, random_state: int = 0) -> NDArray[np.int64]:
     """Return the rows of an embedding (N, D) that `project` samples, in order: at most `sample`, all finite."""
-    # The extremes propagate NaN and, unlike np.isfinite, need no array of the embedding's size.
-    lowest, highest = embedding.min(axis=1, initial=0), embedding.max(axis=1, initial=0)
-    finite = np.flatnonzero(np.isfinite(lowest) & np.isfinite(highest))
+    is_finite = np.zeros(len(embedding), np.bool_)
+    for start in range(0, len(embedding), _CHUNK):
+        is_finite[start : start + _CHUNK] = np.isfinite(embedding[start : start + _CHUNK]).all(axis=1)
+        drop_pages(embedding)
+    finite = np.flatnonzero(is_finite)
     if len(finite) > sample:
         finite = np.sort(np.random.default_rng(random_state).choice(finite, sample, replace=False))
     return finite

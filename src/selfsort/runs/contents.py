@@ -101,11 +101,14 @@ def is_finite(array: NDArray[Any]) -> bool:
     return bool(array.min() > -np.inf and array.max() < np.inf)  # both propagate NaN
 
 
-def read_array(path: Path, shape: Sequence[int | None], way_out: str = "") -> NDArray[np.float32]:
+def read_array(
+    path: Path, shape: Sequence[int | None], way_out: str = "", *, mapped: bool = False
+) -> NDArray[np.float32]:
     """Return the float32 array in a file of a run, of a known `shape`; None stands for any length.
 
     The file is read in one pass, which also computes its digest. No more memory is allocated than the file's size.
-    `way_out` says what to do if the file is damaged; by default, it is the advice for the whole folder.
+    `way_out` says what to do if the file is damaged; by default, it is the advice for the whole folder. With `mapped`,
+    the array is mapped into memory once the file is checked.
 
     Raises
     ------
@@ -120,14 +123,17 @@ def read_array(path: Path, shape: Sequence[int | None], way_out: str = "") -> ND
             if len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found, strict=True)):
                 wanted = " x ".join("any" if n is None else str(n) for n in shape)
                 raise Invalid(f"it is {' x '.join(map(str, found))}, not {wanted}")
+            mapped = mapped and math.prod(found) > 0  # nothing cannot be mapped
             start = file.tell()
             file.seek(0)
             digest.update(file.read(start))
-            array: NDArray[np.float32] = np.empty(found[::-1] if in_columns else found, "<f4")
-            finite = _fill(array.reshape(-1), file, digest)
+            array: NDArray[np.float32] = np.empty(0 if mapped else found[::-1] if in_columns else found, "<f4")
+            finite = _check_rest(file, digest, math.prod(found), None if mapped else array.reshape(-1))
         _check_digest(path, digest.hexdigest())
         if not finite:
             raise Invalid("it holds numbers that are not finite")
+    if mapped:
+        return map_array(path)
     return array.T if in_columns else array
 
 
@@ -161,11 +167,14 @@ def _read_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool]:
     return shape, in_columns
 
 
-def _fill(array: NDArray[np.float32], file: IO[bytes], digest: Any) -> bool:
-    """Read the rest of a file into an array (n,), updating its digest; tell whether all numbers are finite."""
-    finite = True
-    for start in range(0, len(array), _BLOCK):
-        block = array[start : start + _BLOCK]
+def _check_rest(file: IO[bytes], digest: Any, count: int, array: NDArray[np.float32] | None) -> bool:
+    """Read the other `count` numbers of a file, into an array (n,) if given; tell whether all are finite.
+
+    The digest is updated.
+    """
+    finite, passing = True, np.empty(0 if array is not None else min(count, _BLOCK), "<f4")
+    for start in range(0, count, _BLOCK):
+        block = passing[: count - start] if array is None else array[start : start + _BLOCK]
         if file.readinto(block.view(np.uint8).data) != block.nbytes:  # type: ignore[attr-defined]
             raise Invalid("it is shorter than declared")
         digest.update(block.data)
@@ -198,14 +207,19 @@ def tensor_names(path: Path) -> list[str]:
         return list(checked(dict[str, Any], parsed(file.read(min(length, _LONGEST_HEADER)))))
 
 
-def read_training_arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[str, ...]]:
-    """Return the (N, D) embedding, the (N, K) probabilities and the N ids of the training pictures."""
+def read_training_arrays(
+    path: Path, *, mapped: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[str, ...]]:
+    """Return the (N, D) embedding, `mapped` or read, the (N, K) probabilities and the N ids of the training pictures.
+
+    Everything is checked in either case.
+    """
     folder, run = RunFolder(path), read_run(path)
     ids = tuple(row["id"] for row in read_rows(folder.assignments, ("id", "cluster")))
     n_images = int(run["data"]["n_images"])
     if len(ids) != n_images:
         raise folder.damaged(folder.assignments, f"it lists {counted(len(ids), 'picture')}, not {n_images:,}")
-    embedding = read_array(folder.embedding, (n_images, None))
+    embedding = read_array(folder.embedding, (n_images, None), mapped=mapped)
     probabilities = read_array(folder.probabilities, (n_images, len(run.get("names", ())) or None))
     if not probabilities.size or probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
         raise folder.damaged(folder.probabilities, "its rows do not sum to 1")

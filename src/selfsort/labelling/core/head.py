@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsort.labelling.core.session import Targets
+from selfsort.memory import drop_pages
 from selfsort.threads import one_thread
 
 _AXES = 256  # principal axes of a standardised embedding that a head uses; more cost time and gain nothing
@@ -43,7 +44,8 @@ class HeadSpace:
     """
 
     def __init__(self, embedding: NDArray[np.float32]):
-        sample = embedding[:: max(1, -(-len(embedding) // _SAMPLE))]
+        sample = np.ascontiguousarray(embedding[:: max(1, -(-len(embedding) // _SAMPLE))])
+        drop_pages(embedding)
         self.mean, self.variance = _moments(sample)
         self.scale = np.sqrt(self.variance + _LEAST_VARIANCE)
         self.axes = self._principal_axes(sample)
@@ -56,6 +58,7 @@ class HeadSpace:
         for rows in _chunks(len(embedding)):
             some = centred[: len(embedding[rows])]
             np.matmul(np.subtract(embedding[rows], self.mean, out=some), axes, out=points[rows])
+            drop_pages(embedding)
         return points
 
     def _standardised(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -425,14 +425,14 @@ class LabelService:
     def _load(self) -> None:
         """Read the session, and the embedding of the newest model."""
         folder = newest_model(self._journal.store, self.run)
-        embedding, probabilities, ids = runs.read_training_arrays(folder)
+        embedding, probabilities, ids = runs.read_training_arrays(folder, mapped=True)
         if ids != self.images.ids:
             raise UserError(f"{str(self.run)!r} was trained on other pictures: give them with --images.")
         predictions, stamp = read_predictions(folder, probabilities), label_space.stamp_of_run(folder)
         naming = self._certification is None  # certifying needs no points
         space = HeadSpace(embedding) if naming else None
         self._map.put(embedding, stamp, self.random_state)
-        del embedding  # a gigabyte, for 200,000 pictures
+        del embedding  # so that the file can be replaced, also on Windows
         points = label_space.kept_points(folder, stamp) if naming else None
         bursts = self._shots.bursts() if naming else None
         before, live = self._live, None if space is None else self._learner(space)
