@@ -34,7 +34,7 @@ _HIGHEST = 12  # half waves across a picture to compare: finer detail does not s
 _QUERIES = 4096
 # Candidates for mirrored or rotated copies: this many neighbours, within this squared distance of unit-length features.
 _ROTATED_NEIGHBOURS, _ROTATED_DISTANCE = 5, 1.2
-_ALL_COMPARED = 100_000  # pictures; of more, neighbours are looked for in clusters, as all distances take hours
+_ALL_COMPARED = 100_000  # of more pictures, the work for all neighbours is too much: they are looked for in clusters
 _PAIRS_AT_ONCE = 4096
 _SAMPLE = 20_000
 _SAMPLED_IMAGES = 2000
