@@ -44,6 +44,8 @@ def quick(name: str, **changes: Any) -> Estimator:
         settings |= {"filters": (8, 12), "n_windows": 100}
     if name in ("dcgan", "layerwise-ae", "swwae"):
         settings |= {"widths": (8, 16)}
+    if name == "scae":
+        settings |= {"parts": 4, "objects": 5, "template": 5, "features": 3, "width": 8}
     if name == "n2d":
         settings |= {"widths": (32, 16), "code_size": 4}
     if name == "scan":

@@ -45,6 +45,7 @@ FURTHER: dict[str, dict[str, Any]] = {
     "pseudo-label-ae": {},
     "rotation": {},
     "ruc": {},
+    "scae": {},
     "scan": {},
     "swwae": {},
     "topdown-vae": {"learning_rate": 1e-6},
