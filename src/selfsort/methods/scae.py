@@ -135,7 +135,9 @@ class PartEncoder(nn.Module):
     def forward(self, images: Tensor) -> Parts:
         """Return the parts that are seen in (B, C, H, W) pictures."""
         maps = cast(Tensor, self.layers(images)).float()
-        maps = maps.flatten(2).unflatten(1, (self.parts, -1))  # (B, M, 6 + 1 + F + 1, positions)
+        maps = maps.reshape(
+            len(maps), self.parts, -1, maps.shape[2] * maps.shape[3]
+        )  # (B, M, 6 + 1 + F + 1, positions)
         attention = maps[:, :, -1:].softmax(-1)
         numbers = (maps[:, :, :-1] * attention).sum(-1)
         presences = _presence(numbers[..., 6], self.training)
@@ -163,7 +165,7 @@ class PartDecoder(nn.Module):
         maps = inverse(parts.poses).flatten(0, 1)
         grid = F.affine_grid(maps, [len(maps), 1, *size], align_corners=False)
         templates = self.templates.float().sigmoid().expand(count, -1, -1, -1, -1).flatten(0, 1)
-        shown = F.grid_sample(templates, grid, align_corners=False).unflatten(0, (count, number))
+        shown = F.grid_sample(templates, grid, align_corners=False).view(count, number, 2, *size)
         colours = cast(Tensor, self.colours(parts.features)).float().sigmoid()
         layers = shown[:, :, :1] * colours[..., None, None]
         ground = self.ground.float().sigmoid()[:, None, None].expand(count, 1, -1, *size)
@@ -212,7 +214,7 @@ class ObjectEncoder(nn.Module):
         vectors = self.to_objects(self.seeds.expand(len(tokens), -1, -1), tokens, parts.presences)
         hidden = (torch.einsum("bkw,kwv->bkv", vectors, self.first) + self.offsets).relu()
         numbers = torch.einsum("bkw,kwo->bko", hidden, self.second).float()
-        each = numbers[..., 7:].unflatten(2, (self.parts, 8))
+        each = numbers[..., 7:].reshape(*numbers.shape[:2], self.parts, 8)
         inner = affine(each[..., :6] + self.places.float())
         votes = composed(affine(numbers[..., :6]).unsqueeze(2), inner)
         presences = _presence(numbers[..., 6], self.training)
