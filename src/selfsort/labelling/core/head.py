@@ -3,6 +3,7 @@
 It is linear in the original embedding, so that a network can use it as its last layer.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -48,17 +49,24 @@ class HeadSpace:
         drop_pages(embedding)
         self.mean, self.variance = _moments(sample)
         self.scale = np.sqrt(self.variance + _LEAST_VARIANCE)
-        self.axes = self._principal_axes(sample)
-        self.points = self._projected(embedding)
+        with one_thread():
+            self.axes = self._principal_axes(sample)
+            self.points = self._projected(embedding)
 
     def _projected(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a standardised embedding (N, D) along the axes, (N, d)."""
         points = np.empty((len(embedding), self.axes.shape[1]), np.float32)
-        axes, centred = self.axes / self.scale[:, None], np.empty((_CHUNK, embedding.shape[1]), np.float32)
-        for rows in _chunks(len(embedding)):
-            some = centred[: len(embedding[rows])]
-            np.matmul(np.subtract(embedding[rows], self.mean, out=some), axes, out=points[rows])
+        from joblib import cpu_count
+
+        axes = self.axes / self.scale[:, None]
+
+        def project(rows: slice) -> None:
+            np.matmul(embedding[rows] - self.mean, axes, out=points[rows])
             drop_pages(embedding)
+
+        # Threads of our own, as they do not wait for one another after every product.
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            list(pool.map(project, _chunks(len(embedding))))
         return points
 
     def _standardised(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
