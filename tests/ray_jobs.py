@@ -57,7 +57,7 @@ def main(source: str, folder: Path) -> None:
     task = Embed("efficientnet-lite0", InputSpec(32, 3, "squash", reading=images.reading), "cpu", "32")
     run("embed", images, task, str(folder / "local"), shard_size=5)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     last = images.ids[-1]
     how: dict[str, Any] = {"shard_size": 5, "engine": "ray"}
     run("embed", images, task, str(folder / "one"), workers=1, **how)
