@@ -11,9 +11,9 @@ from samples import pictures, quick
 from selfsort.errors import UserError
 from selfsort.methods.scae import (
     SCAE,
-    Objects,
+    ObjectCapsules,
+    PartCapsules,
     PartDecoder,
-    Parts,
     affine,
     composed,
     image_log_likelihood,
@@ -30,10 +30,10 @@ def full(maps: torch.Tensor) -> np.ndarray:
     return torch.cat((maps, last), -2).numpy()
 
 
-def some_objects(n: int = 3, k: int = 4, m: int = 5) -> Objects:
+def some_objects(n: int = 3, k: int = 4, m: int = 5) -> ObjectCapsules:
     torch.manual_seed(0)
     deviations = 0.1 + torch.rand(n, k, m)
-    return Objects(affine(torch.randn(n, k, m, 6)), torch.rand(n, k), torch.rand(n, k, m), deviations)
+    return ObjectCapsules(affine(torch.randn(n, k, m, 6)), torch.rand(n, k), torch.rand(n, k, m), deviations)
 
 
 def test_maps_are_composed_and_inverted_as_matrices() -> None:
@@ -109,7 +109,7 @@ def test_a_template_is_drawn_where_its_pose_says() -> None:
         decoder.templates.fill_(20.0)
     # A quarter as large as the picture, in its lower right corner: x, then y, from -1 to 1.
     corner = torch.tensor([[[[0.25, 0, 0.5], [0, 0.25, 0.5]]]])
-    _, weights = decoder(Parts(corner, torch.ones(1, 1), torch.zeros(1, 1, 2)), (16, 16))
+    _, weights = decoder(PartCapsules(corner, torch.ones(1, 1), torch.zeros(1, 1, 2)), (16, 16))
     rows, columns = (weights[0, 0] > 0.5).nonzero().unbind(1)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 13, 10, 13)
 

@@ -21,7 +21,7 @@ _NOISE = 4.0  # the width of the uniform noise on the logits of all presences in
 _SMALLEST = 1e-6  # of a weight whose logarithm is taken
 
 
-class Parts(NamedTuple):
+class PartCapsules(NamedTuple):
     """What is seen of M parts: poses (B, M, 2, 3), presences (B, M) in [0, 1], features (B, M, F)."""
 
     poses: Tensor
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     features: Tensor
 
 
-class Objects(NamedTuple):
+class ObjectCapsules(NamedTuple):
     """What K objects say about M parts.
 
     Attributes
@@ -86,7 +86,7 @@ def image_log_likelihood(images: Tensor, layers: Tensor, weights: Tensor, deviat
     return each.sum((1, 2))
 
 
-def part_log_likelihood(poses: Tensor, presences: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
+def part_log_likelihood(poses: Tensor, presences: Tensor, objects: ObjectCapsules) -> tuple[Tensor, Tensor]:
     """Return the (B,) log-likelihoods of parts, and how much of them each object explains, (B, K) (section 2.2).
 
     Each object makes one prediction of each part, and the pose of a part comes from one of the objects.
@@ -132,7 +132,7 @@ class PartEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, parts * (6 + 1 + features + 1), 1))
         self.parts = parts
 
-    def forward(self, images: Tensor) -> Parts:
+    def forward(self, images: Tensor) -> PartCapsules:
         """Return the parts that are seen in (B, C, H, W) pictures."""
         maps = cast(Tensor, self.layers(images)).float()
         maps = maps.reshape(
@@ -141,7 +141,7 @@ class PartEncoder(nn.Module):
         attention = maps[:, :, -1:].softmax(-1)
         numbers = (maps[:, :, :-1] * attention).sum(-1)
         presences = _presence(numbers[..., 6], self.training)
-        return Parts(affine(numbers[..., :6]), presences, numbers[..., 7:])
+        return PartCapsules(affine(numbers[..., :6]), presences, numbers[..., 7:])
 
 
 class PartDecoder(nn.Module):
@@ -159,7 +159,7 @@ class PartDecoder(nn.Module):
         self.colours = nn.Linear(features, channels)
         self.ground, self.ground_weight = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(()))
 
-    def forward(self, parts: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: PartCapsules, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return the layers (B, M + 1, C, H, W) of pictures of `size`, and their weights (B, M + 1, H, W)."""
         count, number = parts.presences.shape
         maps = inverse(parts.poses).flatten(0, 1)
@@ -205,7 +205,7 @@ class ObjectEncoder(nn.Module):
         # Where an object's parts are in it, whatever the picture; they must differ, or all objects would stay the same.
         self.places = nn.Parameter(torch.randn(objects, parts, 6))
 
-    def forward(self, parts: Parts, templates: Tensor) -> Objects:
+    def forward(self, parts: PartCapsules, templates: Tensor) -> ObjectCapsules:
         """Return what the objects say; `templates` are those of the parts, (M, T)."""
         seen = (parts.poses.flatten(2), parts.features, templates.expand(len(parts.poses), -1, -1))
         tokens = self.enter(torch.cat((*seen, parts.presences.unsqueeze(2)), 2)).float()
@@ -219,7 +219,7 @@ class ObjectEncoder(nn.Module):
         votes = composed(affine(numbers[..., :6]).unsqueeze(2), inner)
         presences = _presence(numbers[..., 6], self.training)
         shares = _presence(each[..., 6], self.training)
-        return Objects(votes, presences, shares, F.softplus(each[..., 7] + 0.5) + 0.01)
+        return ObjectCapsules(votes, presences, shares, F.softplus(each[..., 7] + 0.5) + 0.01)
 
 
 def _presence(logits: Tensor, training: bool) -> Tensor:
@@ -264,9 +264,9 @@ class SCAENet(Net):
         posterior = posterior_sparsity(gathered(explained))
         return -pixels - likelihood.mean() + self.weights[0] * prior + self.weights[1] * posterior
 
-    def objects(self, parts: Parts) -> tuple[Objects, Tensor, Tensor]:
+    def objects(self, parts: PartCapsules) -> tuple[ObjectCapsules, Tensor, Tensor]:
         """Return the objects, and the poses and presences of the parts, which learn from the pixels alone."""
-        seen = Parts(*(each.detach() for each in parts))
+        seen = PartCapsules(*(each.detach() for each in parts))
         templates = self.part_decoder.templates.detach().float().flatten(1)
         return self.object_encoder(seen, templates), seen.poses, seen.presences
 
