@@ -170,6 +170,7 @@ def test_every_command_that_loads_pictures_writes_an_account_of_them(cli: Cli, d
         "label": ("label", *run, "--simulate", "labelled", "--groups", "3"),
         "refine": ("refine", *run, "--epochs", "1"),
         "certify": ("certify", *run, "--simulate", "labelled", "--budget", "5"),
+        "embed": ("embed", "photos", "--out", "features"),
         "sample": ("sample", "photos", "--out", "few", "--pictures", "5", "--backbone", "efficientnet-lite0"),
     }
     with_account = {each.callback.__name__ for each in app.registered_commands if takes(each, "account")}
