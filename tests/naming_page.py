@@ -85,18 +85,29 @@ class Tab:
         return found
 
     def name_of(self, picture: int) -> str | None:
-        """Return the name that a picture has now."""
-        found: str | None = self.page.request.get(f"{self.own}api/images/{picture}").json()["name"]
+        """Return the name that a picture has now, which may be the model's."""
+        found: str | None = self._picture(picture)["name"]
         return found
 
-    def picture_named_by_hand(self, name: str) -> int:
-        """Return the first picture, in the order "typical", whose name is a person's, which no learning changes."""
-        asked = {"name": name, "offset": 0, "limit": 60, "order": "typical"}
-        found = self.page.request.get(f"{self.own}api/names/pictures", params=asked).json()["pictures"]
-        return next(int(picture["index"]) for picture in found if picture["given"])
+    def said_of(self, picture: int) -> dict[str, Any] | None:
+        """Return what a person said of a picture, by itself or with its group."""
+        found: dict[str, Any] | None = self._picture(picture)["said"]
+        return found
+
+    def _picture(self, picture: int) -> dict[str, Any]:
+        found: dict[str, Any] = self.page.request.get(f"{self.own}api/images/{picture}").json()
+        return found
 
     def counts(self) -> dict[str, int]:
         return {entry["name"]: entry["count"] for entry in self.state()["names"]}
+
+    def until(self, check: Callable[[], bool]) -> None:
+        """Wait until something is true that follows once the model has learnt anew, as after an undo."""
+        for _ in range(600):
+            if check():
+                return
+            self.page.wait_for_timeout(100)
+        assert check()
 
     def key(self, *keys: str) -> None:
         for key in keys:
