@@ -71,6 +71,7 @@ def test_json(photo_folder, tmp_path, cli):
     assert len(list(clean.rglob("*.png"))) == 9
 
 
+@pytest.mark.slow
 def test_fit_leaves_out_what_the_audit_rejects_and_later_commands_follow(photo_folder, tmp_path, cli):
     audit, run = tmp_path / "audit", tmp_path / "run"
     cli.json("audit", photo_folder, "--out", audit)

@@ -32,6 +32,7 @@ def sampled(cli: Cli, photos: Path, out: Path, *words: object) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_rare_kinds_are_drawn_more_often_than_by_chance(cli: Cli, photos: Path, tmp_path: Path) -> None:
     names = sampled(cli, photos, tmp_path / "a")
     assert sum(name.startswith("kind-1/") for name in names) >= 4

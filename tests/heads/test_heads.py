@@ -34,7 +34,7 @@ def fitted() -> Callable[[str], Head]:
     return cache(lambda name: heads.find(name).fit(blobs()[0], 3, random_state=4))
 
 
-@every_head
+@every_head_in_time
 def test_blobs_are_found_and_new_points_join_them(name: str, fitted: Callable[[str], Head]) -> None:
     features, labels = blobs()
     found = fitted(name).predict_proba(features)

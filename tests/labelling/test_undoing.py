@@ -189,6 +189,7 @@ def test_an_answer_cannot_be_redone_if_somebody_gave_another(service):
         service.redo("r", "ann-1")
 
 
+@pytest.mark.slow
 def test_a_refinement_is_taken_back_and_done_again(service, run):
     service.refinement.words = by(REFINE, run)
     for number, text in enumerate(["rose", "tulip"]):

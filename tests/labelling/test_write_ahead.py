@@ -86,6 +86,7 @@ def test_answers_soon_move_to_the_file_itself(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork")
+@pytest.mark.slow
 def test_neither_kills_nor_other_writers_are_mistaken_for_damage(tmp_path, caplog):
     path = tmp_path / "labels.sqlite"
     with closing(Store(path)) as store:

@@ -61,6 +61,7 @@ def test_the_number_of_classes_is_estimated_and_kept(tmp_path: Path) -> None:
     assert again.run_["training"]["backbone"] == "efficientnet-lite0" and "apache" in again.run_["training"]["licence"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_changes_the_last_stages_only_and_is_kept(tmp_path: Path) -> None:
     images = pictures(12)
     labelling = selfsort.LabelSession(quick("frozen", batch_size=4).fit(images), images, n_groups=4)

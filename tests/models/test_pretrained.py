@@ -97,6 +97,7 @@ def test_random_weights_are_the_same_each_time_and_leave_the_seed_alone() -> Non
     assert first.sha256 == second.sha256 and torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_open_clips_image_tower() -> None:
     pytest.importorskip("open_clip")
     found = pretrained("open_clip:RN50-quickgelu=random")
