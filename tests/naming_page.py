@@ -101,14 +101,6 @@ class Tab:
     def counts(self) -> dict[str, int]:
         return {entry["name"]: entry["count"] for entry in self.state()["names"]}
 
-    def until(self, check: Callable[[], bool]) -> None:
-        """Wait until something is true that follows once the model has learnt anew, as after an undo."""
-        for _ in range(600):
-            if check():
-                return
-            self.page.wait_for_timeout(100)
-        assert check()
-
     def key(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)

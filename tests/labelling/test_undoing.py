@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from refining import REFINE, by, wait
@@ -10,6 +11,7 @@ from selfsort.errors import UserError
 from selfsort.labelling.about import About
 from selfsort.labelling.core.answers import Event, Taken
 from selfsort.labelling.server.journal import Conflict
+from selfsort.labelling.server.live import LiveLearner
 from selfsort.labelling.server.service import LabelService
 from selfsort.labelling.store import Store
 
@@ -131,6 +133,21 @@ def test_junk_is_not_a_name(service):
     assert -2 in service.map_names()["names"] and max(service.map_names()["names"]) == 0
     service.settle()
     assert service.named("junk", 0, 9, "doubtful")["total"] == service.state()["junk"] >= group["size"] / 2
+
+
+def test_a_name_taken_back_is_gone_before_the_model_has_learnt_anew(service, monkeypatch):
+    for name in ("rose", "tulip", "aster"):
+        answered(service, "ann-1", name, name)
+    service.settle()
+    assert "aster" in service.session.model_names, "it has spread"
+    monkeypatch.setattr(LiveLearner, "submit", lambda *_: None)
+    for left in (["rose", "tulip"], ["rose"], []):
+        state = service.undo(f"u{len(left)}", "ann-1")["state"]
+        assert sorted(each["name"] for each in state["names"]) == left
+        chances = service.session.model_probabilities
+        assert chances is None or np.allclose(chances.sum(1), 1)
+        assert (chances is None) == (len(left) < 2), "a single name does not spread"
+    assert service.redo("r", "ann-1")["state"]["names"][0]["name"] == "rose"
 
 
 def test_a_key_undoes_and_redoes_once(service):

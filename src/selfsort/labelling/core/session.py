@@ -247,6 +247,22 @@ class Session:
         self.learnt_from = 0
         self._changed()
 
+    def forget_names_taken_back(self) -> None:
+        """Let the model no longer give names that no answer gives, such as one that was taken back."""
+        has_evidence: NDArray[np.bool_] = np.any(self.evidence(), axis=0)
+        given = {name for name, has in zip(self.names(), has_evidence, strict=True) if has}
+        kept = [k for k, name in enumerate(self.model_names) if name in given]
+        if len(kept) == len(self.model_names) or self.model_probabilities is None:
+            return
+        if len(kept) < 2:  # there is nothing to distinguish a single name from
+            self.forget()
+            return
+        chances = self.model_probabilities[:, kept]
+        total = chances.sum(1, keepdims=True)
+        even = np.full_like(chances, 1 / len(kept))
+        chances = np.divide(chances, total, out=even, where=total > 0)
+        self.learn(tuple(self.model_names[k] for k in kept), chances, self.learnt_from)
+
     def answered(self) -> Mapping[int, Event]:
         """Return the answers in force about groups, by the group's number."""
         return self._now.answered

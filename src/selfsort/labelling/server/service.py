@@ -579,6 +579,7 @@ class LabelService:
 
     def _undone(self) -> None:
         self._taken_back += 1
+        self.session.forget_names_taken_back()  # the next result, which does so as well, takes a moment
         self._names_changed()
         self._learn()
 
